@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from azsim.cloud import Cloud
@@ -108,7 +107,9 @@ class ArmError(Exception):
 def resource_not_found(resource_id: str) -> ArmError:
     """404 as ARM words it for a resource that is not there; `resource_id` is the full id."""
     match = re.match(
-        r".*/resourceGroups/(?P<group>[^/]+)/providers/(?P<resource>.+)$", resource_id, re.IGNORECASE
+        r".*/resourceGroups/(?P<group>[^/]+)/providers/(?P<resource>.+)$",
+        resource_id,
+        re.IGNORECASE,
     )
     if match is None:
         return ArmError(404, "ResourceNotFound", f"The Resource '{resource_id}' was not found.")
@@ -235,7 +236,7 @@ def _walk(
     if (literal := node.literal.get(head.lower())) is not None:
         _walk(literal, rest, values, found)
     if node.placeholder is not None:
-        _walk(node.placeholder, rest, [*values, unquote(head)], found)
+        _walk(node.placeholder, rest, [*values, head], found)
 
 
 def scope_of(path: str) -> str:
