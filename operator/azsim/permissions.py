@@ -1,0 +1,36 @@
+"""The permissions API: what the caller may do at a scope, as Azure's own tools ask it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from azsim.http import Params, Principal, Request, Response, Router
+
+if TYPE_CHECKING:
+    from azsim.cloud import Cloud
+
+_SUFFIX = "/providers/Microsoft.Authorization/permissions"
+_SCOPES = (
+    "/subscriptions/{sub}",
+    "/subscriptions/{sub}/resourceGroups/{rg}",
+    "/subscriptions/{sub}/resourceGroups/{rg}/providers/{ns}/{type}/{name}",
+    "/subscriptions/{sub}/resourceGroups/{rg}/providers/{ns}/{type}/{name}/{child}/{child_name}",
+)
+
+
+def routes(router: Router) -> None:
+    """One route per kind of scope."""
+    for scope in _SCOPES:
+        router.add("GET", scope + _SUFFIX, list_permissions)
+
+
+def list_permissions(
+    cloud: Cloud, request: Request, params: Params, principal: Principal
+) -> Response:
+    """The roles that hold at the scope, inherited ones too.
+
+    Asking needs no right of its own: one who has no role gets an empty list.
+    """
+    scope = request.path[: request.path.lower().rindex(_SUFFIX.lower())]
+    granted = cloud.rights.at(principal.object_id, scope)
+    return Response(200, {"value": [assignment.permission() for assignment in granted]})
