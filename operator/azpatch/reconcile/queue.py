@@ -1,0 +1,285 @@
+"""The work queue: which keys are to be reconciled, when, and by whom.
+
+A key waits at most once, is in at most one worker's hand, and is run again when something happened
+to it meanwhile. A key that fails is tried again later and later. Keys carry no facts: a reconcile
+reads what is so now, so that nothing is lost when ten events become one run.
+
+Waits and backoffs are Azure's time, told by the clock; the ages that health and metrics show are
+real seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from azpatch.clock import Clock
+from azpatch.kube.port import Conflict, KubeError, NotFound, Unavailable
+
+FIRST_BACKOFF = timedelta(seconds=1)
+"""After the first failure: a conflict or a restart of the API server is over by then."""
+
+LONGEST_BACKOFF = timedelta(minutes=5)
+"""A cause that a person removes is noticed this soon; also about the interval of the resync."""
+
+EXPECTED_ERRORS = (Conflict, NotFound, Unavailable)
+"""What happens in a healthy cluster: told in one line, without a traceback."""
+
+DEPTH = Gauge("azpatch_workqueue_depth", "Keys that wait for a worker.")
+IN_HAND = Gauge("azpatch_workqueue_in_hand", "Keys that a worker is reconciling.")
+LATENCY = Histogram(
+    "azpatch_workqueue_latency_seconds", "Real seconds a key waited for a worker.", ["kind"]
+)
+WORK = Histogram(
+    "azpatch_workqueue_work_duration_seconds", "Real seconds one reconcile took.", ["kind"]
+)
+ERRORS = Counter("azpatch_workqueue_errors", "Reconciles that ended in an exception.", ["kind"])
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """What one reconcile is about."""
+
+    kind: str
+    """The Kubernetes kind: `AzureSubscription`, `PatchPolicy`, `PatchTarget`."""
+    namespace: str
+    """"" for a cluster-scoped kind."""
+    name: str
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.kind, self.namespace, self.name) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a reconcile ended that raised nothing."""
+
+    requeue_after: timedelta | None = None
+    """Azure time until the key is due again; None: when something happens to it."""
+
+
+Reconcile = Callable[[Key], Awaitable[Result]]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A key and for how many real seconds it has been in hand or waiting for a worker."""
+
+    key: Key
+    seconds: float
+
+
+class WorkQueue:
+    """Keys, each at most once waiting and at most once in hand. For one event loop."""
+
+    def __init__(self, clock: Clock, random: Random | None = None) -> None:
+        self._clock = clock
+        self._random = random or Random()
+        self._order: asyncio.Queue[Key | None] = asyncio.Queue()
+        self._waiting: dict[Key, float] = {}
+        self._in_hand: dict[Key, float] = {}
+        self._dirty: dict[Key, float] = {}
+        self._due: dict[Key, datetime] = {}
+        # May hold instants that `_due` no longer has: passed over when they come up, or thrown out
+        # when they are the most of it.
+        self._calendar: list[tuple[datetime, Key]] = []
+        self._earlier = asyncio.Event()
+        self._failures: dict[Key, int] = {}
+        self._workers: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self.last_progress = clock.monotonic()
+        """When a reconcile last ended, well or not (`clock.monotonic()`)."""
+
+    def add(self, key: Key) -> None:
+        """Reconcile this key now, or once more if it is in hand. A later appointment is dropped:
+        the reconcile makes the next one."""
+        self._due.pop(key, None)
+        if key in self._in_hand:
+            self._dirty.setdefault(key, self._clock.monotonic())
+        else:
+            self._enqueue(key, self._clock.monotonic())
+
+    def add_after(self, key: Key, delay: timedelta) -> None:
+        """Reconcile this key after this much of Azure's time; of several appointments the earliest
+        counts."""
+        if delay <= timedelta(0):
+            self.add(key)
+            return
+        if key in self._waiting or key in self._dirty:
+            return
+        due = self._clock.now() + delay
+        if key in self._due and self._due[key] <= due:
+            return
+        self._due[key] = due
+        if len(self._calendar) > 2 * len(self._due) + 64:
+            self._calendar = sorted((due, key) for key, due in self._due.items())
+        else:
+            heapq.heappush(self._calendar, (due, key))
+        if self._calendar[0] == (due, key):
+            self._earlier.set()
+
+    def due(self, key: Key) -> datetime | None:
+        """When the key has its appointment; None without one."""
+        return self._due.get(key)
+
+    def __len__(self) -> int:
+        """Keys that wait for a worker."""
+        return len(self._waiting)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing is in hand; appointments may exist."""
+        return not self._waiting and not self._in_hand
+
+    def oldest_waiting(self) -> Waiting | None:
+        """The key longest in hand, or waiting for a worker; None when idle."""
+        if self.idle:
+            return None
+        since, key = min(
+            (since, key) for keys in (self._waiting, self._in_hand) for key, since in keys.items()
+        )
+        return Waiting(key, self._clock.monotonic() - since)
+
+    async def run(self, workers: int, reconcile: Reconcile) -> None:
+        """Reconciles with this many workers until `stop`. Cancelling it drops the keys in hand."""
+        self._workers = [
+            asyncio.create_task(self._work(reconcile), name=f"queue worker {number}")
+            for number in range(workers)
+        ]
+        calendar = asyncio.create_task(self._keep_appointments(), name="queue calendar")
+        tasks = [calendar, *self._workers]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            if not task.cancelled():
+                # Only a defect of the queue itself gets here; it ends the operator.
+                task.result()
+
+    async def stop(self, within: timedelta) -> tuple[Key, ...]:
+        """Takes no more keys and lets those in hand end, for at most this much real time; then
+        cancels them. Returns the keys that were cancelled."""
+        self._stopping = True
+        self._earlier.set()
+        for _ in self._workers:
+            self._order.put_nowait(None)
+        if not self._workers:
+            return ()
+        _, late = await asyncio.wait(self._workers, timeout=within.total_seconds())
+        cancelled = tuple(sorted(self._in_hand)) if late else ()
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+            log.warning("stopped with keys in hand", keys=[str(key) for key in cancelled])
+        return cancelled
+
+    def _enqueue(self, key: Key, since: float) -> None:
+        if key not in self._waiting:
+            self._waiting[key] = since
+            self._order.put_nowait(key)
+            DEPTH.set(len(self._waiting))
+
+    async def _work(self, reconcile: Reconcile) -> None:
+        while True:
+            key = await self._order.get()
+            if key is None or self._stopping:
+                return
+            now = self._clock.monotonic()
+            LATENCY.labels(key.kind).observe(now - self._waiting.pop(key))
+            self._in_hand[key] = now
+            self._gauge()
+            try:
+                await self._reconcile_once(key, reconcile)
+            finally:
+                self._lay_down(key)
+
+    async def _reconcile_once(self, key: Key, reconcile: Reconcile) -> None:
+        try:
+            result = await reconcile(key)
+        except Exception as error:
+            ERRORS.labels(key.kind).inc()
+            delay = self._backoff(key, error)
+            self._tell(key, error, delay)
+            self.add_after(key, delay)
+        else:
+            self._failures.pop(key, None)
+            if result.requeue_after is not None:
+                self.add_after(key, result.requeue_after)
+
+    def _lay_down(self, key: Key) -> None:
+        now = self._clock.monotonic()
+        WORK.labels(key.kind).observe(now - self._in_hand.pop(key))
+        self.last_progress = now
+        since = self._dirty.pop(key, None)
+        if since is not None:
+            self._due.pop(key, None)
+            self._enqueue(key, since)
+        self._gauge()
+
+    def _gauge(self) -> None:
+        DEPTH.set(len(self._waiting))
+        IN_HAND.set(len(self._in_hand))
+
+    def _backoff(self, key: Key, error: Exception) -> timedelta:
+        """Doubles from the first to the longest, less up to half by chance, so that keys which
+        failed together do not come back together."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = min(FIRST_BACKOFF * (1 << min(failures - 1, 16)), LONGEST_BACKOFF)
+        delay *= 1 - self._random.random() / 2
+        if isinstance(error, KubeError) and error.retry_after is not None:
+            delay = max(delay, error.retry_after)
+        return delay
+
+    def _tell(self, key: Key, error: Exception, delay: timedelta) -> None:
+        line = log.bind(key=str(key), failures=self._failures[key], retry_in=str(delay))
+        if isinstance(error, EXPECTED_ERRORS):
+            line.info("reconcile is tried again", error=type(error).__name__, message=str(error))
+        else:
+            line.error("reconcile failed", exc_info=error)
+
+    async def _keep_appointments(self) -> None:
+        while not self._stopping:
+            self._earlier.clear()
+            await self._sleep(self._enqueue_due())
+
+    def _enqueue_due(self) -> timedelta | None:
+        """Adds what is due; returns the time until the next appointment, None if there is none."""
+        now = self._clock.now()
+        while self._calendar:
+            due, key = self._calendar[0]
+            current = self._due.get(key) == due
+            if current and due > now:
+                return due - now
+            heapq.heappop(self._calendar)
+            if current:
+                self.add(key)
+        return None
+
+    async def _sleep(self, delay: timedelta | None) -> None:
+        """Until this much of Azure's time passed, or an earlier appointment was made."""
+        if delay is None:
+            await self._earlier.wait()
+            return
+        sleeper = asyncio.ensure_future(self._clock.sleep(delay))
+        waker = asyncio.ensure_future(self._earlier.wait())
+        try:
+            await asyncio.wait((sleeper, waker), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sleeper, waker):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task

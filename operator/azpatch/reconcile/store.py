@@ -1,0 +1,264 @@
+"""What the API server holds, as last seen: every watched object, parsed once.
+
+Filled by the watch, by the resync's LIST and by the answers to our own writes, in any order; the
+newest resourceVersion stays. An object that cannot be read is kept with the reason, so that it is
+reported, not lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+
+from azpatch.api import AzureSubscription, PatchPolicy, PatchTarget
+from azpatch.domain import ids
+from azpatch.kube.port import (
+    AZURE_SUBSCRIPTION,
+    NAMESPACE,
+    PATCH_POLICY,
+    PATCH_TARGET,
+    WATCHED,
+    Kind,
+    Object,
+)
+
+REMEMBERED_DELETIONS = 10_000
+"""uids of deleted objects: an answer to our own write that arrives after the DELETED event must not
+bring the object back. As many as the largest policy has machines, about 1 MiB."""
+
+ParsedT = TypeVar("ParsedT")
+Name = tuple[str, str]
+"""Namespace ("" if cluster-scoped) and name."""
+
+
+class NamespaceObject(BaseModel):
+    """What grants ask of a Namespace."""
+
+    name: str
+    labels: dict[str, str] = {}
+
+    @classmethod
+    def from_object(cls, raw: Mapping[str, Any]) -> NamespaceObject:
+        """Reads the API server's JSON."""
+        meta = raw["metadata"]
+        return cls(name=meta["name"], labels=meta.get("labels") or {})
+
+
+MODELS: Mapping[Kind, Any] = {
+    AZURE_SUBSCRIPTION: AzureSubscription,
+    PATCH_POLICY: PatchPolicy,
+    PATCH_TARGET: PatchTarget,
+    NAMESPACE: NamespaceObject,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(Generic[ParsedT]):
+    """One object. Exactly one of `parsed` and `error` is set. Never changed, only replaced."""
+
+    kind: Kind
+    raw: Object
+    """As the API server sent it, without managedFields."""
+    parsed: ParsedT | None
+    error: str | None
+    """Why it could not be read, with the path of the field."""
+
+    @property
+    def namespace(self) -> str:
+        """ "" if cluster-scoped."""
+        return str(self.raw["metadata"].get("namespace") or "")
+
+    @property
+    def name(self) -> str:
+        """metadata.name"""
+        return str(self.raw["metadata"]["name"])
+
+    @property
+    def uid(self) -> str:
+        """metadata.uid"""
+        return str(self.raw["metadata"]["uid"])
+
+    @property
+    def resource_version(self) -> str:
+        """metadata.resourceVersion"""
+        return str(self.raw["metadata"]["resourceVersion"])
+
+    @property
+    def generation(self) -> int:
+        """metadata.generation, 0 where the kind has none."""
+        return int(self.raw["metadata"].get("generation") or 0)
+
+    @property
+    def finalizers(self) -> tuple[str, ...]:
+        """metadata.finalizers"""
+        return tuple(self.raw["metadata"].get("finalizers") or ())
+
+    @property
+    def deleting(self) -> bool:
+        """It has a deletionTimestamp."""
+        return bool(self.raw["metadata"].get("deletionTimestamp"))
+
+
+class Store:
+    """Objects by kind, namespace and name, with the indexes that the reconcilers ask for."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Kind, dict[Name, Stored[Any]]] = {kind: {} for kind in WATCHED}
+        self._by_policy: dict[Name, dict[Name, Stored[PatchTarget]]] = {}
+        self._by_machine: dict[str, dict[Name, Stored[PatchTarget]]] = {}
+        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self.synced: set[Kind] = set()
+        """Kinds whose first LIST is in."""
+        self._all_synced = asyncio.Event()
+
+    def observe(self, kind: Kind, raw: Mapping[str, Any]) -> bool:
+        """Takes the object in if it is newer than what is here; True if it was."""
+        meta = raw["metadata"]
+        name = (meta.get("namespace") or "", meta["name"])
+        if meta["uid"] in self._deleted:
+            return False
+        known = self._objects[kind].get(name)
+        if known and not _newer(meta["resourceVersion"], known.resource_version):
+            return False
+        if known:
+            self._unindex(known)
+        stored = _read(kind, raw)
+        self._objects[kind][name] = stored
+        self._index(stored)
+        return True
+
+    def forget(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
+        """The object with this uid is deleted; True if it was here. One that was made anew under
+        the same name stays."""
+        self._deleted[uid] = None
+        while len(self._deleted) > REMEMBERED_DELETIONS:
+            self._deleted.popitem(last=False)
+        known = self._objects[kind].get((namespace, name))
+        if known is None or known.uid != uid:
+            return False
+        del self._objects[kind][namespace, name]
+        self._unindex(known)
+        return True
+
+    def sweep(
+        self, kind: Kind, before: Collection[str], listed: Iterable[Mapping[str, Any]]
+    ) -> tuple[Stored[Any], ...]:
+        """Takes in a whole LIST; returns the objects that it showed to be deleted.
+
+        `before`: the `uids` of the kind from before the LIST was asked for. Only those can be
+        missed by it; an object that came in since may be younger than the LIST.
+        """
+        seen = set()
+        for raw in listed:
+            seen.add(raw["metadata"]["uid"])
+            self.observe(kind, raw)
+        gone = tuple(
+            stored for stored in self.all(kind) if stored.uid in before and stored.uid not in seen
+        )
+        for stored in gone:
+            self.forget(kind, stored.namespace, stored.name, stored.uid)
+        self.synced.add(kind)
+        if self.synced.issuperset(WATCHED):
+            self._all_synced.set()
+        return gone
+
+    async def wait_synced(self) -> None:
+        """Until the first LIST of every watched kind is in."""
+        await self._all_synced.wait()
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Stored[Any] | None:
+        """One object; namespace "" if cluster-scoped."""
+        return self._objects[kind].get((namespace, name))
+
+    def all(self, kind: Kind) -> tuple[Stored[Any], ...]:
+        """Every object of the kind, in the order in which they came."""
+        return tuple(self._objects[kind].values())
+
+    def uids(self, kind: Kind) -> frozenset[str]:
+        """The uids of every object of the kind."""
+        return frozenset(stored.uid for stored in self._objects[kind].values())
+
+    def subscription(self, name: str) -> Stored[AzureSubscription] | None:
+        """One AzureSubscription by its object's name."""
+        return self.get(AZURE_SUBSCRIPTION, "", name)
+
+    def subscriptions(self) -> tuple[Stored[AzureSubscription], ...]:
+        """Every AzureSubscription."""
+        return self.all(AZURE_SUBSCRIPTION)
+
+    def policy(self, namespace: str, name: str) -> Stored[PatchPolicy] | None:
+        """One PatchPolicy."""
+        return self.get(PATCH_POLICY, namespace, name)
+
+    def policies(self) -> tuple[Stored[PatchPolicy], ...]:
+        """Every PatchPolicy."""
+        return self.all(PATCH_POLICY)
+
+    def target(self, namespace: str, name: str) -> Stored[PatchTarget] | None:
+        """One PatchTarget."""
+        return self.get(PATCH_TARGET, namespace, name)
+
+    def targets(self) -> tuple[Stored[PatchTarget], ...]:
+        """Every PatchTarget."""
+        return self.all(PATCH_TARGET)
+
+    def targets_of(self, namespace: str, policy: str) -> tuple[Stored[PatchTarget], ...]:
+        """The PatchTargets of a policy (spec.policy)."""
+        return tuple(self._by_policy.get((namespace, policy), {}).values())
+
+    def targets_on(self, machine_key: str) -> tuple[Stored[PatchTarget], ...]:
+        """The PatchTargets of a machine (`ids.key` of spec.machineId), in all namespaces."""
+        return tuple(self._by_machine.get(machine_key, {}).values())
+
+    def namespace_labels(self, name: str) -> Mapping[str, str] | None:
+        """The labels of a Namespace; None if it is not there."""
+        stored: Stored[NamespaceObject] | None = self.get(NAMESPACE, "", name)
+        return stored.parsed.labels if stored and stored.parsed else None
+
+    def _index(self, stored: Stored[Any]) -> None:
+        for index, key in self._entries(stored):
+            index.setdefault(key, {})[stored.namespace, stored.name] = stored
+
+    def _unindex(self, stored: Stored[Any]) -> None:
+        for index, key in self._entries(stored):
+            index[key].pop((stored.namespace, stored.name))
+            if not index[key]:
+                del index[key]
+
+    def _entries(
+        self, stored: Stored[Any]
+    ) -> Iterator[tuple[dict[Any, dict[Name, Stored[Any]]], Any]]:
+        """Where the object is indexed: from its JSON, so that an unreadable target is found too."""
+        if stored.kind != PATCH_TARGET:
+            return
+        spec = stored.raw.get("spec") or {}
+        yield self._by_policy, (stored.namespace, str(spec.get("policy", "")))
+        yield self._by_machine, ids.key(str(spec.get("machineId", "")))
+
+
+def _newer(version: str, than: str) -> bool:
+    """Compared as integers where they are; otherwise any change counts."""
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than
+
+
+def _read(kind: Kind, raw: Mapping[str, Any]) -> Stored[Any]:
+    meta = {field: value for field, value in raw["metadata"].items() if field != "managedFields"}
+    slim = cast(Object, {**raw, "metadata": meta})
+    try:
+        return Stored(kind, slim, MODELS[kind].from_object(slim), None)
+    except ValidationError as error:
+        return Stored(kind, slim, None, _explain(error))
+
+
+def _explain(error: ValidationError) -> str:
+    """Paths and reasons; never the values, which may be long."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
+    )
