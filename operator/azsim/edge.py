@@ -6,6 +6,7 @@ into the journal with who asked and what came out.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ from azsim.http import (
     Request,
     Response,
     Router,
+    Slow,
     require,
+    settle,
 )
 from azsim.resourcegraph import routes as resource_graph_routes
 from azsim.rights import Rights
@@ -42,11 +45,26 @@ class Edge:
         self._dispatcher = Dispatcher(self.router, self, ids)
 
     def handle(self, cloud: Cloud, request: Request) -> Response:
-        """Answer one request and record it."""
-        answer = self._dispatcher.dispatch(cloud, request)
+        """Answer one request and record it, all of it here and now."""
+        answer = self._dispatcher.start(cloud, request)
+        return self._finish(cloud, request, answer, settle(answer.result))
+
+    async def handle_async(self, cloud: Cloud, request: Request) -> Response:
+        """Like `handle`, but what is slow runs in a thread while others are answered."""
+        answer = self._dispatcher.start(cloud, request)
+        if isinstance(answer.result, Slow):
+            response = await asyncio.to_thread(settle, answer.result)
+        else:
+            response = answer.result
+        return self._finish(cloud, request, answer, response)
+
+    def _finish(
+        self, cloud: Cloud, request: Request, answer: Answer, response: Response
+    ) -> Response:
+        response = self._dispatcher.finish(request, answer, response)
         if not request.path.startswith(control.PREFIX):
-            _record(cloud, request, answer)
-        return answer.response
+            _record(cloud, request, answer, response)
+        return response
 
     def authenticate(self, request: Request) -> Principal:
         """Who calls; ArmError 401 without a good token."""
@@ -61,7 +79,7 @@ class Edge:
         require(self, principal, action, scope)
 
 
-def _record(cloud: Cloud, request: Request, answer: Answer) -> None:
+def _record(cloud: Cloud, request: Request, answer: Answer, response: Response) -> None:
     principal = answer.principal
     cloud.journal.request(
         cloud.clock.now(),
@@ -70,8 +88,8 @@ def _record(cloud: Cloud, request: Request, answer: Answer) -> None:
         method=request.method,
         path=request.path,
         query=dict(request.query),
-        status=answer.response.status,
-        error_code=_error_code(answer.response),
+        status=response.status,
+        error_code=_error_code(response),
         client_request_id=request.headers.get("x-ms-client-request-id"),
         request_id=answer.request_id,
         body=_body(request) if principal else None,

@@ -77,6 +77,16 @@ class Response:
         return json.loads(self.content())
 
 
+@dataclass(frozen=True)
+class Slow:
+    """An answer that takes a while to work out and touches no shared state while it does.
+
+    A server may run it in a thread and answer others meanwhile; without one it is simply run.
+    """
+
+    run: Callable[[], Response]
+
+
 class ArmError(Exception):
     """An answer that ARM gives instead of the asked one: `{"error": {"code", "message"}}`."""
 
@@ -134,7 +144,7 @@ class Principal:
 
 
 Params = Mapping[str, str]
-Handler = Callable[["Cloud", Request, Params, Principal], Response]
+Handler = Callable[["Cloud", Request, Params, Principal], Response | Slow]
 OpenHandler = Callable[["Cloud", Request, Params], Response]
 
 
@@ -272,9 +282,12 @@ class Ids(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the front door gave: the response and, for the journal, who asked for it."""
+    """What the front door gave and, for the journal, who asked for it.
 
-    response: Response
+    `result` is `Slow` until `Dispatcher.finish` has made a response of it.
+    """
+
+    result: Response | Slow
     principal: Principal | None
     request_id: str
     route: Route | None
@@ -288,26 +301,47 @@ class Dispatcher:
         self._gate = gate
         self._ids = ids
 
-    def dispatch(self, cloud: Cloud, request: Request) -> Answer:
-        """Answer one request. Every refusal is an answer, not an exception."""
+    def start(self, cloud: Cloud, request: Request) -> Answer:
+        """Answer one request, or say how to. Every refusal is an answer, not an exception."""
         request_id = self._ids.new_guid()
         principal: Principal | None = None
         route: Route | None = None
         try:
             match = self._router.match(request.method, request.path)
             route = match.route if match else None
+            result: Response | Slow
             if match is not None and match.route.open_handler is not None:
-                response = match.route.open_handler(cloud, request, match.params)
+                result = match.route.open_handler(cloud, request, match.params)
             else:
                 principal = self._gate.authenticate(request)
-                response = self._call(cloud, request, match, principal)
+                result = self._call(cloud, request, match, principal)
         except ArmError as error:
-            response = error.response()
-        return Answer(self._finish(request, response, request_id), principal, request_id, route)
+            result = error.response()
+        return Answer(result, principal, request_id, route)
+
+    def finish(self, request: Request, answer: Answer, response: Response) -> Response:
+        """The response with the headers that every answer of ARM carries."""
+        headers = {
+            "cache-control": "no-cache",
+            "pragma": "no-cache",
+            "strict-transport-security": "max-age=31536000; includeSubDomains",
+            "x-content-type-options": "nosniff",
+            "x-ms-request-id": answer.request_id,
+            "x-ms-correlation-request-id": request.headers.get(
+                "x-ms-correlation-request-id", answer.request_id
+            ),
+        }
+        client_id = request.headers.get("x-ms-client-request-id")
+        wanted = request.headers.get("x-ms-return-client-request-id", "").lower() == "true"
+        if client_id and wanted:
+            headers["x-ms-client-request-id"] = client_id
+        if response.body is not None and not isinstance(response.body, bytes):
+            headers["content-type"] = "application/json; charset=utf-8"
+        return Response(response.status, response.body, {**headers, **response.headers})
 
     def _call(
         self, cloud: Cloud, request: Request, match: Match | None, principal: Principal
-    ) -> Response:
+    ) -> Response | Slow:
         if not request.param("api-version"):
             raise ArmError(
                 400,
@@ -320,24 +354,15 @@ class Dispatcher:
             require(self._gate, principal, match.route.action, scope_of(request.path))
         return match.route.handler(cloud, request, match.params, principal)
 
-    def _finish(self, request: Request, response: Response, request_id: str) -> Response:
-        headers = {
-            "cache-control": "no-cache",
-            "pragma": "no-cache",
-            "strict-transport-security": "max-age=31536000; includeSubDomains",
-            "x-content-type-options": "nosniff",
-            "x-ms-request-id": request_id,
-            "x-ms-correlation-request-id": request.headers.get(
-                "x-ms-correlation-request-id", request_id
-            ),
-        }
-        client_id = request.headers.get("x-ms-client-request-id")
-        wanted = request.headers.get("x-ms-return-client-request-id", "").lower() == "true"
-        if client_id and wanted:
-            headers["x-ms-client-request-id"] = client_id
-        if response.body is not None and not isinstance(response.body, bytes):
-            headers["content-type"] = "application/json; charset=utf-8"
-        return Response(response.status, response.body, {**headers, **response.headers})
+
+def settle(result: Response | Slow) -> Response:
+    """The response, worked out here and now if it is slow."""
+    if isinstance(result, Response):
+        return result
+    try:
+        return result.run()
+    except ArmError as error:
+        return error.response()
 
 
 def require(gate: Gate, principal: Principal, action: str, scope: str) -> None:
