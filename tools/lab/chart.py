@@ -1,0 +1,124 @@
+"""The CRDs and the chart on a control plane, as a cluster's owner would install them.
+
+No pod runs there: the Deployment waits for ever, and the operator is started as a process beside
+it, with the rights of the chart's ServiceAccount (``lab.processes.Operator``).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab.apiclient import ApiError
+from lab.binaries import ROOT
+from lab.controlplane import ControlPlane
+
+CHART = ROOT / "charts" / "azpatch"
+CRDS = ROOT / "crds"
+
+RELEASE = "azpatch"
+NAMESPACE = "azpatch-system"
+
+FIELD_MANAGER = "lab"
+
+CRD_SECONDS = 30
+"""A CRD is served within a second; more is for a machine that is busy."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The chart as installed."""
+
+    namespace: str
+    service_account: str
+    """That of the chart's Deployment: whose token the operator runs with."""
+
+    kubeconfig: Path
+    """With a token of that ServiceAccount."""
+
+
+def apply_crds(controlplane: ControlPlane) -> None:
+    """The generated CRDs alone, served on return. For what needs no chart."""
+    controlplane.kubectl("apply", "--server-side", "--filename", CRDS)
+    _wait_until_served(controlplane)
+
+
+def create_namespace(
+    controlplane: ControlPlane, name: str, labels: Mapping[str, str] | None = None
+) -> None:
+    """Creates or relabels a namespace."""
+    body = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": dict(labels or {})},
+    }
+    path = f"/api/v1/namespaces/{name}?fieldManager={FIELD_MANAGER}&force=true"
+    controlplane.admin.patch(path, body, "apply")
+
+
+def create_restricted_namespace(controlplane: ControlPlane, name: str) -> None:
+    """A namespace at the restricted Pod Security level: enforced, and warned about."""
+    levels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    create_namespace(controlplane, name, levels)
+
+
+def install(
+    controlplane: ControlPlane,
+    values: Mapping[str, Any] | None = None,
+    namespace: str = NAMESPACE,
+) -> Installed:
+    """Installs the chart, or upgrades it to other values, in a restricted namespace.
+
+    Hooks are not run: they are pods. CommandFailed with helm's words if it refuses.
+    """
+    create_restricted_namespace(controlplane, namespace)
+    controlplane.helm(
+        "upgrade",
+        RELEASE,
+        CHART,
+        "--install",
+        "--no-hooks",
+        f"--namespace={namespace}",
+        "--values=-",
+        input=yaml.safe_dump(dict(values or {})),
+    )
+    _wait_until_served(controlplane)
+    account = _service_account(controlplane, namespace)
+    kubeconfig = controlplane.service_account_kubeconfig(namespace, account)
+    return Installed(namespace, account, kubeconfig)
+
+
+def uninstall(controlplane: ControlPlane, namespace: str = NAMESPACE) -> None:
+    """``helm uninstall``; the CRDs stay, as the chart promises."""
+    controlplane.helm("uninstall", RELEASE, "--no-hooks", f"--namespace={namespace}")
+
+
+def template(controlplane: ControlPlane, values: Mapping[str, Any] | None = None) -> str:
+    """The chart's manifests with these values, as YAML documents."""
+    rendered = controlplane.helm(
+        "template",
+        RELEASE,
+        CHART,
+        f"--namespace={NAMESPACE}",
+        "--values=-",
+        input=yaml.safe_dump(dict(values or {})),
+    )
+    return rendered.stdout
+
+
+def _wait_until_served(controlplane: ControlPlane) -> None:
+    # `--all` fails on none: a chart without CRDs is a mistake that should not pass here.
+    controlplane.kubectl(
+        "wait", "crd", "--all", "--for=condition=Established", f"--timeout={CRD_SECONDS}s"
+    )
+
+
+def _service_account(controlplane: ControlPlane, namespace: str) -> str:
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    deployments = controlplane.admin.get(path)["items"]
+    if len(deployments) != 1:
+        raise ApiError(404, {"message": f"one Deployment expected, not {len(deployments)}"})
+    account: str = deployments[0]["spec"]["template"]["spec"]["serviceAccountName"]
+    return account

@@ -1,0 +1,169 @@
+"""azsim and the operator as processes, started as their users start them."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lab.binaries import ROOT
+from lab.child import Child
+
+STOP_SECONDS = 30.0
+"""A pod's default grace period: what SIGTERM must suffice within."""
+
+AZSIM_READY_SECONDS = 60.0
+"""A fleet of 10,000 machines on a busy machine; a small one is up in two."""
+
+PYTHONPATH = os.pathsep.join(str(ROOT / folder) for folder in ("operator", "tools"))
+
+
+def rfc3339(instant: datetime) -> str:
+    """As ``--clock-origin`` wants it; ``instant`` has a time zone."""
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+class Clock:
+    """The clock that azsim and the operator share.
+
+    Simulated time = origin + (real time - origin) * pace: the same at ``origin``, then ``pace``
+    simulated seconds in each real one.
+    """
+
+    def __init__(self, pace: float = 1.0, origin: datetime | None = None) -> None:
+        self.pace = pace
+        self.origin = origin or datetime.now(UTC)
+
+    @property
+    def flags(self) -> list[str]:
+        return ["--pace", f"{self.pace:g}", "--clock-origin", rfc3339(self.origin)]
+
+    def now(self) -> datetime:
+        """Simulated time."""
+        return self.origin + (datetime.now(UTC) - self.origin) * self.pace
+
+
+class _Process:
+    """A Python module that runs until told to end. Its log is ``folder/NAME.log``."""
+
+    name: str
+    child: Child
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def log(self) -> Path:
+        return self.child.log
+
+    @property
+    def running(self) -> bool:
+        return self.child.running
+
+    def stop(self, grace: float = STOP_SECONDS) -> int:
+        """SIGTERM, and SIGKILL after ``grace`` seconds. Returns the exit status."""
+        return self.child.stop(grace)
+
+    def kill(self) -> int:
+        """SIGKILL, as a lost node ends it."""
+        return self.child.kill()
+
+
+class AzSim(_Process):
+    """``azsim serve`` for one fleet file; serving when the constructor returns.
+
+    Attributes:
+        env: what a client needs (AZURE_TENANT_ID, the ARM endpoint, the CA file, …).
+        env_file: the same as ``KEY=value`` lines.
+        journal: JSON lines of every request and of everything that happened in every guest.
+    """
+
+    name = "azsim"
+
+    def __init__(
+        self,
+        fleet: Path,
+        folder: Path,
+        clock: Clock | None = None,
+        seed: int = 0,
+        port: int = 0,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.env_file = folder / "azsim.env"
+        self.journal = folder / "azsim-journal.jsonl"
+        self.env_file.unlink(missing_ok=True)
+        self.child = _module(
+            self.name,
+            [
+                *("azsim", "serve", "--fleet", str(fleet)),
+                *("--port", str(port), "--seed", str(seed)),
+                *(clock or Clock()).flags,
+                *("--env-file", str(self.env_file), "--journal", str(self.journal)),
+                *arguments,
+            ],
+            folder,
+            {},
+        )
+        try:
+            self.child.wait_until(self.env_file.exists, "env file", AZSIM_READY_SECONDS)
+        except BaseException:
+            self.child.kill()
+            raise
+        self.env = read_env_file(self.env_file)
+
+
+class Operator(_Process):
+    """``azpatch run`` with this kubeconfig (``lab.chart.Installed.kubeconfig``: never admin's).
+
+    It has the environment of a pod: ``env`` (azsim's, and settings) and what Python needs, nothing
+    of the developer's own. Its log is structured: one JSON object a line.
+    """
+
+    name = "operator"
+
+    def __init__(
+        self,
+        kubeconfig: Path,
+        folder: Path,
+        env: Mapping[str, str],
+        clock: Clock | None = None,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        flags = clock.flags if clock else []
+        self.child = _module(
+            self.name,
+            ["azpatch", "run", *flags, *arguments],
+            folder,
+            {**env, "KUBECONFIG": str(kubeconfig)},
+        )
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """``KEY=value`` lines; empty lines and comments are skipped."""
+    lines = (line.strip() for line in path.read_text().splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {key: value for key, _, value in pairs}
+
+
+def _module(name: str, arguments: Sequence[str], folder: Path, env: Mapping[str, str]) -> Child:
+    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
+    python = {"PYTHONPATH": PYTHONPATH, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return Child(
+        name,
+        [sys.executable, "-m", *arguments],
+        folder / f"{name}.log",
+        env={**kept, **python, "NO_PROXY": "*", "no_proxy": "*", **env},
+        cwd=folder,
+    )
