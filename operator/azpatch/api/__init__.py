@@ -1,0 +1,6 @@
+"""The resources of group `azpatch.dev`, version `v1alpha1`: pydantic models, and their CRDs.
+
+No I/O and no kopf here. `common` has what the kinds share, `durations` the two duration formats,
+`reasons` every reason a condition may give, `markers` and `schema` what turns a model into a
+structural schema, `crd` the CustomResourceDefinitions.
+"""

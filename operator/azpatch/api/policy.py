@@ -1,0 +1,492 @@
+"""PatchPolicy: which machines to keep patched, with what, when and how carefully."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from azpatch.api.common import (
+    GALLERY_IMAGE_PATTERN,
+    VIRTUAL_MACHINE_PATTERN,
+    ApiModel,
+    Condition,
+    Count,
+    GoDuration,
+    IsoDuration,
+    Message,
+    Resource,
+    ResourceId,
+    Time,
+)
+from azpatch.api.durations import GO_PATTERN, ISO_PATTERN
+from azpatch.api.markers import Column, ListMap, Rule, condition_column
+
+NAME_LENGTH = 46
+"""What later versions name after a policy (`<name>-202612112100`) must fit in 63 characters."""
+
+MAXIMUM_DURATION = timedelta(hours=3, minutes=55)
+"""Azure refuses a longer `maximumDuration`."""
+
+MAX_AGE_LONGEST = timedelta(days=7)
+"""Azure Resource Graph keeps the result of an assessment for 7 days."""
+
+MAX_AGE_SHORTEST = timedelta(minutes=5)
+"""An assessment itself takes minutes, and Azure allows a machine two operations a minute."""
+
+PROBLEMS_LISTED = 20
+
+PERCENT_PATTERN = "^([1-9][0-9]?|100)%$"
+
+
+class AssessmentMode(StrEnum):
+    """Who has Azure look for missing patches."""
+
+    OPERATOR = "Operator"
+    NONE = "None"
+
+
+class Executor(StrEnum):
+    """Who starts the installs."""
+
+    OPERATOR = "Operator"
+
+
+class RebootSetting(StrEnum):
+    """Azure's rebootSetting."""
+
+    IF_REQUIRED = "IfRequired"
+    NEVER = "Never"
+    ALWAYS = "Always"
+
+
+class UndeterminedSupport(StrEnum):
+    """What to do where Azure could not determine whether it can patch a machine."""
+
+    WAIT = "Wait"
+    TRY = "Try"
+
+
+class LinuxClassification(StrEnum):
+    """Azure's classifications of Linux packages."""
+
+    CRITICAL = "Critical"
+    SECURITY = "Security"
+    OTHER = "Other"
+
+
+class WindowsClassification(StrEnum):
+    """Azure's classifications of Windows updates."""
+
+    CRITICAL = "Critical"
+    SECURITY = "Security"
+    UPDATE_ROLL_UP = "UpdateRollUp"
+    FEATURE_PACK = "FeaturePack"
+    SERVICE_PACK = "ServicePack"
+    DEFINITION = "Definition"
+    TOOLS = "Tools"
+    UPDATES = "Updates"
+
+
+class VirtualMachineTarget(ApiModel):
+    """One virtual machine."""
+
+    id: Annotated[
+        str,
+        Field(min_length=1, max_length=300, pattern=VIRTUAL_MACHINE_PATTERN),
+        Rule(
+            f"self.matches(r'{VIRTUAL_MACHINE_PATTERN}')",
+            "virtualMachine.id is not the id of a virtual machine: give /subscriptions/"
+            "SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.Compute/virtualMachines/NAME, "
+            "as `az vm show --query id` prints it",
+        ),
+    ]
+    """The machine's ARM id: /subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/
+    virtualMachines/…, compared without case."""
+
+
+class GalleryImageTarget(ApiModel):
+    """Every virtual machine that was built from one image of an Azure Compute Gallery."""
+
+    id: Annotated[
+        str,
+        Field(min_length=1, max_length=420, pattern=GALLERY_IMAGE_PATTERN),
+        Rule(
+            f"self.matches(r'{GALLERY_IMAGE_PATTERN}')",
+            "galleryImage.id is not the id of a gallery image: give /subscriptions/SUBSCRIPTION/"
+            "resourceGroups/GROUP/providers/Microsoft.Compute/galleries/GALLERY/images/IMAGE, "
+            "or that and /versions/1.2.3 for one version",
+        ),
+    ]
+    """The ARM id of an image definition, …/galleries/…/images/…, for the machines of all its
+    versions; or of one version, …/versions/1.2.3. The gallery may be in another subscription
+    than the machines."""
+
+    @property
+    def definition_id(self) -> str:
+        """The id of the definition, without the version."""
+        return re.split("/versions/", self.id, flags=re.IGNORECASE)[0]
+
+    @property
+    def version(self) -> str | None:
+        """The version, such as `1.2.3`; None for every version of the definition."""
+        parts = re.split("/versions/", self.id, flags=re.IGNORECASE)
+        return parts[1] if len(parts) == 2 else None
+
+
+class Target(ApiModel):
+    """What the policy is for. Exactly one of the fields."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.virtualMachine) || has(self.galleryImage)",
+            "target is empty: give virtualMachine for one machine, or galleryImage for all "
+            "machines built from one image",
+        ),
+        Rule(
+            "!(has(self.virtualMachine) && has(self.galleryImage))",
+            "target has both virtualMachine and galleryImage: keep one, and make a second "
+            "PatchPolicy for the other",
+        ),
+    )
+
+    virtual_machine: VirtualMachineTarget | None = None
+    """One virtual machine."""
+    gallery_image: GalleryImageTarget | None = None
+    """Every virtual machine built from an image, in every subscription whose grants allow it."""
+
+
+class Assessment(ApiModel):
+    """How azpatch learns which patches are missing."""
+
+    mode: AssessmentMode = AssessmentMode.OPERATOR
+    """Operator: azpatch has Azure assess a machine when its last assessment is older than
+    maxAge. None: azpatch sends no assessments and reports what others' found."""
+    max_age: Annotated[
+        GoDuration,
+        Rule(
+            f"self.matches(r'{GO_PATTERN}')",
+            "assessment.maxAge is not a duration: give hours, minutes and seconds such as 24h "
+            "or 1h30m",
+        ),
+        Rule(
+            f"!self.matches(r'{GO_PATTERN}') || duration(self) >= duration('5m')",
+            "assessment.maxAge is shorter than 5m: an assessment itself takes minutes, give at "
+            "least 5m",
+        ),
+        Rule(
+            f"!self.matches(r'{GO_PATTERN}') || duration(self) <= duration('168h')",
+            "assessment.maxAge is longer than 168h: Azure keeps the result of an assessment for "
+            "7 days, give at most 168h",
+        ),
+    ] = timedelta(hours=24)
+    """How old a machine's last assessment may get, in Go's notation; from 5m to 168h."""
+    probe_unsupported: bool = False
+    """Assess also where the support matrix says that Azure cannot, to let Azure decide."""
+
+
+Mask = Annotated[str, Field(min_length=1, max_length=128)]
+Kb = Annotated[str, Field(pattern="^[0-9]{6,8}$", max_length=8)]
+
+
+class LinuxSelection(ApiModel):
+    """Which missing packages of a Linux machine to install: those whose classification is listed
+    or whose name an include mask matches, without those that an exclude mask matches."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "size(self.classificationsToInclude) > 0 || "
+            "has(self.packageNameMasksToInclude) && size(self.packageNameMasksToInclude) > 0",
+            "install.linux selects nothing: give classificationsToInclude or "
+            "packageNameMasksToInclude, or remove linux to skip Linux machines",
+        ),
+    )
+
+    # Atomic like all lists here: were it a set, server-side apply would merge the default, which
+    # nobody owns, into what a person gives.
+    classifications_to_include: Annotated[tuple[LinuxClassification, ...], Field(max_length=3)] = (
+        LinuxClassification.CRITICAL,
+        LinuxClassification.SECURITY,
+    )
+    """Classifications of packages to install."""
+    package_name_masks_to_include: Annotated[tuple[Mask, ...], Field(max_length=100)] = ()
+    """Packages to install whatever their classification: a name or name=version, * for any
+    text."""
+    package_name_masks_to_exclude: Annotated[tuple[Mask, ...], Field(max_length=100)] = ()
+    """Packages never to install: a name or name=version, * for any text."""
+
+
+class WindowsSelection(ApiModel):
+    """Which missing updates of a Windows machine to install: those whose classification or KB
+    number is listed, without those that are excluded."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "size(self.classificationsToInclude) > 0 || "
+            "has(self.kbNumbersToInclude) && size(self.kbNumbersToInclude) > 0",
+            "install.windows selects nothing: give classificationsToInclude or "
+            "kbNumbersToInclude, or remove windows to skip Windows machines",
+        ),
+    )
+
+    classifications_to_include: Annotated[
+        tuple[WindowsClassification, ...], Field(max_length=8)
+    ] = (WindowsClassification.CRITICAL, WindowsClassification.SECURITY)
+    """Classifications of updates to install."""
+    kb_numbers_to_include: Annotated[tuple[Kb, ...], Field(max_length=100)] = ()
+    """Updates to install whatever their classification: KB numbers without the letters KB."""
+    kb_numbers_to_exclude: Annotated[tuple[Kb, ...], Field(max_length=100)] = ()
+    """Updates never to install: KB numbers without the letters KB."""
+    exclude_kbs_requiring_reboot: bool = False
+    """Leave out the updates that need a reboot."""
+    max_patch_publish_date: Time | None = None
+    """Only updates that were published until this instant."""
+
+
+class Install(ApiModel):
+    """What to install, and how."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.linux) || has(self.windows)",
+            "install selects nothing: give linux, windows or both ({} takes the critical and "
+            "security patches)",
+        ),
+    )
+
+    executor: Executor = Executor.OPERATOR
+    """Who starts the installs. Operator: azpatch does, by Azure's installPatches."""
+    linux: LinuxSelection | None = None
+    """What to install on Linux machines. Absent: Linux machines are skipped, and counted so."""
+    windows: WindowsSelection | None = None
+    """What to install on Windows machines. Absent: Windows machines are skipped, and counted
+    so."""
+    reboot_setting: RebootSetting = RebootSetting.IF_REQUIRED
+    """IfRequired: reboot when a patch, or one installed before, needs it. Never: do not reboot; a
+    machine that needs one is then not compliant. Always: reboot after every install."""
+    maximum_duration: Annotated[
+        IsoDuration,
+        Rule(
+            f"self.matches(r'{ISO_PATTERN}')",
+            "install.maximumDuration is not an ISO 8601 duration in hours and minutes: give "
+            "for example PT2H or PT1H30M",
+        ),
+        Rule(
+            f"!self.matches(r'{ISO_PATTERN}') || "
+            "duration(self.substring(2).lowerAscii()) <= duration('3h55m')",
+            "install.maximumDuration is longer than PT3H55M, the most that Azure takes: give "
+            "PT3H55M or less",
+        ),
+        Rule(
+            f"!self.matches(r'{ISO_PATTERN}') || "
+            "duration(self.substring(2).lowerAscii()) > duration('0m')",
+            "install.maximumDuration is zero: give the time that an install may take, for "
+            "example PT2H",
+        ),
+    ] = timedelta(hours=2)
+    """How long an install may take on a machine, reboots included; ISO 8601, at most PT3H55M.
+    The guest starts no patch that might not end in time and keeps 15 to 25 minutes for the
+    reboot, so below PT30M it ordinarily installs nothing."""
+    on_undetermined_support: UndeterminedSupport = UndeterminedSupport.WAIT
+    """Where Azure could not determine whether it can patch a machine. Wait: leave the machine
+    alone. Try: install all the same."""
+
+
+class Always(ApiModel):
+    """At any time."""
+
+
+class Schedule(ApiModel):
+    """When installs may start."""
+
+    always: Always
+    """Install whenever a machine is due, at any time."""
+
+
+def _count_or_percent(value: Any) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    if isinstance(value, str) and re.match(PERCENT_PATTERN, value):
+        return value
+    raise ValueError(f"{value!r} is neither a count from 1 nor a percentage such as 10%")
+
+
+CountOrPercent = Annotated[
+    int | str,
+    AfterValidator(_count_or_percent),
+    WithJsonSchema(
+        {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]}
+    ),
+]
+"""A count, or a percentage such as `10%`."""
+
+
+def share_of(total: int, share: int | str) -> int:
+    """How many of `total` a count or percentage is: rounded down, at least 1."""
+    if isinstance(share, int):
+        return share
+    return max(1, total * int(share.removesuffix("%")) // 100)
+
+
+DEFAULT_MAX_UNAVAILABLE = "10%"
+
+
+class Rollout(ApiModel):
+    """How carefully to install."""
+
+    max_unavailable: Annotated[
+        CountOrPercent,
+        Rule(
+            "type(self) == int ? self >= 1 && self <= 100000 : "
+            f"string(self).matches(r'{PERCENT_PATTERN}')",
+            "rollout.maxUnavailable is neither a count nor a percentage: give a number from 1, "
+            "or 1% to 100%; set spec.suspend to stop installs",
+        ),
+    ] = DEFAULT_MAX_UNAVAILABLE
+    """How many machines may be unavailable at a time: a count, or a percentage of the policy's
+    supported machines, rounded down, at least 1. A machine counts from the start of its install
+    until it was assessed again; one whose install failed counts until then too."""
+
+
+class PatchPolicySpec(ApiModel):
+    """What to keep patched, with what, when and how carefully."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.install) || has(self.schedule)",
+            "install needs a schedule: give schedule: {always: {}} to install whenever a machine "
+            "is due",
+        ),
+        Rule(
+            "has(self.install) || !has(self.schedule)",
+            "schedule says when to install, but there is no install: add install, or remove "
+            "schedule to assess only",
+        ),
+        Rule(
+            "has(self.install) || !has(self.rollout)",
+            "rollout says how to install, but there is no install: add install, or remove "
+            "rollout to assess only",
+        ),
+        Rule(
+            "!has(self.install) || self.assessment.mode != 'None'",
+            "assessment.mode None leaves install without evidence, because an assessment tells "
+            "what is missing before it and what is left after it: set assessment.mode to "
+            "Operator, or remove install",
+        ),
+    )
+
+    suspend: bool = False
+    """True: start nothing new. What runs goes on, and its result is still read."""
+    target: Target
+    """Which machines."""
+    assessment: Assessment = Field(default_factory=Assessment)
+    """How azpatch learns which patches are missing."""
+    install: Install | None = None
+    """What to install, and how. Absent: assess only."""
+    schedule: Schedule | None = None
+    """When installs may start. Required with install."""
+    rollout: Rollout | None = None
+    """How carefully to install. Absent: at most 10% of the machines at a time."""
+
+    @property
+    def max_unavailable(self) -> int | str:
+        """rollout.maxUnavailable, or its default where there is no rollout."""
+        return self.rollout.max_unavailable if self.rollout else DEFAULT_MAX_UNAVAILABLE
+
+
+class PolicyMachines(ApiModel):
+    """The policy's machines in numbers."""
+
+    matched: Count = 0
+    """Machines that the target means and that grants allow."""
+    governed: Count = 0
+    """Of these, the machines that this policy acts on; another policy has the others."""
+    supported: Count = 0
+    """Governed machines that Azure can patch (or assess, without install)."""
+    unsupported: Count = 0
+    """Governed machines that Azure cannot patch (or assess, without install)."""
+    unknown: Count = 0
+    """Governed machines of which this is not known yet."""
+    skipped: Count = 0
+    """Governed machines of an operating system for which install selects nothing."""
+    compliant: Count = 0
+    """Governed machines on which nothing that the policy selects is missing."""
+    non_compliant: Count = 0
+    """Governed machines that miss something, or wait for a reboot."""
+    in_progress: Count = 0
+    """Machines with an operation in flight."""
+    failed: Count = 0
+    """Machines whose last install failed, did not come back, or has no known result."""
+    overdue: Count = 0
+    """Machines that have been due for two windows (of 24 hours, with schedule.always)."""
+    conflicts: Count = 0
+    """Matched machines that another policy governs."""
+
+
+class Problem(ApiModel):
+    """One machine that needs attention."""
+
+    machine_id: ResourceId
+    """The machine's ARM id."""
+    reason: Annotated[str, Field(max_length=64)]
+    """Why, in one word; docs/api.md lists them all."""
+    message: Message = ""
+    """Why, for a person."""
+
+
+class PatchPolicyStatus(ApiModel):
+    """What became of the policy."""
+
+    observed_generation: int | None = None
+    """The generation that this status is about."""
+    conditions: Annotated[tuple[Condition, ...], ListMap("type"), Field(max_length=8)] = ()
+    """Ready; Supported; Compliant; Reconciling and Stalled only while true."""
+    machines: PolicyMachines | None = None
+    """The machines in numbers."""
+    problems: Annotated[tuple[Problem, ...], Field(max_length=PROBLEMS_LISTED)] = ()
+    """Machines that need attention, the worst first."""
+    problems_omitted: Count | None = None
+    """How many more there are than problems lists."""
+    oldest_assessment_time: Time | None = None
+    """When the machine that was not assessed for longest was assessed."""
+
+
+class PatchPolicy(Resource):
+    """Keeps machines patched: one virtual machine, or every machine built from a gallery image.
+    azpatch assesses them, installs what is missing as the policy says, and reports here."""
+
+    KIND: ClassVar[str] = "PatchPolicy"
+    PLURAL: ClassVar[str] = "patchpolicies"
+    SHORT_NAME: ClassVar[str] = "azpp"
+    STATUS_DEFAULT: ClassVar[dict[str, int]] = {"observedGeneration": -1}
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column("Ready", condition_column("Ready")),
+        Column("Reason", condition_column("Ready", "reason")),
+        Column("Machines", ".status.machines.governed", type="integer"),
+        Column("Compliant", ".status.machines.compliant", type="integer"),
+        Column("In Progress", ".status.machines.inProgress", type="integer"),
+        Column("Failed", ".status.machines.failed", type="integer"),
+        Column("Age", ".metadata.creationTimestamp", type="date"),
+        Column("Suspended", ".spec.suspend", type="boolean", wide=True),
+        Column("Supported", ".status.machines.supported", type="integer", wide=True),
+        Column("Unsupported", ".status.machines.unsupported", type="integer", wide=True),
+        Column("Conflicts", ".status.machines.conflicts", type="integer", wide=True),
+        Column("Oldest Assessment", ".status.oldestAssessmentTime", type="date", wide=True),
+        Column("Message", condition_column("Ready", "message"), wide=True),
+    )
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"size(self.metadata.name) <= {NAME_LENGTH}",
+            f"metadata.name has more than {NAME_LENGTH} characters: what azpatch names after "
+            "the policy would not fit, choose a shorter one",
+        ),
+    )
+
+    kind: Literal["PatchPolicy"] = "PatchPolicy"
+    spec: PatchPolicySpec
+    """What the team declares."""
+    status: PatchPolicyStatus = Field(default_factory=PatchPolicyStatus)
+    """What became of it."""

@@ -1,0 +1,352 @@
+"""Every reason that a condition, a verdict or a problem may give: one registry.
+
+A member's value is what stands in status; `types` are the conditions it is for, `meaning` is what
+docs/api.md says about it. Verdicts take theirs from those for Supported, outcomes from those for
+Compliant.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+from azpatch.api.common import ConditionType
+
+_READY = ConditionType.READY
+_SUPPORTED = ConditionType.SUPPORTED
+_COMPLIANT = ConditionType.COMPLIANT
+_RECONCILING = ConditionType.RECONCILING
+_STALLED = ConditionType.STALLED
+_ACCESS = ConditionType.ACCESS_VERIFIED
+_FEATURE = ConditionType.PREVIEW_FEATURE
+
+_BLOCKED = (_READY, _STALLED)
+"""Reasons that a person must act on."""
+_DELAYED = (_READY, _RECONCILING)
+"""Reasons that pass by themselves, or when another object changes."""
+
+
+class Reason(StrEnum):
+    """A reason: value, the condition types it is for, its meaning."""
+
+    types: tuple[ConditionType, ...]
+    meaning: str
+
+    def __new__(cls, value: str, types: tuple[ConditionType, ...], meaning: str) -> Self:
+        """A member that is its value and carries the rest."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.types = types
+        member.meaning = meaning
+        return member
+
+    # --- working as declared
+    UP_TO_DATE = ("UpToDate", (_READY,), "Nothing to do: everything is as declared.")
+    WORKING = ("Working", (_READY,), "Operations are in flight or about to be sent.")
+    SUSPENDED = ("Suspended", (_READY,), "spec.suspend is true: nothing new is started.")
+    ASSESS_ONLY = ("AssessOnly", (_READY,), "The policy assesses and does not install.")
+    NEW_GENERATION = ("NewGeneration", _DELAYED, "The spec changed and is being decided.")
+
+    # --- identity, subscription, access
+    IDENTITY_FAILED = (
+        "IdentityFailed",
+        (*_BLOCKED, _ACCESS),
+        "Signing in with the AzureSubscription's identity failed.",
+    )
+    SECRET_NOT_FOUND = (
+        "SecretNotFound",
+        (*_BLOCKED, _ACCESS),
+        "The Secret with the client secret, or its key AZURE_CLIENT_SECRET, is not there.",
+    )
+    DUPLICATE_SUBSCRIPTION = (
+        "DuplicateSubscription",
+        _BLOCKED,
+        "An older AzureSubscription has the same subscriptionId; this one is not used.",
+    )
+    SUBSCRIPTION_NOT_FOUND = (
+        "SubscriptionNotFound",
+        (*_BLOCKED, _ACCESS),
+        "Azure knows no such subscription, or the identity may not see it.",
+    )
+    AZURE_UNREACHABLE = (
+        "AzureUnreachable",
+        (_READY, _RECONCILING, _ACCESS, _FEATURE),
+        "Azure did not answer; asked again.",
+    )
+    THROTTLED = ("Throttled", (_READY, _RECONCILING), "Azure asked to wait (429).")
+    ACCESS_VERIFIED = (
+        "AccessVerified",
+        (_ACCESS,),
+        "The identity has the rights that the grants need.",
+    )
+    ACCESS_MISSING = (
+        "AccessMissing",
+        (_READY, _ACCESS),
+        "The identity lacks rights in Azure that the grants need.",
+    )
+    ACCESS_LOST = (
+        "AccessLost",
+        (_READY, _COMPLIANT),
+        "Azure refused (403) what the identity could do before.",
+    )
+    INVENTORY_PENDING = (
+        "InventoryPending",
+        _DELAYED,
+        "The first inventory has not been read yet.",
+    )
+    INVENTORY_SHRUNK = (
+        "InventoryShrunk",
+        _DELAYED,
+        "More than a tenth of the machines vanished at once: held until Azure confirms it.",
+    )
+
+    # --- preview feature
+    FEATURE_REGISTERED = (
+        "FeatureRegistered",
+        (_FEATURE,),
+        "The preview feature is registered.",
+    )
+    FEATURE_IGNORED = (
+        "FeatureIgnored",
+        (_FEATURE,),
+        "previewFeature.mode is Ignore: not looked at.",
+    )
+    PREVIEW_FEATURE_NOT_REGISTERED = (
+        "PreviewFeatureNotRegistered",
+        (_FEATURE, _SUPPORTED, _READY, _STALLED),
+        "Matrix 2023-05 needs the preview feature for gallery images in the machine's "
+        "subscription, and it is not registered there.",
+    )
+    PREVIEW_FEATURE_UNDETERMINED = (
+        "PreviewFeatureUndetermined",
+        (_FEATURE, _SUPPORTED),
+        "The preview feature was not found, is ambiguous, or may not be read.",
+    )
+
+    # --- policy
+    AZURE_SUBSCRIPTION_MISSING = (
+        "AzureSubscriptionMissing",
+        _DELAYED,
+        "No AzureSubscription names the subscription of the target.",
+    )
+    AZURE_SUBSCRIPTION_NOT_READY = (
+        "AzureSubscriptionNotReady",
+        _DELAYED,
+        "The AzureSubscription that the target needs is not Ready.",
+    )
+    NOT_GRANTED = (
+        "NotGranted",
+        _BLOCKED,
+        "The machine does not exist, or no grant lets this namespace use it.",
+    )
+    ACCESS_TOO_LOW = (
+        "AccessTooLow",
+        (*_BLOCKED, _SUPPORTED),
+        "The namespace's grant allows less than the policy asks for.",
+    )
+    NO_MACHINES = (
+        "NoMachines",
+        (*_BLOCKED, _SUPPORTED, _COMPLIANT),
+        "The target means no machine now.",
+    )
+    GOVERNED_ELSEWHERE = (
+        "GovernedElsewhere",
+        (*_BLOCKED, _SUPPORTED, _COMPLIANT),
+        "Another policy governs it.",
+    )
+    NONE_SUPPORTED = (
+        "NoneSupported",
+        _BLOCKED,
+        "Azure can patch none of the policy's machines.",
+    )
+    TOO_MANY_FAILED = (
+        "TooManyFailed",
+        _BLOCKED,
+        "Machines whose install failed hold every slot of maxUnavailable.",
+    )
+    INVALID_SPEC = ("InvalidSpec", _BLOCKED, "The spec cannot work, or cannot be read.")
+    DELETING = ("Deleting", _DELAYED, "Deleted once the operations in flight have ended.")
+
+    # --- machine: why nothing can be sent now
+    VM_STOPPED = ("VMStopped", (_READY, _COMPLIANT), "Azure patches running machines only.")
+    AGENT_NOT_READY = (
+        "AgentNotReady",
+        (_READY, _COMPLIANT),
+        "The machine's agent does not report as ready.",
+    )
+    OPERATION_IN_PROGRESS = (
+        "OperationInProgress",
+        (_READY, _COMPLIANT),
+        "An operation of azpatch runs on it.",
+    )
+    FOREIGN_OPERATION = (
+        "ForeignOperation",
+        (_READY, _COMPLIANT),
+        "Someone else's operation runs on it; it holds a slot until it ends.",
+    )
+    OPERATION_UNCONFIRMED = (
+        "OperationUnconfirmed",
+        (_READY, _COMPLIANT),
+        "The answer to a request was lost; the machine is watched, nothing more is sent.",
+    )
+    WAITING_FOR_SLOT = (
+        "WaitingForSlot",
+        (_READY,),
+        "As many machines as maxUnavailable allows are unavailable.",
+    )
+    RETRY_LATER = ("RetryLater", (_READY,), "The last try failed; the next has its time.")
+    ATTEMPTS_EXHAUSTED = (
+        "AttemptsExhausted",
+        (_READY, _COMPLIANT),
+        "Two installs were sent in this window.",
+    )
+    OS_NOT_SELECTED = (
+        "OSNotSelected",
+        (_READY, _SUPPORTED, _COMPLIANT),
+        "install selects nothing for the machine's operating system.",
+    )
+    MACHINE_GONE = ("MachineGone", (_READY, _COMPLIANT), "Azure says that it is deleted (404).")
+    MACHINE_REPLACED = (
+        "MachineReplaced",
+        (_READY, _COMPLIANT),
+        "Another machine has the name now; what was known of the old one is dropped.",
+    )
+
+    # --- supported: yes
+    MATRIX_SUPPORTED = (
+        "MatrixSupported",
+        (_SUPPORTED,),
+        "The support matrix says that Azure can.",
+    )
+    DETECTED_SUPPORTED = (
+        "DetectedSupported",
+        (_SUPPORTED,),
+        "Azure found that it can, by an assessment.",
+    )
+    ASSESSED_SUCCESSFULLY = (
+        "AssessedSuccessfully",
+        (_SUPPORTED,),
+        "An assessment succeeded without a statement of support; its success is the evidence.",
+    )
+    PROBE = ("Probe", (_SUPPORTED,), "The assessment is itself the check of support.")
+    TRIED_UNDETERMINED = (
+        "TriedUndetermined",
+        (_SUPPORTED,),
+        "Azure could not determine support; onUndeterminedSupport is Try.",
+    )
+    ALL_SUPPORTED = ("AllSupported", (_SUPPORTED,), "Every governed machine is supported.")
+
+    # --- supported: no
+    IMAGE_NOT_SUPPORTED = (
+        "ImageNotSupported",
+        (_SUPPORTED, _READY, _STALLED),
+        "The support matrix says that Azure cannot do this on machines of this image class.",
+    )
+    DETECTED_UNSUPPORTED = (
+        "DetectedUnsupported",
+        (_SUPPORTED, _READY, _STALLED),
+        "Azure found that it cannot, by an assessment.",
+    )
+    SCALE_SET_MEMBER = (
+        "ScaleSetMember",
+        (_SUPPORTED, _READY, _STALLED),
+        "Members of scale sets are updated by their scale set's model.",
+    )
+    AKS_NODE = (
+        "AKSNode",
+        (_SUPPORTED, _READY, _STALLED),
+        "Nodes of AKS are updated by node images.",
+    )
+    WINDOWS_CLIENT = (
+        "WindowsClient",
+        (_SUPPORTED, _READY, _STALLED),
+        "Azure does not patch Windows client systems.",
+    )
+    SOME_UNSUPPORTED = (
+        "SomeUnsupported",
+        (_SUPPORTED,),
+        "Azure cannot patch some of the governed machines.",
+    )
+
+    # --- supported: not known
+    NOT_ASSESSED = (
+        "NotAssessed",
+        (_SUPPORTED, _COMPLIANT),
+        "No assessment that counts yet.",
+    )
+    WAITING_FOR_RESOURCE_GRAPH = (
+        "WaitingForResourceGraph",
+        (_SUPPORTED, _COMPLIANT, _READY),
+        "The assessment succeeded; its result has not appeared in Azure Resource Graph yet.",
+    )
+    UNABLE_TO_DETERMINE = (
+        "UnableToDetermine",
+        (_SUPPORTED,),
+        "Azure could not determine support; onUndeterminedSupport is Wait.",
+    )
+    NO_MARKETPLACE_RULE = (
+        "NoMarketplaceRule",
+        (_SUPPORTED,),
+        "No rule of the matrix knows this marketplace image.",
+    )
+    IMAGE_UNKNOWN = (
+        "ImageUnknown",
+        (_SUPPORTED,),
+        "What the machine was built from is not known.",
+    )
+    SOME_UNKNOWN = (
+        "SomeUnknown",
+        (_SUPPORTED, _COMPLIANT),
+        "Of some governed machines it is not known yet.",
+    )
+
+    # --- compliant
+    COMPLIANT = ("Compliant", (_COMPLIANT,), "Nothing that the policy selects is missing.")
+    PATCHES_MISSING = ("PatchesMissing", (_COMPLIANT,), "Patches that the policy selects miss.")
+    REBOOT_PENDING = ("RebootPending", (_COMPLIANT,), "The machine waits for a reboot.")
+    UBUNTU_PRO_REQUIRED = (
+        "UbuntuProRequired",
+        (_COMPLIANT,),
+        "Only patches that need Ubuntu Pro are missing.",
+    )
+    NOTHING_INSTALLABLE = (
+        "NothingInstallable",
+        (_COMPLIANT,),
+        "An install of the same selection installed nothing; it is not sent again.",
+    )
+    ASSESSMENT_FAILED = (
+        "AssessmentFailed",
+        (_COMPLIANT, _SUPPORTED, _READY),
+        "The last assessment failed.",
+    )
+    ASSESSMENT_OUTDATED = (
+        "AssessmentOutdated",
+        (_COMPLIANT,),
+        "The last assessment is older than seven days.",
+    )
+    INSTALL_FAILED = ("InstallFailed", (_COMPLIANT, _READY), "The last install failed.")
+    INSTALL_INCOMPLETE = (
+        "InstallIncomplete",
+        (_COMPLIANT,),
+        "maximumDuration ended before everything was in.",
+    )
+    NOT_BACK = (
+        "NotBack",
+        (_COMPLIANT, _READY),
+        "The machine did not come back from its reboot.",
+    )
+    RESULT_UNKNOWN = (
+        "ResultUnknown",
+        (_COMPLIANT, _READY),
+        "No result by the deadline of the operation.",
+    )
+    SUPERSEDED = (
+        "Superseded",
+        (_COMPLIANT,),
+        "A newer operation replaced it; judged after that one.",
+    )
+    SOME_NOT_COMPLIANT = (
+        "SomeNotCompliant",
+        (_COMPLIANT,),
+        "Some governed machines are not compliant.",
+    )

@@ -1,0 +1,280 @@
+"""AzureSubscription: a subscription that the cluster may touch, and who may do what in it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from azpatch.api.common import (
+    ApiModel,
+    Condition,
+    Count,
+    Guid,
+    NamespaceName,
+    ObjectName,
+    Resource,
+)
+from azpatch.api.markers import Column, ListMap, Rule, condition_column
+from azpatch.api.selector import LabelSelector
+
+NAME_LENGTH = 63
+"""An AzureSubscription's name is a label value on its PatchTargets."""
+
+
+class IdentityType(StrEnum):
+    """How azpatch signs in."""
+
+    WORKLOAD_IDENTITY = "WorkloadIdentity"
+    MANAGED_IDENTITY = "ManagedIdentity"
+    CLIENT_SECRET = "ClientSecret"
+
+
+class SupportMatrix(StrEnum):
+    """The revisions of the support matrix that ship with azpatch."""
+
+    REVISION_2023_05 = "2023-05"
+
+
+class PreviewFeatureMode(StrEnum):
+    """What azpatch does about the preview feature for gallery images."""
+
+    CHECK = "Check"
+    IGNORE = "Ignore"
+
+
+class FeatureState(StrEnum):
+    """Azure's states of a preview feature, and Undetermined where it cannot be found or read."""
+
+    NOT_SPECIFIED = "NotSpecified"
+    NOT_REGISTERED = "NotRegistered"
+    PENDING = "Pending"
+    REGISTERING = "Registering"
+    REGISTERED = "Registered"
+    UNREGISTERING = "Unregistering"
+    UNREGISTERED = "Unregistered"
+    UNDETERMINED = "Undetermined"
+
+
+class AccessLevel(StrEnum):
+    """What a grant allows. Ordered: each level includes those before it."""
+
+    READ = "Read"
+    ASSESS = "Assess"
+    PATCH = "Patch"
+
+    @property
+    def rank(self) -> int:
+        """0 for the lowest level."""
+        return tuple(AccessLevel).index(self)
+
+    def __lt__(self, other: object) -> bool:
+        return self.rank < other.rank if isinstance(other, AccessLevel) else NotImplemented
+
+    def __le__(self, other: object) -> bool:
+        return self.rank <= other.rank if isinstance(other, AccessLevel) else NotImplemented
+
+    def __gt__(self, other: object) -> bool:
+        return self.rank > other.rank if isinstance(other, AccessLevel) else NotImplemented
+
+    def __ge__(self, other: object) -> bool:
+        return self.rank >= other.rank if isinstance(other, AccessLevel) else NotImplemented
+
+
+class SecretRef(ApiModel):
+    """A Secret in the operator's namespace. Its key AZURE_CLIENT_SECRET holds the secret."""
+
+    name: ObjectName
+    """The Secret's name."""
+
+
+class Identity(ApiModel):
+    """The identity that azpatch uses in this subscription."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.type != 'ClientSecret' || has(self.secretRef)",
+            "identity.type ClientSecret needs identity.secretRef: name the Secret in the "
+            "operator's namespace whose key AZURE_CLIENT_SECRET holds the client secret",
+        ),
+        Rule(
+            "self.type == 'ClientSecret' || !has(self.secretRef)",
+            "identity.secretRef is for type ClientSecret only: remove it, or set identity.type "
+            "to ClientSecret",
+        ),
+        Rule(
+            "self.type != 'ClientSecret' || has(self.clientId)",
+            "identity.type ClientSecret needs identity.clientId: the application (client) id "
+            "that the secret belongs to",
+        ),
+    )
+
+    type: IdentityType = IdentityType.WORKLOAD_IDENTITY
+    """WorkloadIdentity: the token of the operator's ServiceAccount, exchanged for one of Azure.
+    ManagedIdentity: the identity of the node. ClientSecret: an application with a secret."""
+    client_id: Guid | None = None
+    """The application (client) id. Required for ClientSecret; absent otherwise means the pod's
+    own for WorkloadIdentity and the system-assigned one for ManagedIdentity."""
+    secret_ref: SecretRef | None = None
+    """Where the client secret is. ClientSecret only."""
+
+
+class PreviewFeature(ApiModel):
+    """The preview feature that matrix revision 2023-05 requires for gallery images."""
+
+    mode: PreviewFeatureMode = PreviewFeatureMode.CHECK
+    """Check: machines from gallery images wait until the feature is registered in the
+    subscription. Ignore: they are treated as if it were."""
+    name: (
+        Annotated[str, Field(min_length=1, max_length=128, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+        | None
+    ) = None
+    """The feature's name within Microsoft.Compute. Absent: azpatch looks for it by its display
+    name, and reports the candidates in status where several match."""
+
+
+class NamespaceMatch(ApiModel):
+    """Namespaces, by name or by label. A namespace that either of the two matches is meant."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.names) && size(self.names) > 0 || has(self.selector)",
+            "namespaces matches nothing: give names, or a selector ({} is every namespace)",
+        ),
+    )
+
+    names: Annotated[tuple[NamespaceName, ...], Field(max_length=100)] = ()
+    """Names of namespaces."""
+    selector: LabelSelector | None = None
+    """Labels of the Namespace objects. Empty ({}) is every namespace; absent is none."""
+
+
+class Grant(ApiModel):
+    """What some namespaces may do with some machines of this subscription."""
+
+    name: Annotated[
+        str, Field(min_length=1, max_length=63, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    ]
+    """Unique in the list; conditions name it."""
+    namespaces: NamespaceMatch
+    """Whose policies this grant serves."""
+    access: AccessLevel
+    """Read: classify and report. Assess: also have Azure look for missing patches. Patch: also
+    install them. Of several grants that match, the highest counts."""
+    resource_groups: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=90)], ...], Field(max_length=100)
+    ] = ()
+    """Only machines in these resource groups, compared without case. Absent or empty: all."""
+    tags: Annotated[
+        dict[
+            str,
+            Annotated[
+                tuple[Annotated[str, Field(max_length=256)], ...],
+                Field(min_length=1, max_length=50),
+            ],
+        ],
+        Field(max_length=20),
+    ] = Field(default_factory=dict)
+    """Only machines that carry every one of these tags with one of its listed values."""
+
+
+class AzureSubscriptionSpec(ApiModel):
+    """The subscription, how to reach it, and who may do what in it."""
+
+    subscription_id: Annotated[
+        Guid,
+        Rule(
+            "self == oldSelf",
+            "subscriptionId cannot change, because policies act on what it names: create "
+            "another AzureSubscription, then delete this one",
+        ),
+    ]
+    """The subscription's id. Immutable. A second AzureSubscription for the same id is Stalled."""
+    tenant_id: Guid
+    """The Microsoft Entra tenant that the identity signs in to."""
+    identity: Identity | None = None
+    """How azpatch signs in. Absent: the operator's own workload identity."""
+    support_matrix: SupportMatrix
+    """The revision of the support matrix that decides which machines azpatch touches, by the
+    month of the Azure documentation it follows. Required: there is no default, because another
+    revision means other machines."""
+    preview_feature: PreviewFeature = Field(default_factory=PreviewFeature)
+    """What to do about the preview feature for gallery images."""
+    grants: Annotated[tuple[Grant, ...], ListMap("name"), Field(max_length=50)] = ()
+    """Who may do what. None: nobody may use this subscription."""
+
+
+class PreviewFeatureStatus(ApiModel):
+    """The preview feature as Azure reports it."""
+
+    name: Annotated[str, Field(max_length=128)] | None = None
+    """Its name within Microsoft.Compute, once known."""
+    state: FeatureState
+    """Azure's state, or Undetermined where it was not found, is ambiguous, or may not be read."""
+    candidates: Annotated[
+        tuple[Annotated[str, Field(max_length=128)], ...], Field(max_length=20)
+    ] = ()
+    """Features that might be it. Put the right one in spec.previewFeature.name."""
+
+
+class SubscriptionMachines(ApiModel):
+    """How many machines of which kind the subscription has."""
+
+    total: Count = 0
+    """Virtual machines in the subscription."""
+    by_image_class: Annotated[dict[str, Count], Field(max_length=20)] = Field(default_factory=dict)
+    """By what they were built from."""
+    by_detected_state: Annotated[dict[str, Count], Field(max_length=20)] = Field(
+        default_factory=dict
+    )
+    """By what Azure found out about their support for patching."""
+
+
+class AzureSubscriptionStatus(ApiModel):
+    """What azpatch found in the subscription."""
+
+    observed_generation: int | None = None
+    """The generation that this status is about."""
+    conditions: Annotated[tuple[Condition, ...], ListMap("type"), Field(max_length=8)] = ()
+    """Ready; AccessVerified; PreviewFeature; Reconciling and Stalled only while true."""
+    preview_feature: PreviewFeatureStatus | None = None
+    """The preview feature for gallery images."""
+    machines: SubscriptionMachines | None = None
+    """The inventory in numbers."""
+
+
+class AzureSubscription(Resource):
+    """An Azure subscription that this cluster may touch: the identity to use there, the support
+    matrix to go by, and who may do what in it. What no grant allows is not touched."""
+
+    KIND: ClassVar[str] = "AzureSubscription"
+    PLURAL: ClassVar[str] = "azuresubscriptions"
+    SHORT_NAME: ClassVar[str] = "azsub"
+    NAMESPACED: ClassVar[bool] = False
+    STATUS_DEFAULT: ClassVar[dict[str, int]] = {"observedGeneration": -1}
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column("Subscription", ".spec.subscriptionId"),
+        Column("Ready", condition_column("Ready")),
+        Column("Reason", condition_column("Ready", "reason")),
+        Column("Matrix", ".spec.supportMatrix"),
+        Column("Feature", ".status.previewFeature.state"),
+        Column("Machines", ".status.machines.total", type="integer"),
+        Column("Age", ".metadata.creationTimestamp", type="date"),
+        Column("Tenant", ".spec.tenantId", wide=True),
+        Column("Access", condition_column("AccessVerified"), wide=True),
+        Column("Message", condition_column("Ready", "message"), wide=True),
+    )
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"size(self.metadata.name) <= {NAME_LENGTH}",
+            f"metadata.name has more than {NAME_LENGTH} characters: it becomes a label of the "
+            "subscription's PatchTargets, choose a shorter one",
+        ),
+    )
+
+    kind: Literal["AzureSubscription"] = "AzureSubscription"
+    spec: AzureSubscriptionSpec
+    """What the platform team declares."""
+    status: AzureSubscriptionStatus = Field(default_factory=AzureSubscriptionStatus)
+    """What azpatch found."""

@@ -1,0 +1,305 @@
+"""PatchTarget: one machine under a policy, and everything known about it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from azpatch.api.common import (
+    VIRTUAL_MACHINE_PATTERN,
+    ApiModel,
+    Condition,
+    Count,
+    DetectedState,
+    ImageClass,
+    Message,
+    ObjectName,
+    OperationName,
+    OsType,
+    Resource,
+    ResourceId,
+    Support,
+    Time,
+    Word,
+)
+from azpatch.api.markers import Column, ListMap, Rule, condition_column
+
+POLICY_LABEL = "azpatch.dev/policy"
+SUBSCRIPTION_LABEL = "azpatch.dev/azuresubscription"
+OPERATION_FINALIZER = "azpatch.dev/operation"
+"""On a PatchTarget only while an operation is in flight, so that deleting never loses the lock."""
+
+
+class PowerState(StrEnum):
+    """Azure's power states of a virtual machine (`PowerState/running`), capitalised."""
+
+    RUNNING = "Running"
+    STARTING = "Starting"
+    STOPPING = "Stopping"
+    STOPPED = "Stopped"
+    DEALLOCATING = "Deallocating"
+    DEALLOCATED = "Deallocated"
+    UNKNOWN = "Unknown"
+
+
+class OperationKind(StrEnum):
+    """The two guest patch operations."""
+
+    ASSESS = "Assess"
+    INSTALL = "Install"
+
+
+class OperationState(StrEnum):
+    """How much is known about an operation in flight."""
+
+    INTENT = "Intent"
+    STARTED = "Started"
+    UNCONFIRMED = "Unconfirmed"
+
+
+class Outcome(StrEnum):
+    """What the end of an install means."""
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    INCOMPLETE = "Incomplete"
+    SUPERSEDED = "Superseded"
+    NOT_BACK = "NotBack"
+    UNKNOWN = "Unknown"
+    SKIPPED = "Skipped"
+
+
+class PatchTargetSpec(ApiModel):
+    """Which machine, under which policy."""
+
+    machine_id: Annotated[str, Field(min_length=1, max_length=300, pattern=VIRTUAL_MACHINE_PATTERN)]
+    """The machine's ARM id."""
+    policy: ObjectName
+    """The name of the PatchPolicy in the same namespace."""
+
+
+class MachineStatus(ApiModel):
+    """The machine as Azure describes it."""
+
+    vm_id: Word | None = None
+    """Azure's vmId: another one means another machine under the same name."""
+    time_created: Time | None = None
+    """When the machine was created."""
+    os_type: OsType | None = None
+    """Linux or Windows."""
+    location: Word | None = None
+    """The Azure region."""
+    power_state: PowerState | None = None
+    """Whether it runs. Azure patches running machines only."""
+    zone: Word | None = None
+    """The availability zone, if any."""
+    availability_set: ResourceId | None = None
+    """The ARM id of the availability set, if any."""
+
+
+class ImageStatus(ApiModel):
+    """What the machine was built from."""
+
+    image_class: Annotated[ImageClass, Field(alias="class")]
+    """The image class, which the support matrix goes by."""
+    reference: ResourceId | None = None
+    """The image reference of the machine's model."""
+    evidence: Annotated[Message, Field(max_length=512)] | None = None
+    """What the class was concluded from."""
+
+
+class DetectedStatus(ApiModel):
+    """What Azure found out about its support for patching this machine. Azure keeps it for seven
+    days after an assessment; azpatch remembers it for longer."""
+
+    state: DetectedState
+    """Azure's detectedVMGuestPatchSupportState."""
+    time: Time
+    """When Azure found it."""
+    image_reference: ResourceId | None = None
+    """The image reference at that time."""
+    probes: Count = 0
+    """How often an assessment was sent again to a machine found Unsupported."""
+    next_probe_time: Time | None = None
+    """When the next one is sent."""
+
+
+class Verdict(ApiModel):
+    """Whether one operation may be sent to this machine."""
+
+    operation: OperationName
+    """The operation."""
+    verdict: Support
+    """Supported: it may be sent. Unsupported: it is never sent. Unknown: it waits for evidence."""
+    reason: Annotated[str, Field(min_length=1, max_length=64)]
+    """The rule that decided, in one word; docs/api.md lists them all."""
+    message: Annotated[Message, Field(max_length=512)] | None = None
+    """What is missing or can be done, where the policy uses the operation."""
+
+
+class AssessmentStatus(ApiModel):
+    """The last assessment."""
+
+    time: Time
+    """When it ended."""
+    start_time: Time | None = None
+    """When it was started; rows of Azure Resource Graph from before do not count."""
+    status: Word
+    """Azure's status: Succeeded, Failed, …"""
+    activity_id: Word | None = None
+    """Azure's assessmentActivityId."""
+    critical_and_security: Count | None = None
+    """Missing patches that are critical or for security."""
+    other: Count | None = None
+    """Other missing patches."""
+    selected: Count | None = None
+    """Missing patches that the policy selects. Absent until Azure Resource Graph lists them."""
+    ubuntu_pro_required: Count | None = None
+    """Missing patches that need Ubuntu Pro; not among the selected."""
+    reboot_pending: bool | None = None
+    """Whether the machine waits for a reboot."""
+
+
+class Attempts(ApiModel):
+    """What was tried, so that nothing is tried without end."""
+
+    window_start: Time | None = None
+    """The window that installPosts counts in; with schedule.always 24 hours from when the
+    machine became due."""
+    install_posts: Count = 0
+    """Installs sent in this window. At most two are."""
+    selected_hash: Word | None = None
+    """What was selected when an install installed nothing: it is not sent again for the same."""
+    failed_assessments: Count = 0
+    """Assessments that failed one after the other."""
+    retry_after: Time | None = None
+    """Nothing is sent before this."""
+
+
+class Operation(ApiModel):
+    """The operation in flight, written before it is sent: the machine's lock."""
+
+    kind: OperationKind
+    """Assess or Install."""
+    intent_time: Time
+    """When azpatch decided to send it."""
+    attempt_id: Annotated[str, Field(min_length=1, max_length=64)]
+    """Sent to Azure as x-ms-client-request-id."""
+    previous_activity_id: Word | None = None
+    """The last activity of this kind on the machine before: another one there means that the
+    operation began."""
+    operation_id: Word | None = None
+    """Azure's id of the operation, once it answered."""
+    deadline: Time
+    """Without a result until then the outcome is Unknown."""
+    state: OperationState
+    """Intent: about to be sent. Started: Azure took it. Unconfirmed: the answer was lost."""
+
+
+class AzureError(ApiModel):
+    """An error in Azure's own words."""
+
+    code: Word
+    """Azure's code."""
+    message: Message = ""
+    """Azure's message."""
+
+
+class Installation(ApiModel):
+    """The last install."""
+
+    time: Time
+    """When it ended."""
+    start_time: Time | None = None
+    """When it was started; rows of Azure Resource Graph from before do not count."""
+    status: Word
+    """Azure's status: Succeeded, Failed, CompletedWithWarnings, …"""
+    outcome: Outcome
+    """What that means."""
+    reason: Annotated[str, Field(max_length=64)] | None = None
+    """Why the outcome is what it is, where that needs a word."""
+    activity_id: Word | None = None
+    """Azure's installationActivityId."""
+    installed: Count = 0
+    """Patches installed."""
+    failed: Count = 0
+    """Patches that failed."""
+    pending: Count = 0
+    """Patches that there was no time for."""
+    not_selected: Count = 0
+    """Missing patches that the policy does not select."""
+    excluded: Count = 0
+    """Missing patches that the policy excludes."""
+    reboot_status: Word | None = None
+    """Azure's rebootStatus: NotNeeded, Required, Started, Failed or Completed."""
+    error: AzureError | None = None
+    """What Azure reported, if it failed."""
+
+
+class PatchTargetStatus(ApiModel):
+    """Everything known about the machine."""
+
+    machine: MachineStatus | None = None
+    """The machine as Azure describes it."""
+    image: ImageStatus | None = None
+    """What it was built from."""
+    detected: DetectedStatus | None = None
+    """What Azure found out about its support. Absent: nothing that still counts."""
+    governs: bool | None = None
+    """Whether the policy acts on this machine. False: another policy does."""
+    verdicts: Annotated[tuple[Verdict, ...], ListMap("operation"), Field(max_length=5)] = ()
+    """Which operations may be sent to it, and why."""
+    assessment: AssessmentStatus | None = None
+    """The last assessment."""
+    attempts: Attempts | None = None
+    """What was tried in this window."""
+    operation: Operation | None = None
+    """The operation in flight; absent when there is none."""
+    installation: Installation | None = None
+    """The last install."""
+    conditions: Annotated[tuple[Condition, ...], ListMap("type"), Field(max_length=8)] = ()
+    """Ready; Supported; Compliant."""
+
+
+class PatchTarget(Resource):
+    """One machine under a PatchPolicy, and everything known about it. azpatch makes, writes and
+    removes PatchTargets; they are there to be read."""
+
+    KIND: ClassVar[str] = "PatchTarget"
+    PLURAL: ClassVar[str] = "patchtargets"
+    SHORT_NAME: ClassVar[str] = "azpt"
+    SELECTABLE: ClassVar[tuple[str, ...]] = (".spec.policy",)
+    VITAL: ClassVar[frozenset[str]] = frozenset({"operation", "attempts", "governs"})
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column("Policy", ".spec.policy"),
+        Column("OS", ".status.machine.osType"),
+        Column("Image", ".status.image.class"),
+        Column("Ready", condition_column("Ready")),
+        Column("Reason", condition_column("Ready", "reason")),
+        Column("Supported", condition_column("Supported")),
+        Column("Compliant", condition_column("Compliant")),
+        Column("Missing", ".status.assessment.selected", type="integer"),
+        Column("Operation", ".status.operation.kind"),
+        Column("Age", ".metadata.creationTimestamp", type="date"),
+        Column("Power", ".status.machine.powerState", wide=True),
+        Column("Detected", ".status.detected.state", wide=True),
+        Column("Assessed", ".status.assessment.time", type="date", wide=True),
+        Column("Installed", ".status.installation.time", type="date", wide=True),
+        Column("Outcome", ".status.installation.outcome", wide=True),
+        Column("Message", condition_column("Ready", "message"), wide=True),
+    )
+
+    kind: Literal["PatchTarget"] = "PatchTarget"
+    spec: Annotated[
+        PatchTargetSpec,
+        Rule(
+            "self == oldSelf",
+            "spec of a PatchTarget cannot change: azpatch makes one for each machine of a "
+            "policy, edit the PatchPolicy instead",
+        ),
+    ]
+    """Which machine, under which policy."""
+    status: PatchTargetStatus = Field(default_factory=PatchTargetStatus)
+    """Everything known about it."""
