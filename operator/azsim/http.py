@@ -3,11 +3,13 @@
 A `Request` goes in, a `Response` comes out. What Azure refuses is an `ArmError`, rendered as ARM's
 envelope. A `Router` maps method and path to a handler; the `Dispatcher` puts ARM's front door
 before it: sign-in, api-version, rights, the headers that every answer carries. Nothing here waits,
-opens a socket or reads a clock, so the same code serves HTTPS and an in-memory transport.
+opens a socket or reads a clock, so the same code serves HTTPS and an in-memory transport; only
+`dispatch_async` leaves the thread, for answers that say that they are slow.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -282,11 +284,16 @@ class Ids(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the front door gave and, for the journal, who asked for it.
+    """What the front door gave: the response and, for the journal, who asked for it."""
 
-    `result` is `Slow` until `Dispatcher.finish` has made a response of it.
-    """
+    response: Response
+    principal: Principal | None
+    request_id: str
+    route: Route | None
 
+
+@dataclass(frozen=True)
+class _Started:
     result: Response | Slow
     principal: Principal | None
     request_id: str
@@ -301,8 +308,21 @@ class Dispatcher:
         self._gate = gate
         self._ids = ids
 
-    def start(self, cloud: Cloud, request: Request) -> Answer:
-        """Answer one request, or say how to. Every refusal is an answer, not an exception."""
+    def dispatch(self, cloud: Cloud, request: Request) -> Answer:
+        """Answer one request here and now. Every refusal is an answer, not an exception."""
+        started = self._start(cloud, request)
+        return self._finish(request, started, settle(started.result))
+
+    async def dispatch_async(self, cloud: Cloud, request: Request) -> Answer:
+        """As `dispatch`, but what is slow runs in a thread while others are answered."""
+        started = self._start(cloud, request)
+        if isinstance(started.result, Slow):
+            response = await asyncio.to_thread(settle, started.result)
+        else:
+            response = started.result
+        return self._finish(request, started, response)
+
+    def _start(self, cloud: Cloud, request: Request) -> _Started:
         request_id = self._ids.new_guid()
         principal: Principal | None = None
         route: Route | None = None
@@ -317,18 +337,18 @@ class Dispatcher:
                 result = self._call(cloud, request, match, principal)
         except ArmError as error:
             result = error.response()
-        return Answer(result, principal, request_id, route)
+        return _Started(result, principal, request_id, route)
 
-    def finish(self, request: Request, answer: Answer, response: Response) -> Response:
-        """The response with the headers that every answer of ARM carries."""
+    def _finish(self, request: Request, started: _Started, response: Response) -> Answer:
+        """The answer with the headers that every answer of ARM carries."""
         headers = {
             "cache-control": "no-cache",
             "pragma": "no-cache",
             "strict-transport-security": "max-age=31536000; includeSubDomains",
             "x-content-type-options": "nosniff",
-            "x-ms-request-id": answer.request_id,
+            "x-ms-request-id": started.request_id,
             "x-ms-correlation-request-id": request.headers.get(
-                "x-ms-correlation-request-id", answer.request_id
+                "x-ms-correlation-request-id", started.request_id
             ),
         }
         client_id = request.headers.get("x-ms-client-request-id")
@@ -337,7 +357,8 @@ class Dispatcher:
             headers["x-ms-client-request-id"] = client_id
         if response.body is not None and not isinstance(response.body, bytes):
             headers["content-type"] = "application/json; charset=utf-8"
-        return Response(response.status, response.body, {**headers, **response.headers})
+        response = Response(response.status, response.body, {**headers, **response.headers})
+        return Answer(response, started.principal, started.request_id, started.route)
 
     def _call(
         self, cloud: Cloud, request: Request, match: Match | None, principal: Principal

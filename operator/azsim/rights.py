@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from azsim.fleet import BUILT_IN_ROLES, Fleet
-
 
 @dataclass(frozen=True)
 class Assignment:
@@ -48,24 +46,6 @@ class Rights:
         self._assignments = {
             object_id.lower(): tuple(granted) for object_id, granted in assignments.items()
         }
-
-    @classmethod
-    def of_fleet(cls, fleet: Fleet) -> Rights:
-        """The role assignments of a fleet file; a role is one of the file's or built in."""
-        roles = {**BUILT_IN_ROLES, **fleet.roles}
-        return cls(
-            {
-                principal.object_id: [
-                    Assignment(
-                        granted.scope,
-                        roles[granted.role].actions if granted.role else granted.actions,
-                        roles[granted.role].not_actions if granted.role else granted.not_actions,
-                    )
-                    for granted in principal.role_assignments
-                ]
-                for principal in fleet.principals
-            }
-        )
 
     def of(self, object_id: str) -> tuple[Assignment, ...]:
         """All assignments of a principal."""

@@ -6,8 +6,8 @@ Secrets and federated assertions are checked against the principals of the fleet
 
 - a client secret is compared;
 - an assertion must be in its valid time, and its issuer, subject and audience must be those of a
-  federated subject of the principal. Its signature is **not** verified: the issuer is a cluster
-  whose keys a simulated Azure cannot reach. Entra ID verifies it.
+  federated credential of the principal. Its signature is verified only where the credential
+  carries the issuer's public key: a simulated Azure cannot reach the keys of a cluster's issuer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from urllib.parse import parse_qsl
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from azsim.fleet import FederatedSubject, Fleet
 from azsim.http import ArmError, Params, Principal, Request, Response, Router
 
 if TYPE_CHECKING:
@@ -38,13 +37,55 @@ _KEY_ID = "azsim-1"
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
+EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
+"""The audience that Entra ID wants in a federated assertion unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class FederatedCredential:
+    """Whose assertions a principal accepts.
+
+    `issuer` None: any. `public_key` (PEM) None: the signature is not verified.
+    """
+
+    issuer: str | None
+    subject: str
+    public_key: str | None = None
+    audience: str = EXCHANGE_AUDIENCE
+
+    def accepts(self, assertion: str, claims: Mapping[str, Any]) -> bool:
+        """Whether an assertion with these (unverified) claims is one of this credential."""
+        audiences = claims.get("aud", [])
+        audiences = [audiences] if isinstance(audiences, str) else audiences
+        return (
+            claims.get("sub") == self.subject
+            and self.issuer in (None, claims.get("iss"))
+            and self.audience in audiences
+            and self._signed(assertion)
+        )
+
+    def _signed(self, assertion: str) -> bool:
+        if self.public_key is None:
+            return True
+        try:
+            jwt.decode(
+                assertion,
+                self.public_key,
+                algorithms=["RS256", "ES256"],
+                options={"verify_aud": False},
+            )
+        except jwt.InvalidTokenError:
+            return False
+        return True
+
+
 @dataclass(frozen=True)
 class Identity:
     """A principal and how it can sign in."""
 
     principal: Principal
     secret: str | None = None
-    federated: tuple[FederatedSubject, ...] = ()
+    federated: tuple[FederatedCredential, ...] = ()
     managed: bool = False
     """Whether the instance metadata service gives tokens for it."""
 
@@ -71,24 +112,6 @@ class SignIn:
         # A new key per process: a token of an earlier run is refused, as it should be.
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._checked: dict[str, dict[str, Any]] = {}
-
-    @classmethod
-    def of(cls, fleet: Fleet) -> SignIn:
-        """Sign-in for the principals of a fleet file."""
-        identities = [
-            Identity(
-                Principal(each.object_id, each.client_id, each.tenant_id),
-                each.secret,
-                each.federated_subjects,
-                each.managed_identity,
-            )
-            for each in fleet.principals
-        ]
-        return cls(
-            identities,
-            [tenant.id for tenant in fleet.tenants],
-            subscription_tenants={each.id: each.tenant_id for each in fleet.subscriptions},
-        )
 
     # Issuing
 
@@ -135,23 +158,15 @@ class SignIn:
                 401, "invalid_client", 50027, f"JWT token is invalid or malformed: {error}."
             ) from error
         self._check_time(claims)
-        audiences = claims.get("aud", [])
-        audiences = [audiences] if isinstance(audiences, str) else audiences
-        issuer, subject = claims.get("iss"), claims.get("sub")
-        for federated in identity.federated:
-            if (
-                federated.subject == subject
-                and federated.issuer in (None, issuer)
-                and federated.audience in audiences
-            ):
-                return identity.principal
+        if any(credential.accepts(assertion, claims) for credential in identity.federated):
+            return identity.principal
         raise SignInError(
             401,
             "invalid_client",
             700213,
             "No matching federated identity record found for presented assertion. "
-            f"Assertion Issuer: '{issuer}'. Assertion Subject: '{subject}'. "
-            f"Assertion Audience: '{', '.join(audiences)}'.",
+            f"Assertion Issuer: '{claims.get('iss')}'. Assertion Subject: '{claims.get('sub')}'. "
+            f"Assertion Audience: '{claims.get('aud')}'.",
         )
 
     def managed(self, client_id: str | None) -> Principal | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from azsim.http import ArmError, Params, Principal, Request, Response, Router
+from azsim.http import ArmError, Params, Principal, Request, Response, Router, require
 
 if TYPE_CHECKING:
-    from azsim.cloud import Cloud
-    from azsim.fleet import ResourceGroup, Subscription
+    from azsim.cloud import Cloud, Subscription
+    from azsim.fleet import ResourceGroup
 
 PROVIDERS = ("Microsoft.Compute", "Microsoft.Features", "Microsoft.ResourceGraph")
 """The resource providers that a subscription of the simulated Azure knows, all registered."""
@@ -33,7 +33,7 @@ def visible(cloud: Cloud, principal: Principal) -> list[Subscription]:
     """The subscriptions of the principal's directory in which it has any role."""
     return [
         each
-        for each in cloud.fleet.subscriptions
+        for each in cloud.subscriptions.values()
         if each.tenant_id.lower() == principal.tenant_id.lower()
         and cloud.rights.touches(principal.object_id, f"/subscriptions/{each.id}")
     ]
@@ -96,7 +96,7 @@ def list_groups(cloud: Cloud, request: Request, params: Params, principal: Princ
         {
             "value": [
                 _group(subscription, group)
-                for group in subscription.resource_groups
+                for group in subscription.resource_groups.values()
                 if cloud.rights.allowed(
                     principal.object_id, action, group_id(subscription.id, group.name)
                 )
@@ -108,9 +108,9 @@ def list_groups(cloud: Cloud, request: Request, params: Params, principal: Princ
 def get_group(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
     """One group."""
     subscription = subscription_of(cloud, principal, params["sub"])
-    for group in subscription.resource_groups:
-        if group.name.lower() == params["rg"].lower():
-            return Response(200, _group(subscription, group))
+    group = subscription.resource_groups.get(params["rg"].lower())
+    if group is not None:
+        return Response(200, _group(subscription, group))
     raise ArmError(
         404, "ResourceGroupNotFound", f"Resource group '{params['rg']}' could not be found."
     )
@@ -135,7 +135,7 @@ def register_provider(
 ) -> Response:
     """Registration changes nothing here, as it changes nothing for a registered provider."""
     namespace = _known(params["ns"])
-    cloud.require(principal, f"{namespace}/register/action", f"/subscriptions/{params['sub']}")
+    require(cloud, principal, f"{namespace}/register/action", f"/subscriptions/{params['sub']}")
     subscription = subscription_of(cloud, principal, params["sub"])
     return Response(200, _provider(subscription, namespace))
 
@@ -164,7 +164,7 @@ def _subscription(subscription: Subscription) -> dict[str, Any]:
         "subscriptionId": subscription.id,
         "tenantId": subscription.tenant_id,
         "displayName": subscription.display_name,
-        "state": subscription.state,
+        "state": subscription.spec.state,
         "subscriptionPolicies": {
             "locationPlacementId": "Public_2014-09-01",
             "quotaId": "PayAsYouGo_2014-09-01",
