@@ -1,0 +1,412 @@
+"""The whole simulated Azure: its state, its time, its one door.
+
+Nothing here sleeps. What takes time is an event in a heap; `advance` runs the events that are due,
+in order, each at its own time, and every request first advances to now. With the same fleet, seed
+and times of requests everything happens again in the same way.
+
+What Resource Graph shows is kept apart from what is: `publish_…` puts a change into a machine's
+`graph` view after a lag drawn by seed, and takes rows away when their retention ends. A reader of
+Resource Graph's tables looks at `graph_machines` and at each machine's `graph` only; machines whose
+`graph.version` is greater than the `graph_version` seen before have changed since.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from azsim.clock import Clock
+from azsim.fleet import (
+    BUILT_IN_ROLES,
+    Feature,
+    FeatureState,
+    Fleet,
+    Gallery,
+    MachineSpec,
+    PowerState,
+    ResourceGroup,
+    guid,
+)
+from azsim.fleet import Principal as PrincipalSpec
+from azsim.fleet import Subscription as SubscriptionSpec
+from azsim.guest import Guest
+from azsim.http import Answer, ArmError, Dispatcher, Principal, Request, Response, Router, require
+from azsim.journal import Journal
+from azsim.machine import Machine
+from azsim.operations import Operations
+from azsim.quirks import Quirks
+from azsim.records import (
+    ASSESSMENT_RETENTION,
+    INSTALLATION_RETENTION,
+    AssessmentRecord,
+    GraphView,
+    InstallationRecord,
+    Status,
+)
+from azsim.rights import Assignment, Rights
+from azsim.signin import FederatedCredential, Identity, SignIn
+from azsim.throttling import Buckets
+
+MACHINE_AGE = timedelta(days=30)
+"""How long before the start a machine was created for which the file does not say."""
+
+UNSIGNED_QUERY = frozenset({"p", "t", "c", "s", "h", "$skiptoken"})
+"""Query parameters that the journal leaves out: signatures, and what is only long."""
+
+CONTROL = "/azsim/"
+"""Paths of azsim itself: who reads the journal must not fill it."""
+
+
+@dataclass
+class FeatureRegistration:
+    """A feature of a subscription and its state now."""
+
+    spec: Feature
+    state: FeatureState
+    change: int = 0
+    """Counts state changes, so that a registration under way knows whether it is still wanted."""
+
+
+@dataclass
+class Subscription:
+    """A subscription and what is in it; every key is in lower case."""
+
+    spec: SubscriptionSpec
+    resource_groups: dict[str, ResourceGroup] = field(default_factory=dict)
+    galleries: dict[tuple[str, str], Gallery] = field(default_factory=dict)
+    """By group and name."""
+    features: dict[tuple[str, str], FeatureRegistration] = field(default_factory=dict)
+    """By namespace and name."""
+    machines: dict[str, Machine] = field(default_factory=dict)
+    """By id."""
+
+    @property
+    def id(self) -> str:
+        """The subscription id as the file spells it."""
+        return self.spec.id
+
+    @property
+    def tenant_id(self) -> str:
+        """The tenant that owns it."""
+        return self.spec.tenant_id
+
+    @property
+    def display_name(self) -> str:
+        """Its name."""
+        return self.spec.display_name
+
+
+class Cloud:
+    """See the module. Keys of every dict are in lower case; `router` is `edge.build_router()`."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        clock: Clock,
+        rng: random.Random,
+        journal: Journal,
+        router: Router,
+    ) -> None:
+        self.fleet = fleet
+        self.clock = clock
+        self.rng = rng
+        self.journal = journal
+        self.now: datetime = clock.now()
+        self.started = self.now
+        self.quirks = Quirks.drawn(rng)
+        self.operations = Operations(rng.randbytes(32))
+        self.buckets = Buckets()
+        self.principals: dict[str, PrincipalSpec] = {
+            principal.client_id.lower(): principal for principal in fleet.principals
+        }
+        self.rights = Rights({p.object_id: _assignments(fleet, p) for p in fleet.principals})
+        self.signin = SignIn(
+            [_identity(principal) for principal in fleet.principals],
+            [tenant.id for tenant in fleet.tenants],
+            subscription_tenants={s.id: s.tenant_id for s in fleet.subscriptions},
+        )
+        self.subscriptions: dict[str, Subscription] = {
+            spec.id.lower(): _subscription(spec) for spec in fleet.subscriptions
+        }
+        self.machines: dict[str, Machine] = {}
+        self.graph_machines: dict[str, Machine] = {}
+        self.graph_version = 0
+        self._guests: dict[str, Guest] = {}
+        self._events: list[tuple[datetime, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._published: dict[str, datetime] = {}
+        self._dispatcher = Dispatcher(router, self, self)
+        for machine in fleet.machines:
+            self.add_machine(machine, at_start=True)
+
+    # -- the door ---------------------------------------------------------------------------------
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request. Only what is slow to work out waits, in a thread."""
+        self.advance(self.clock.now())
+        return self._record(request, await self._dispatcher.dispatch_async(self, request))
+
+    def answer(self, request: Request) -> Response:
+        """As `handle`, all of it here and now, for callers without an event loop."""
+        self.advance(self.clock.now())
+        return self._record(request, self._dispatcher.dispatch(self, request))
+
+    def authenticate(self, request: Request) -> Principal:
+        """Who calls; ArmError 401. With `allowed`, the dispatcher's gate."""
+        return self.signin.authenticate(request)
+
+    def allowed(self, principal: Principal, action: str, scope: str) -> bool:
+        """Whether a role assignment gives the action at the scope."""
+        return self.rights.allowed(principal.object_id, action, scope)
+
+    def require(self, principal: Principal, action: str, scope: str) -> None:
+        """ArmError 403 AuthorizationFailed unless the principal may do this there."""
+        require(self, principal, action, scope)
+
+    def new_guid(self) -> str:
+        """A GUID from the seed."""
+        return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+
+    def name_of(self, principal: Principal | None) -> str | None:
+        """The name that the fleet file gives a principal."""
+        known = self.principals.get(principal.app_id.lower()) if principal else None
+        return known.name if known is not None else None
+
+    def _record(self, request: Request, answer: Answer) -> Response:
+        if request.path.lower().startswith(CONTROL):
+            return answer.response
+        managed = request.path.lower().startswith(("/subscriptions/", "/providers/"))
+        body = answer.response.body
+        error = body.get("error") if isinstance(body, dict) else None
+        self.journal.request(
+            self.now,
+            principal=self.name_of(answer.principal),
+            client_id=answer.principal.app_id if answer.principal else None,
+            method=request.method.upper(),
+            path=request.path,
+            query={k: v for k, v in request.query.items() if k.lower() not in UNSIGNED_QUERY},
+            status=answer.response.status,
+            error_code=error.get("code") if isinstance(error, dict) else None,
+            client_request_id=request.headers.get("x-ms-client-request-id"),
+            request_id=answer.request_id,
+            body=_sent(request) if managed else None,
+        )
+        return answer.response
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def schedule(self, at: datetime, action: Callable[[], None]) -> None:
+        """Have something happen at a time; in the past means at the next opportunity."""
+        heapq.heappush(self._events, (at, next(self._order), action))
+
+    def advance(self, to: datetime) -> None:
+        """Let everything happen that is due until `to`; `now` is each event's own time."""
+        while self._events and self._events[0][0] <= to:
+            at, _, action = heapq.heappop(self._events)
+            self.now = max(self.now, at)
+            action()
+        self.now = max(self.now, to)
+
+    def next_event(self) -> datetime | None:
+        """When something happens next by itself."""
+        return self._events[0][0] if self._events else None
+
+    # -- machines ---------------------------------------------------------------------------------
+
+    def add_machine(self, spec: MachineSpec, *, at_start: bool = False) -> Machine:
+        """A new machine; a complete spec, as `fleetfile` gives it. ValueError if the id is taken.
+
+        Resource Graph shows it after its lag, or at once `at_start`.
+        """
+        subscription = self.subscriptions[(spec.subscription or "").lower()]
+        machine_id = (
+            f"/subscriptions/{subscription.id}/resourceGroups/{spec.group}"
+            f"/providers/Microsoft.Compute/virtualMachines/{spec.name}"
+        )
+        key = machine_id.lower()
+        if key in self.machines:
+            raise ValueError(f"{machine_id} is already there")
+        created = spec.created or (self.now - MACHINE_AGE if at_start else self.now)
+        machine = Machine(
+            id=machine_id,
+            subscription_id=subscription.id,
+            spec=spec,
+            # A machine that is made anew under an old name is a new machine.
+            vm_id=(spec.vm_id if at_start else None) or self.new_guid(),
+            time_created=created,
+            power=spec.power,
+            graph=GraphView(version=0, power_state=spec.power.value),
+            missing=list(spec.guest.missing),
+            reboot_pending=spec.guest.reboot_pending,
+            tags=dict(spec.tags),
+        )
+        self.machines[key] = subscription.machines[key] = machine
+        subscription.resource_groups.setdefault(
+            spec.group.lower(), ResourceGroup(name=spec.group, location=spec.location)
+        )
+        self._guests[key] = Guest(self, machine)
+        if at_start:
+            self._show(machine)
+            self._earlier_assessment(machine)
+        else:
+            self.journal.event(self.now, machine.id, "MachineCreated", vmId=machine.vm_id)
+            self._later(machine, lambda: self._show(machine))
+        return machine
+
+    def remove_machine(self, machine: Machine) -> None:
+        """The machine is gone at once; Resource Graph finds out after its lag."""
+        key = machine.id.lower()
+        self.guest(machine).delete()
+        machine.deleted = True
+        del self.machines[key], self._guests[key]
+        del self.subscriptions[machine.subscription_id.lower()].machines[key]
+        self.journal.event(self.now, machine.id, "MachineDeleted", vmId=machine.vm_id)
+        self._later(machine, lambda: self._hide(machine))
+
+    def guest(self, machine: Machine) -> Guest:
+        """The operating system inside a machine."""
+        return self._guests[machine.id.lower()]
+
+    def set_power(self, machine: Machine, power: PowerState) -> None:
+        """Move a machine to a power state now; its guest is told by the caller."""
+        if machine.power is power:
+            return
+        before, machine.power = machine.power, power
+        self.journal.event(
+            self.now, machine.id, "PowerStateChanged", before=before.value, after=power.value
+        )
+        self.publish_power(machine)
+
+    def _earlier_assessment(self, machine: Machine) -> None:
+        ago = machine.spec.guest.assessed_ago
+        if ago is None:
+            return
+        when = self.now - ago
+        supported = machine.spec.guest.patchable
+        machine.assessment = AssessmentRecord(
+            activity_id=guid("earlier assessment", machine.vm_id),
+            status=Status.SUCCEEDED if supported else Status.FAILED,
+            start=when - machine.spec.guest.durations.assess,
+            last_modified=when,
+            started_by="User",
+            detection=machine.spec.guest.detection,
+            reboot_pending=machine.reboot_pending,
+            patches=tuple(machine.missing) if supported else (),
+            error=self.quirks.success if supported else self.quirks.unsupported_guest,
+        )
+        if ago < ASSESSMENT_RETENTION:
+            self._show_assessment(machine, machine.assessment)
+
+    # -- what Resource Graph shows ----------------------------------------------------------------
+
+    def publish_assessment(self, machine: Machine, record: AssessmentRecord) -> None:
+        """Show an assessment, or its beginning, after the lag and until its retention ends."""
+        self._later(machine, lambda: self._show_assessment(machine, record))
+
+    def publish_installation(self, machine: Machine, record: InstallationRecord) -> None:
+        """Show an installation, or where it stands, after the lag and for its retention."""
+        self._later(machine, lambda: self._show_installation(machine, record))
+
+    def publish_power(self, machine: Machine) -> None:
+        """Show the machine's present power state after the lag."""
+        power = machine.power.value
+
+        def show() -> None:
+            machine.graph.power_state = power
+            self._touch(machine)
+
+        self._later(machine, show)
+
+    def _later(self, machine: Machine, change: Callable[[], None]) -> None:
+        settings = self.fleet.resource_graph
+        slow = self.rng.random() < settings.tail_share
+        lag = (settings.tail_lag if slow else settings.lag) * self.rng.uniform(0.3, 1.0)
+        # Rows of one machine never overtake each other.
+        at = max(self.now + lag, self._published.get(machine.vm_id, self.now))
+        self._published[machine.vm_id] = at
+        self.schedule(at, change)
+
+    def _touch(self, machine: Machine) -> None:
+        self.graph_version += 1
+        machine.graph.version = self.graph_version
+
+    def _show(self, machine: Machine) -> None:
+        self.graph_machines[machine.id.lower()] = machine
+        self._touch(machine)
+
+    def _hide(self, machine: Machine) -> None:
+        # A machine made anew under the same id may be shown by now.
+        if self.graph_machines.get(machine.id.lower()) is machine:
+            del self.graph_machines[machine.id.lower()]
+        self._touch(machine)
+
+    def _show_assessment(self, machine: Machine, record: AssessmentRecord) -> None:
+        machine.graph.assessment = record
+        self._touch(machine)
+
+        def expire() -> None:
+            if machine.graph.assessment is record:
+                machine.graph.assessment = None
+                self._touch(machine)
+
+        self.schedule(record.last_modified + ASSESSMENT_RETENTION, expire)
+
+    def _show_installation(self, machine: Machine, record: InstallationRecord) -> None:
+        machine.graph.installations[record.activity_id] = record
+        self._touch(machine)
+
+        def expire() -> None:
+            if machine.graph.installations.get(record.activity_id) is record:
+                del machine.graph.installations[record.activity_id]
+                self._touch(machine)
+
+        self.schedule(record.last_modified + INSTALLATION_RETENTION, expire)
+
+
+def _sent(request: Request) -> object:
+    try:
+        return request.json() if request.body else None
+    except ArmError:
+        return None
+
+
+def _subscription(spec: SubscriptionSpec) -> Subscription:
+    return Subscription(
+        spec,
+        resource_groups={group.name.lower(): group for group in spec.resource_groups}
+        | {
+            g.group.lower(): ResourceGroup(name=g.group, location=g.location)
+            for g in spec.galleries
+            if g.group.lower() not in {group.name.lower() for group in spec.resource_groups}
+        },
+        galleries={(g.group.lower(), g.name.lower()): g for g in spec.galleries},
+        features={
+            (f.namespace.lower(), f.name.lower()): FeatureRegistration(f, f.state)
+            for f in spec.features
+        },
+    )
+
+
+def _assignments(fleet: Fleet, principal: PrincipalSpec) -> list[Assignment]:
+    roles = {**BUILT_IN_ROLES, **fleet.roles}
+    assignments = []
+    for given in principal.role_assignments:
+        role = roles[given.role] if given.role is not None else given
+        assignments.append(Assignment(given.scope, role.actions, role.not_actions))
+    return assignments
+
+
+def _identity(spec: PrincipalSpec) -> Identity:
+    return Identity(
+        Principal(spec.object_id, spec.client_id, spec.tenant_id),
+        secret=spec.secret,
+        federated=tuple(
+            FederatedCredential(f.issuer, f.subject, f.public_key) for f in spec.federated_subjects
+        ),
+        managed=spec.managed_identity,
+    )

@@ -1,0 +1,83 @@
+"""What nobody has written down about Azure, drawn by seed.
+
+For some refusals and results no public source gives the code, the words or even the kind of
+answer. A client that works only with one guess must not pass here, so each is drawn anew from what
+is plausible, once per simulated cloud.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from azsim.records import ErrorDetail, GuestError, RebootStatus, Status
+
+
+@dataclass(frozen=True)
+class Quirks:
+    """One draw."""
+
+    not_running_code: str
+    not_running_message: str
+    """409 for an operation on a machine that does not run; `{vm}` is its name."""
+
+    agent_refused: bool
+    """Whether ARM refuses an operation (409) while the agent is not ready, or lets it fail."""
+
+    agent_code: str
+    agent_message: str
+
+    signature_code: str
+    signature_message: str
+    """403 for an operation URL with a wrong or expired signature."""
+
+    unsupported_code: str
+    unsupported_message: str
+    """How an operation fails on a guest that patching does not work on."""
+
+    failed_assessment_ends_succeeded: bool
+    """Whether the operation around a failed assessment is itself Succeeded."""
+
+    failed_patches_status: Status
+    """An installation some of whose patches failed."""
+
+    window_exceeded_status: Status
+    """An installation that ran out of time without a failure."""
+
+    lost_reboot_status: RebootStatus
+    """`rebootStatus` of an installation whose machine did not come back."""
+
+    success: GuestError = GuestError()
+
+    @property
+    def unsupported_guest(self) -> GuestError:
+        """The `error` of a result on a guest that patching does not work on."""
+        return GuestError.of([ErrorDetail(self.unsupported_code, self.unsupported_message)])
+
+    @classmethod
+    def drawn(cls, rng: random.Random) -> Quirks:
+        """A draw."""
+        number = rng.randint(100, 999)
+        return cls(
+            not_running_code=rng.choice(["OperationNotAllowed", "VMNotRunning", "Conflict"]),
+            not_running_message=rng.choice(
+                [
+                    "The operation requires the VM '{vm}' to be running (or set to run).",
+                    "Cannot patch VM '{vm}' in its current power state.",
+                ]
+            )
+            + f" [{number}]",
+            agent_refused=rng.random() < 0.5,
+            agent_code=rng.choice(["VMAgentStatusCommunicationError", "AgentNotReady"]),
+            agent_message=f"The VM agent of '{{vm}}' does not report its status. [{number}]",
+            signature_code=rng.choice(["AuthorizationFailed", "InvalidOperationUrl", "Forbidden"]),
+            signature_message=f"The operation URL is not valid or no longer valid. [{number}]",
+            unsupported_code=rng.choice(
+                ["UnsupportedImage", "OPERATION_FAILED", "PlatformNotSupported"]
+            ),
+            unsupported_message=f"The operating system cannot be patched. [{number}]",
+            failed_assessment_ends_succeeded=rng.random() < 0.5,
+            failed_patches_status=rng.choice([Status.FAILED, Status.WARNINGS]),
+            window_exceeded_status=rng.choice([Status.SUCCEEDED, Status.WARNINGS]),
+            lost_reboot_status=rng.choice([RebootStatus.FAILED, RebootStatus.STARTED]),
+        )

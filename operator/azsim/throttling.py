@@ -1,0 +1,74 @@
+"""ARM's and Compute's token buckets, on simulated time.
+
+Numbers: ARM's request limits (per region, subscription, principal and kind) and Compute's own
+(per machine and per subscription and region), as Microsoft's throttling pages give them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from azsim.http import ArmError
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A bucket's size and its refill per second."""
+
+    name: str
+    size: int
+    per_second: float
+
+
+READS = Limit("reads", 250, 25)
+WRITES = Limit("writes", 200, 10)
+DELETES = Limit("deletes", 200, 10)
+"""ARM's, per subscription, principal and kind of request."""
+
+PATCH_SUBSCRIPTION = Limit("VMGuestPatchOperationSubscriptionMaximum", 600, 200 / 60)
+PATCH_MACHINE = Limit("VMGuestPatchOperationResource", 6, 2 / 60)
+"""Compute's, for assessPatches and installPatches together."""
+
+GET_SUBSCRIPTION = Limit("LowCostGetSubscriptionMaximum", 24_000, 8_000 / 60)
+GET_MACHINE = Limit("LowCostGetResource", 36, 12 / 60)
+"""Compute's, for reading one machine."""
+
+LIST_SUBSCRIPTION = Limit("HighCostGetSubscriptionMaximum", 900, 300 / 60)
+"""Compute's, for lists of machines."""
+
+OPERATION_SUBSCRIPTION = Limit("GetOperationSubscriptionMaximum", 15_000, 5_000 / 60)
+OPERATION_MACHINE = Limit("GetOperationResource", 45, 15 / 60)
+"""Compute's, for reading an operation."""
+
+UPDATE_SUBSCRIPTION = Limit("UpdateVMSubscriptionMaximum", 1_500, 500 / 60)
+UPDATE_MACHINE = Limit("UpdateVMResource", 12, 4 / 60)
+"""Compute's, for changing a machine or its power."""
+
+
+class Buckets:
+    """Every bucket there is, filled when first used."""
+
+    def __init__(self) -> None:
+        self._level: dict[tuple[str, ...], tuple[float, datetime]] = {}
+
+    def take(self, now: datetime, limit: Limit, *key: str) -> int:
+        """Take one token and return how many are left. ArmError 429 if there is none."""
+        level = self._filled(now, limit, key)
+        if level < 1:
+            seconds = max(1, math.ceil((1 - level) / limit.per_second))
+            raise ArmError(
+                429,
+                "TooManyRequests",
+                f"The request is being throttled as the limit has been reached for {limit.name}. "
+                f"Please retry after {seconds} seconds.",
+                headers={"retry-after": str(seconds)},
+            )
+        self._level[limit.name, *key] = (level - 1, now)
+        return int(level - 1)
+
+    def _filled(self, now: datetime, limit: Limit, key: tuple[str, ...]) -> float:
+        level, since = self._level.get((limit.name, *key), (float(limit.size), now))
+        passed = (now - since).total_seconds()
+        return min(float(limit.size), level + passed * limit.per_second)
