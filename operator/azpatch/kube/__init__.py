@@ -1,0 +1,1 @@
+"""Kubernetes: the port, and its adapter, the only place that imports the kubernetes client."""
