@@ -43,12 +43,9 @@ EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 
 @dataclass(frozen=True)
 class FederatedCredential:
-    """Whose assertions a principal accepts.
+    """Whose assertions a principal accepts. Without `public_key` (PEM) nobody checks signatures."""
 
-    `issuer` None: any. `public_key` (PEM) None: the signature is not verified.
-    """
-
-    issuer: str | None
+    issuer: str
     subject: str
     public_key: str | None = None
     audience: str = EXCHANGE_AUDIENCE
@@ -59,7 +56,7 @@ class FederatedCredential:
         audiences = [audiences] if isinstance(audiences, str) else audiences
         return (
             claims.get("sub") == self.subject
-            and self.issuer in (None, claims.get("iss"))
+            and claims.get("iss") == self.issuer
             and self.audience in audiences
             and self._signed(assertion)
         )

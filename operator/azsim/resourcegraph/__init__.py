@@ -1,0 +1,5 @@
+"""Resource Graph: KQL over tables made from the fleet's state."""
+
+from azsim.resourcegraph.handler import routes
+
+__all__ = ["routes"]

@@ -1,0 +1,249 @@
+"""Runs KQL over the rows: DuckDB holds them, duckdb-kql translates.
+
+The rows of each machine are replaced when they change, never the whole table, so a query costs its
+own evaluation only. A query sees views that hold its subscriptions and what its principal may read.
+Anything that the dialect refuses is a `QueryError`; nothing here knows HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import duckdb
+import duckdb_kql
+
+from azsim.resourcegraph.tables import COLUMNS, TABLES, Rows
+
+FIXED = 0
+"""The owner of rows that belong to no machine."""
+
+_CHUNK = 5000
+"""Rows handed to DuckDB at a time; a list of them is one parameter."""
+
+
+class QueryError(Exception):
+    """A query that the dialect refuses. `line` counts from 1, `column` from 0, where known."""
+
+    def __init__(self, message: str, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.line = line
+        self.column = column
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a query gave: (name, Resource Graph's type) of each column, and the rows."""
+
+    columns: list[tuple[str, str]]
+    rows: list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Visible:
+    """What a query may see: per row type, the scopes (ids, lower-case; "" is everything)."""
+
+    subscriptions: tuple[str, ...]
+    scopes: Mapping[str, tuple[str, ...]]
+
+
+class Engine:
+    """The tables of one simulated cloud. Writes come from one thread, queries from any."""
+
+    def __init__(self) -> None:
+        # Queries are strangers' text: they reach no file and no other database.
+        self._con = duckdb.connect(
+            ":memory:",
+            config={"enable_external_access": "false", "autoinstall_known_extensions": "false"},
+        )
+        self._con.execute("SET TimeZone='UTC'")
+        columns = ", ".join(f'"{name}" {kind}' for name, kind in COLUMNS.items())
+        for table in TABLES:
+            self._con.execute(f"CREATE TABLE rows_{table} (owner BIGINT, {columns})")
+
+    def replace(self, changed: Mapping[int, Rows]) -> None:
+        """Put the rows of these owners in place of what they had; no rows removes them."""
+        owners = list(changed)
+        self._con.execute("BEGIN")
+        try:
+            for table in TABLES:
+                self._con.execute(
+                    f"DELETE FROM rows_{table} WHERE owner IN (SELECT unnest($owners))",
+                    {"owners": owners},
+                )
+                self._insert(
+                    table,
+                    [
+                        json.dumps({"owner": owner, **row})
+                        for owner, rows in changed.items()
+                        for row in rows.get(table, ())
+                    ],
+                )
+            self._con.execute("COMMIT")
+        except BaseException:
+            self._con.execute("ROLLBACK")
+            raise
+
+    def _insert(self, table: str, rows: list[str]) -> None:
+        for start in range(0, len(rows), _CHUNK):
+            self._con.execute(
+                f"INSERT INTO rows_{table} SELECT {_INSERTED} "
+                "FROM (SELECT unnest($rows::VARCHAR[])::JSON AS j)",
+                {"rows": rows[start : start + _CHUNK]},
+            )
+
+    def query(self, kql: str, visible: Visible, now: datetime) -> Result:
+        """Run a query as it would run at `now`. QueryError if the dialect refuses it."""
+        sql, parameters = _translate(kql, now)
+        cursor = self._con.cursor()
+        try:
+            cursor.execute("SET TimeZone='UTC'")
+            for table in TABLES:
+                cursor.execute(_view(table, visible))
+            cursor.execute(sql, parameters or None)
+            described = cursor.description or []
+            rows = cursor.fetchall()
+        except duckdb.Error as error:
+            raise QueryError(str(error).splitlines()[0]) from error
+        finally:
+            cursor.close()
+        kinds = [str(column[1]) for column in described]
+        readers = [_reader(kind) for kind in kinds]
+        return Result(
+            [(column[0], _type(kind)) for column, kind in zip(described, kinds, strict=True)],
+            [tuple(read(value) for read, value in zip(readers, row, strict=True)) for row in rows],
+        )
+
+
+_INSERTED = "(j->>'owner')::BIGINT, " + ", ".join(
+    # Kusto has no null string, and JSON's null is a value where SQL's is none.
+    f"coalesce(j->>'{name}', '')" if kind == "VARCHAR" else f"nullif(j->'{name}', 'null')"
+    for name, kind in COLUMNS.items()
+)
+
+
+def _translate(kql: str, now: datetime) -> tuple[str, dict[str, Any]]:
+    if kql.lstrip().startswith("."):
+        raise QueryError("Control commands are not supported.", 1, 0)
+    try:
+        translated = duckdb_kql.to_sql(kql, schema=_schema(kql), allow_write=False, query_now=now)
+    except duckdb_kql.KqlSyntaxError as error:
+        span = error.diagnostics[0].span if error.diagnostics else None
+        raise QueryError(
+            str(error), span.line if span else None, span.column if span else None
+        ) from error
+    except duckdb_kql.KqlUnsupportedError as error:
+        span = error.span
+        raise QueryError(
+            str(error), span.line if span else None, span.column if span else None
+        ) from error
+    except duckdb_kql.KqlError as error:
+        raise QueryError(str(error)) from error
+    return str(translated), dict(translated.parameters or {})
+
+
+def _schema(kql: str) -> dict[str, list[str]]:
+    """The tables, also as this query spells them: their names compare without case."""
+    words = set(re.findall(r"\w+", kql))
+    return {name: list(COLUMNS) for name in {*words, *TABLES} if name.lower() in TABLES}
+
+
+def _view(table: str, visible: Visible) -> str:
+    columns = ", ".join(f'"{name}"' for name in COLUMNS)
+    condition = (
+        f"{_in('lower("subscriptionId")', visible.subscriptions)} AND ({_readable(visible)})"
+    )
+    return (
+        f"CREATE OR REPLACE TEMP VIEW {table} AS SELECT {columns} FROM rows_{table} "
+        f"WHERE {condition}"
+    )
+
+
+def _readable(visible: Visible) -> str:
+    """Which rows the scopes show. Types with the same scopes share a clause."""
+    by_scopes: dict[tuple[str, ...], list[str]] = {}
+    for kind, scopes in visible.scopes.items():
+        if scopes:
+            by_scopes.setdefault(scopes, []).append(kind)
+    clauses = []
+    for scopes, kinds in by_scopes.items():
+        clause = _in('"type"', kinds)
+        if "" not in scopes:
+            clause += " AND (" + " OR ".join(map(_within, scopes)) + ")"
+        clauses.append(f"({clause})")
+    return " OR ".join(clauses) or "false"
+
+
+def _within(scope: str) -> str:
+    parts = scope.strip("/").split("/")
+    if len(parts) == 2:
+        return f'lower("subscriptionId") = {_quoted(parts[1])}'
+    return f"starts_with(lower(\"id\") || '/', {_quoted(scope + '/')})"
+
+
+def _in(expression: str, values: Iterable[str]) -> str:
+    listed = ", ".join(map(_quoted, values))
+    return f"{expression} IN ({listed})" if listed else "false"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+# -- values as Resource Graph prints them ---------------------------------------------------------
+
+
+def _type(kind: str) -> str:
+    if kind == "BOOLEAN":
+        return "boolean"
+    if kind in ("BIGINT", "INTEGER", "HUGEINT", "SMALLINT", "TINYINT", "UBIGINT", "UINTEGER"):
+        return "integer"
+    if kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL"):
+        return "number"
+    if kind == "JSON" or kind.endswith("]") or kind.startswith(("STRUCT", "MAP")):
+        return "object"
+    return "string"
+
+
+def _reader(kind: str) -> Any:
+    """How a value of a DuckDB type becomes one of JSON."""
+    if kind == "JSON":
+        return lambda value: None if value is None else json.loads(value)
+    if kind == "JSON[]":
+        return lambda value: None if value is None else [json.loads(item) for item in value]
+    if kind in ("VARCHAR", "BIGINT", "BOOLEAN", "INTEGER", "DOUBLE"):
+        return lambda value: value
+    return _printed
+
+
+def _printed(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="microseconds").replace(".000000", "").split("+")[0] + "Z"
+    if isinstance(value, timedelta):
+        return _timespan(value)
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, list):
+        return [_printed(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _printed(item) for key, item in value.items()}
+    return value
+
+
+def _timespan(value: timedelta) -> str:
+    """Kusto's `[-][d.]hh:mm:ss[.fffffff]`."""
+    sign, rest = ("-", -value) if value < timedelta(0) else ("", value)
+    hours, seconds = divmod(rest.seconds, 3600)
+    text = f"{hours:02}:{seconds // 60:02}:{seconds % 60:02}"
+    if rest.days:
+        text = f"{rest.days}.{text}"
+    return sign + text + (f".{rest.microseconds:06}0" if rest.microseconds else "")

@@ -1,0 +1,344 @@
+"""The rows of Resource Graph, made from the fleet's state.
+
+Every table has the same columns, as in Resource Graph. `properties` of the patch tables are the
+documented ones of Update Manager's query logs; ids keep ARM's case, `type` and `resourceGroup` are
+lower-case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from azsim.clock import timestamp
+from azsim.fleet import (
+    Detection,
+    Gallery,
+    ImageDefinition,
+    OsType,
+    Patch,
+    RebootBehavior,
+    ResourceGroup,
+)
+from azsim.machine import Machine, installation_counts, power_status
+from azsim.records import AssessmentRecord, InstallationRecord
+
+if TYPE_CHECKING:
+    from azsim.cloud import Subscription
+
+COLUMNS = {
+    "id": "VARCHAR",
+    "name": "VARCHAR",
+    "type": "VARCHAR",
+    "tenantId": "VARCHAR",
+    "kind": "VARCHAR",
+    "location": "VARCHAR",
+    "resourceGroup": "VARCHAR",
+    "subscriptionId": "VARCHAR",
+    "managedBy": "VARCHAR",
+    "sku": "JSON",
+    "plan": "JSON",
+    "properties": "JSON",
+    "tags": "JSON",
+    "identity": "JSON",
+    "zones": "JSON",
+    "extendedLocation": "JSON",
+}
+"""Column → DuckDB type. Kusto's strings are never null: an absent one is empty."""
+
+TABLES = (
+    "resources",
+    "resourcecontainers",
+    "patchassessmentresources",
+    "patchinstallationresources",
+)
+
+Row = dict[str, Any]
+Rows = dict[str, list[Row]]
+
+_VM = "microsoft.compute/virtualmachines"
+
+READ_ACTIONS = {
+    _VM: "Microsoft.Compute/virtualMachines/read",
+    "microsoft.compute/galleries": "Microsoft.Compute/galleries/read",
+    "microsoft.compute/galleries/images": "Microsoft.Compute/galleries/images/read",
+    "microsoft.compute/galleries/images/versions": (
+        "Microsoft.Compute/galleries/images/versions/read"
+    ),
+    "microsoft.resources/subscriptions": "Microsoft.Resources/subscriptions/read",
+    "microsoft.resources/subscriptions/resourcegroups": (
+        "Microsoft.Resources/subscriptions/resourceGroups/read"
+    ),
+    f"{_VM}/patchassessmentresults": (
+        "Microsoft.Compute/virtualMachines/patchAssessmentResults/read"
+    ),
+    f"{_VM}/patchassessmentresults/softwarepatches": (
+        "Microsoft.Compute/virtualMachines/patchAssessmentResults/softwarePatches/read"
+    ),
+    f"{_VM}/patchinstallationresults": (
+        "Microsoft.Compute/virtualMachines/patchInstallationResults/read"
+    ),
+    f"{_VM}/patchinstallationresults/softwarepatches": (
+        "Microsoft.Compute/virtualMachines/patchInstallationResults/softwarePatches/read"
+    ),
+}
+"""Row type → the RBAC action that shows its rows; without it they are missing, not refused."""
+
+
+def machine_rows(machine: Machine, tenant_id: str) -> Rows:
+    """Every row of one machine, as Resource Graph shows it now; none if it is deleted."""
+    if machine.deleted:
+        return {}
+    return {
+        "resources": [_machine_row(machine, tenant_id)],
+        "patchassessmentresources": list(_assessment_rows(machine, tenant_id)),
+        "patchinstallationresources": list(_installation_rows(machine, tenant_id)),
+    }
+
+
+def _row(machine: Machine, tenant_id: str, resource_id: str, kind: str) -> Row:
+    return {
+        "id": resource_id,
+        "name": resource_id.rsplit("/", 1)[1],
+        "type": kind,
+        "tenantId": tenant_id,
+        "location": machine.location,
+        "resourceGroup": machine.resource_group.lower(),
+        "subscriptionId": machine.subscription_id,
+    }
+
+
+def _machine_row(machine: Machine, tenant_id: str) -> Row:
+    power = power_status(machine.graph.power_state)
+    row = _row(machine, tenant_id, machine.id, _VM)
+    row["tags"] = dict(machine.tags)
+    if machine.spec.zone is not None:
+        row["zones"] = [machine.spec.zone]
+    row["properties"] = {
+        **machine.properties(),
+        "extended": {"instanceView": {"hyperVGeneration": "V2", "powerState": power}},
+    }
+    return row
+
+
+def _assessment_rows(machine: Machine, tenant_id: str) -> Iterator[Row]:
+    record = machine.graph.assessment
+    if record is None:
+        return
+    latest = f"{machine.id}/patchAssessmentResults/latest"
+    kind = f"{_VM}/patchassessmentresults"
+    patches = f"{kind}/softwarepatches"
+    yield {
+        **_row(machine, tenant_id, latest, kind),
+        "properties": _assessment_properties(machine, record),
+    }
+    for number, patch in enumerate(record.patches):
+        yield {
+            **_row(machine, tenant_id, f"{latest}/softwarePatches/{number}", patches),
+            "properties": {
+                **_patch(machine, patch),
+                "lastModifiedDateTime": timestamp(record.last_modified),
+            },
+        }
+
+
+def _assessment_properties(machine: Machine, record: AssessmentRecord) -> dict[str, Any]:
+    readiness = {}
+    if record.detection is not Detection.ABSENT:
+        readiness["detectedVMGuestPatchSupportState"] = record.detection.value
+    return {
+        "status": record.status.value,
+        "osType": machine.os_type.value,
+        "rebootPending": record.reboot_pending,
+        "patchServiceUsed": machine.patch_service,
+        "startDateTime": timestamp(record.start),
+        "lastModifiedDateTime": timestamp(record.last_modified),
+        "startedBy": record.started_by,
+        "availablePatchCountByClassification": _by_classification(record),
+        "errorDetails": record.error.to_arm(),
+        "configurationStatus": {
+            "vmGuestPatchReadiness": readiness,
+            "assessmentModeConfiguration": {"status": "Succeeded"},
+            "patchModeConfiguration": {"status": "Succeeded"},
+        },
+    }
+
+
+_CLASSES = (
+    "security",
+    "critical",
+    "updateRollup",
+    "featurePack",
+    "servicePack",
+    "definition",
+    "tools",
+    "updates",
+    "other",
+)
+
+
+def _by_classification(record: AssessmentRecord) -> dict[str, int]:
+    counts = dict.fromkeys(_CLASSES, 0)
+    keys = {name.lower(): name for name in _CLASSES}
+    for patch in record.patches:
+        counts[keys[patch.classification.lower()]] += 1
+    return counts
+
+
+def _patch(machine: Machine, patch: Patch) -> dict[str, Any]:
+    windows = machine.os_type is OsType.WINDOWS
+    return {
+        "patchId": patch_id(patch),
+        "patchName": patch.name,
+        "version": None if windows else patch.version,
+        "kbId": patch.kb_id if windows else None,
+        "classifications": [patch.classification],
+        "rebootBehavior": patch.reboot_behavior.value,
+        "rebootRequired": patch.reboot_behavior is RebootBehavior.ALWAYS,
+        "publishedDateTime": (
+            timestamp(patch.published_date) if windows and patch.published_date else None
+        ),
+        "msrcSeverity": patch.msrc_severity,
+    }
+
+
+def patch_id(patch: Patch) -> str:
+    """A patch's id as guests report it: package and version, or the update's KB."""
+    return f"{patch.name}_{patch.version}" if patch.version else f"{patch.name}_{patch.kb_id}"
+
+
+def _installation_rows(machine: Machine, tenant_id: str) -> Iterator[Row]:
+    kind = f"{_VM}/patchinstallationresults"
+    patches = f"{kind}/softwarepatches"
+    for record in machine.graph.installations.values():
+        result = f"{machine.id}/patchInstallationResults/{record.activity_id}"
+        yield {
+            **_row(machine, tenant_id, result, kind),
+            "properties": _installation_properties(machine, record),
+        }
+        for number, item in enumerate(record.patches):
+            yield {
+                **_row(machine, tenant_id, f"{result}/softwarePatches/{number}", patches),
+                "properties": {
+                    **_patch(machine, item.patch),
+                    "installationState": item.state.value,
+                    "lastModifiedDateTime": timestamp(item.since),
+                },
+            }
+
+
+def _installation_properties(machine: Machine, record: InstallationRecord) -> dict[str, Any]:
+    return {
+        "installationActivityId": record.activity_id,
+        "status": record.status.value,
+        "osType": machine.os_type.value,
+        "patchServiceUsed": machine.patch_service,
+        "startDateTime": timestamp(record.start),
+        "lastModifiedDateTime": timestamp(record.last_modified),
+        "startedBy": record.started_by,
+        "maintenanceWindowExceeded": record.maintenance_window_exceeded,
+        "maintenanceRunId": record.maintenance_run_id or None,
+        **installation_counts(record),
+        "rebootStatus": record.reboot_status.value,
+        "errorDetails": record.error.to_arm(),
+    }
+
+
+# -- what does not change while azsim runs --------------------------------------------------------
+
+
+def fixed_rows(subscriptions: Iterable[Subscription]) -> Rows:
+    """Subscriptions, resource groups and galleries."""
+    containers: list[Row] = []
+    resources: list[Row] = []
+    for subscription in subscriptions:
+        containers.append(_subscription_row(subscription))
+        for group in subscription.resource_groups.values():
+            containers.append(_group_row(subscription, group))
+        for gallery in subscription.galleries.values():
+            resources.extend(_gallery_rows(subscription, gallery))
+    return {"resourcecontainers": containers, "resources": resources}
+
+
+def _subscription_row(subscription: Subscription) -> Row:
+    return {
+        "id": f"/subscriptions/{subscription.id}",
+        "name": subscription.display_name,
+        "type": "microsoft.resources/subscriptions",
+        "tenantId": subscription.tenant_id,
+        "subscriptionId": subscription.id,
+        "tags": {},
+        "properties": {
+            "state": subscription.spec.state,
+            "subscriptionPolicies": {
+                "locationPlacementId": "Public_2014-09-01",
+                "quotaId": "PayAsYouGo_2014-09-01",
+                "spendingLimit": "Off",
+            },
+            "managedByTenants": [],
+            "managementGroupAncestorsChain": [],
+        },
+    }
+
+
+def _group_row(subscription: Subscription, group: ResourceGroup) -> Row:
+    return {
+        "id": f"/subscriptions/{subscription.id}/resourceGroups/{group.name}",
+        "name": group.name,
+        "type": "microsoft.resources/subscriptions/resourcegroups",
+        "tenantId": subscription.tenant_id,
+        "location": group.location,
+        "resourceGroup": group.name.lower(),
+        "subscriptionId": subscription.id,
+        "managedBy": group.managed_by or "",
+        "tags": dict(group.tags),
+        "properties": {"provisioningState": "Succeeded"},
+    }
+
+
+def _gallery_rows(subscription: Subscription, gallery: Gallery) -> Iterator[Row]:
+    gallery_id = (
+        f"/subscriptions/{subscription.id}/resourceGroups/{gallery.group}"
+        f"/providers/Microsoft.Compute/galleries/{gallery.name}"
+    )
+    common = {
+        "tenantId": subscription.tenant_id,
+        "location": gallery.location,
+        "resourceGroup": gallery.group.lower(),
+        "subscriptionId": subscription.id,
+        "tags": {},
+    }
+    kind = "microsoft.compute/galleries"
+    done = {"provisioningState": "Succeeded"}
+    yield {**common, "id": gallery_id, "name": gallery.name, "type": kind, "properties": done}
+    for image in gallery.images:
+        image_id = f"{gallery_id}/images/{image.name}"
+        yield {
+            **common,
+            "id": image_id,
+            "name": f"{gallery.name}/{image.name}",
+            "type": f"{kind}/images",
+            "properties": {**done, **_definition(image)},
+        }
+        for version in image.versions:
+            yield {
+                **common,
+                "id": f"{image_id}/versions/{version}",
+                "name": f"{gallery.name}/{image.name}/{version}",
+                "type": f"{kind}/images/versions",
+                "properties": done,
+            }
+
+
+def _definition(image: ImageDefinition) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "osType": image.os_type.value,
+        "osState": image.os_state.value,
+        "hyperVGeneration": image.hyper_v_generation,
+        "architecture": image.architecture,
+    }
+    if image.identifier is not None:
+        shown["identifier"] = dict(image.identifier)
+    if image.purchase_plan is not None:
+        shown["purchasePlan"] = image.purchase_plan.model_dump(by_alias=True)
+    return shown
