@@ -139,7 +139,16 @@ def _build_one(go: str, name: str, cache: Path) -> None:
         linker += f" -X k8s.io/component-base/version.gitVersion={kubernetes_version()}"
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         output = Path(folder, name)
-        command = [go, "build", "-mod=readonly", "-ldflags", linker, "-o", output, recipe.package]
+        command = [
+            go,
+            "build",
+            "-mod=readonly",
+            "-ldflags",
+            linker,
+            "-o",
+            str(output),
+            recipe.package,
+        ]
         env = os.environ | {"CGO_ENABLED": "0"}
         done = subprocess.run(command, cwd=MODULES / recipe.module, env=env, check=False)
         if done.returncode:

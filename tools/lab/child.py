@@ -40,12 +40,13 @@ class Child:
     ) -> None:
         self.name = name
         self.log = log
-        options = ["--scratch", str(scratch)] if scratch else []
+        options = ["--scratch", scratch] if scratch else []
+        words = [sys.executable, "-I", "-S", SUPERVISOR, *options, "--", *command]
         self._control, theirs = socket.socketpair()
         with theirs, log.open("ab") as output:
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-I", "-S", SUPERVISOR, *options, "--", *map(str, command)],
-                stdin=theirs,
+                [str(word) for word in words],
+                stdin=theirs.fileno(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=dict(env) if env is not None else None,

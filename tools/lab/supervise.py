@@ -56,9 +56,14 @@ def wake_on_child_exit() -> int:
 
 
 def start(command: list[str]) -> int:
+    """Returns once the command runs in place of our fork: from then on signals reach it."""
     supervisor = os.getpid()
+    started, closed_by_exec = os.pipe()
     pid = os.fork()
     if pid:
+        os.close(closed_by_exec)
+        os.read(started, 1)
+        os.close(started)
         return pid
     try:
         # A session of its own: Ctrl-C in a terminal is for the starter, which then ends us.
