@@ -16,26 +16,25 @@ from azpatch.api.common import (
     Condition,
     Count,
     GoDuration,
-    IsoDuration,
     Message,
     Resource,
     ResourceId,
     Time,
 )
-from azpatch.api.durations import GO_PATTERN, ISO_PATTERN
+from azpatch.api.durations import GO_PATTERN, format_go
+from azpatch.api.install import Install
 from azpatch.api.markers import Column, ListMap, Rule, condition_column
 
 NAME_LENGTH = 46
 """What later versions name after a policy (`<name>-202612112100`) must fit in 63 characters."""
-
-MAXIMUM_DURATION = timedelta(hours=3, minutes=55)
-"""Azure refuses a longer `maximumDuration`."""
 
 MAX_AGE_LONGEST = timedelta(days=7)
 """Azure Resource Graph keeps the result of an assessment for 7 days."""
 
 MAX_AGE_SHORTEST = timedelta(minutes=5)
 """An assessment itself takes minutes, and Azure allows a machine two operations a minute."""
+
+_SHORTEST, _LONGEST = format_go(MAX_AGE_SHORTEST), format_go(MAX_AGE_LONGEST)
 
 PROBLEMS_LISTED = 20
 
@@ -47,48 +46,6 @@ class AssessmentMode(StrEnum):
 
     OPERATOR = "Operator"
     NONE = "None"
-
-
-class Executor(StrEnum):
-    """Who starts the installs."""
-
-    OPERATOR = "Operator"
-
-
-class RebootSetting(StrEnum):
-    """Azure's rebootSetting."""
-
-    IF_REQUIRED = "IfRequired"
-    NEVER = "Never"
-    ALWAYS = "Always"
-
-
-class UndeterminedSupport(StrEnum):
-    """What to do where Azure could not determine whether it can patch a machine."""
-
-    WAIT = "Wait"
-    TRY = "Try"
-
-
-class LinuxClassification(StrEnum):
-    """Azure's classifications of Linux packages."""
-
-    CRITICAL = "Critical"
-    SECURITY = "Security"
-    OTHER = "Other"
-
-
-class WindowsClassification(StrEnum):
-    """Azure's classifications of Windows updates."""
-
-    CRITICAL = "Critical"
-    SECURITY = "Security"
-    UPDATE_ROLL_UP = "UpdateRollUp"
-    FEATURE_PACK = "FeaturePack"
-    SERVICE_PACK = "ServicePack"
-    DEFINITION = "Definition"
-    TOOLS = "Tools"
-    UPDATES = "Updates"
 
 
 class VirtualMachineTarget(ApiModel):
@@ -104,8 +61,8 @@ class VirtualMachineTarget(ApiModel):
             "as `az vm show --query id` prints it",
         ),
     ]
-    """The machine's ARM id: /subscriptions/…/resourceGroups/…/providers/Microsoft.Compute/
-    virtualMachines/…, compared without case."""
+    """The machine's ARM id, /subscriptions/…/providers/Microsoft.Compute/virtualMachines/…,
+    compared without case."""
 
 
 class GalleryImageTarget(ApiModel):
@@ -173,126 +130,19 @@ class Assessment(ApiModel):
             "or 1h30m",
         ),
         Rule(
-            f"!self.matches(r'{GO_PATTERN}') || duration(self) >= duration('5m')",
-            "assessment.maxAge is shorter than 5m: an assessment itself takes minutes, give at "
-            "least 5m",
+            f"!self.matches(r'{GO_PATTERN}') || duration(self) >= duration('{_SHORTEST}')",
+            f"assessment.maxAge is shorter than {_SHORTEST}: an assessment itself takes minutes, "
+            "give at least that",
         ),
         Rule(
-            f"!self.matches(r'{GO_PATTERN}') || duration(self) <= duration('168h')",
-            "assessment.maxAge is longer than 168h: Azure keeps the result of an assessment for "
-            "7 days, give at most 168h",
+            f"!self.matches(r'{GO_PATTERN}') || duration(self) <= duration('{_LONGEST}')",
+            f"assessment.maxAge is longer than {_LONGEST}: Azure keeps the result of an "
+            "assessment for 7 days, give at most that",
         ),
     ] = timedelta(hours=24)
     """How old a machine's last assessment may get, in Go's notation; from 5m to 168h."""
     probe_unsupported: bool = False
     """Assess also where the support matrix says that Azure cannot, to let Azure decide."""
-
-
-Mask = Annotated[str, Field(min_length=1, max_length=128)]
-Kb = Annotated[str, Field(pattern="^[0-9]{6,8}$", max_length=8)]
-
-
-class LinuxSelection(ApiModel):
-    """Which missing packages of a Linux machine to install: those whose classification is listed
-    or whose name an include mask matches, without those that an exclude mask matches."""
-
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "size(self.classificationsToInclude) > 0 || "
-            "has(self.packageNameMasksToInclude) && size(self.packageNameMasksToInclude) > 0",
-            "install.linux selects nothing: give classificationsToInclude or "
-            "packageNameMasksToInclude, or remove linux to skip Linux machines",
-        ),
-    )
-
-    # Atomic like all lists here: were it a set, server-side apply would merge the default, which
-    # nobody owns, into what a person gives.
-    classifications_to_include: Annotated[tuple[LinuxClassification, ...], Field(max_length=3)] = (
-        LinuxClassification.CRITICAL,
-        LinuxClassification.SECURITY,
-    )
-    """Classifications of packages to install."""
-    package_name_masks_to_include: Annotated[tuple[Mask, ...], Field(max_length=100)] = ()
-    """Packages to install whatever their classification: a name or name=version, * for any
-    text."""
-    package_name_masks_to_exclude: Annotated[tuple[Mask, ...], Field(max_length=100)] = ()
-    """Packages never to install: a name or name=version, * for any text."""
-
-
-class WindowsSelection(ApiModel):
-    """Which missing updates of a Windows machine to install: those whose classification or KB
-    number is listed, without those that are excluded."""
-
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "size(self.classificationsToInclude) > 0 || "
-            "has(self.kbNumbersToInclude) && size(self.kbNumbersToInclude) > 0",
-            "install.windows selects nothing: give classificationsToInclude or "
-            "kbNumbersToInclude, or remove windows to skip Windows machines",
-        ),
-    )
-
-    classifications_to_include: Annotated[
-        tuple[WindowsClassification, ...], Field(max_length=8)
-    ] = (WindowsClassification.CRITICAL, WindowsClassification.SECURITY)
-    """Classifications of updates to install."""
-    kb_numbers_to_include: Annotated[tuple[Kb, ...], Field(max_length=100)] = ()
-    """Updates to install whatever their classification: KB numbers without the letters KB."""
-    kb_numbers_to_exclude: Annotated[tuple[Kb, ...], Field(max_length=100)] = ()
-    """Updates never to install: KB numbers without the letters KB."""
-    exclude_kbs_requiring_reboot: bool = False
-    """Leave out the updates that need a reboot."""
-    max_patch_publish_date: Time | None = None
-    """Only updates that were published until this instant."""
-
-
-class Install(ApiModel):
-    """What to install, and how."""
-
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "has(self.linux) || has(self.windows)",
-            "install selects nothing: give linux, windows or both ({} takes the critical and "
-            "security patches)",
-        ),
-    )
-
-    executor: Executor = Executor.OPERATOR
-    """Who starts the installs. Operator: azpatch does, by Azure's installPatches."""
-    linux: LinuxSelection | None = None
-    """What to install on Linux machines. Absent: Linux machines are skipped, and counted so."""
-    windows: WindowsSelection | None = None
-    """What to install on Windows machines. Absent: Windows machines are skipped, and counted
-    so."""
-    reboot_setting: RebootSetting = RebootSetting.IF_REQUIRED
-    """IfRequired: reboot when a patch, or one installed before, needs it. Never: do not reboot; a
-    machine that needs one is then not compliant. Always: reboot after every install."""
-    maximum_duration: Annotated[
-        IsoDuration,
-        Rule(
-            f"self.matches(r'{ISO_PATTERN}')",
-            "install.maximumDuration is not an ISO 8601 duration in hours and minutes: give "
-            "for example PT2H or PT1H30M",
-        ),
-        Rule(
-            f"!self.matches(r'{ISO_PATTERN}') || "
-            "duration(self.substring(2).lowerAscii()) <= duration('3h55m')",
-            "install.maximumDuration is longer than PT3H55M, the most that Azure takes: give "
-            "PT3H55M or less",
-        ),
-        Rule(
-            f"!self.matches(r'{ISO_PATTERN}') || "
-            "duration(self.substring(2).lowerAscii()) > duration('0m')",
-            "install.maximumDuration is zero: give the time that an install may take, for "
-            "example PT2H",
-        ),
-    ] = timedelta(hours=2)
-    """How long an install may take on a machine, reboots included; ISO 8601, at most PT3H55M.
-    The guest starts no patch that might not end in time and keeps 15 to 25 minutes for the
-    reboot, so below PT30M it ordinarily installs nothing."""
-    on_undetermined_support: UndeterminedSupport = UndeterminedSupport.WAIT
-    """Where Azure could not determine whether it can patch a machine. Wait: leave the machine
-    alone. Try: install all the same."""
 
 
 class Always(ApiModel):

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from azpatch.api.common import (
+    UUID_PATTERN,
     ApiModel,
     Condition,
     Count,
@@ -82,6 +83,13 @@ class AccessLevel(StrEnum):
         return self.rank >= other.rank if isinstance(other, AccessLevel) else NotImplemented
 
 
+def _guid_rule(field: str, source: str) -> Rule:
+    return Rule(
+        f"self.matches('^{UUID_PATTERN}$')",
+        f"{field} is not a GUID: give it as `{source}` prints it",
+    )
+
+
 class SecretRef(ApiModel):
     """A Secret in the operator's namespace. Its key AZURE_CLIENT_SECRET holds the secret."""
 
@@ -113,7 +121,9 @@ class Identity(ApiModel):
     type: IdentityType = IdentityType.WORKLOAD_IDENTITY
     """WorkloadIdentity: the token of the operator's ServiceAccount, exchanged for one of Azure.
     ManagedIdentity: the identity of the node. ClientSecret: an application with a secret."""
-    client_id: Guid | None = None
+    client_id: (
+        Annotated[Guid, _guid_rule("identity.clientId", "az ad sp show --query appId")] | None
+    ) = None
     """The application (client) id. Required for ClientSecret; absent otherwise means the pod's
     own for WorkloadIdentity and the system-assigned one for ManagedIdentity."""
     secret_ref: SecretRef | None = None
@@ -184,6 +194,7 @@ class AzureSubscriptionSpec(ApiModel):
 
     subscription_id: Annotated[
         Guid,
+        _guid_rule("subscriptionId", "az account show --query id"),
         Rule(
             "self == oldSelf",
             "subscriptionId cannot change, because policies act on what it names: create "
@@ -191,7 +202,7 @@ class AzureSubscriptionSpec(ApiModel):
         ),
     ]
     """The subscription's id. Immutable. A second AzureSubscription for the same id is Stalled."""
-    tenant_id: Guid
+    tenant_id: Annotated[Guid, _guid_rule("tenantId", "az account show --query tenantId")]
     """The Microsoft Entra tenant that the identity signs in to."""
     identity: Identity | None = None
     """How azpatch signs in. Absent: the operator's own workload identity."""
