@@ -157,9 +157,8 @@ def _schema(kql: str) -> dict[str, list[str]]:
 
 def _view(table: str, visible: Visible) -> str:
     columns = ", ".join(f'"{name}"' for name in COLUMNS)
-    condition = (
-        f"{_in('lower("subscriptionId")', visible.subscriptions)} AND ({_readable(visible)})"
-    )
+    subscriptions = _in('lower("subscriptionId")', visible.subscriptions)
+    condition = f"{subscriptions} AND ({_readable(visible)})"
     return (
         f"CREATE OR REPLACE TEMP VIEW {table} AS SELECT {columns} FROM rows_{table} "
         f"WHERE {condition}"
