@@ -5,8 +5,6 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-# The interpreter that the virtual environment is made with.
-PYTHON ?= python3
 # What else pytest is given, for example: make test PYTEST_ARGS='tests/unit -k calendar'
 PYTEST_ARGS ?=
 # Test processes. The tests wait more than they compute, so two help even on one core.
@@ -17,6 +15,8 @@ PACE ?= 60
 
 VENV := .venv
 BIN := $(VENV)/bin
+# The interpreter that the virtual environment is made with; once made, it keeps its own.
+PYTHON ?= $(or $(realpath $(BIN)/python),python3)
 
 # The stamps are named after what they depend on, so that only a change of content counts, not a
 # date that a checkout touches. The first is the environment, the second azpatch and azsim in it.
@@ -63,7 +63,6 @@ demo: binaries ## Watch policies patch simulated machines (DEMO_EXIT=1: end with
 
 .PHONY: test
 test: binaries ## Run every test on real parts
-	@echo "logs of the control planes, azsim and the operator: $(CURDIR)/.lab/runs" >&2
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadscope $(PYTEST_ARGS)
 
 .PHONY: lint
@@ -106,10 +105,11 @@ controlplane-stop: $(READY) ## End that control plane
 	@$(BIN)/python -m lab stop
 
 .PHONY: lock
-lock: $(READY) ## Resolve the dependencies anew: the operator's lock, then development's
+lock: $(READY) ## Resolve the dependencies anew: the operator's, development's, the Azure CLI's
 	@$(COMPILE) --upgrade --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --upgrade --extra azsim --group dev --constraint requirements.lock \
 	  --output-file requirements-dev.lock pyproject.toml
+	@$(COMPILE) --upgrade --output-file tests/cli/requirements.lock tests/cli/requirements.in
 	@$(BIN)/python tools/verify.py --locks
 
 .PHONY: clean

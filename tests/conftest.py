@@ -61,6 +61,12 @@ def crds(controlplane: ControlPlane) -> ControlPlane:
     return controlplane
 
 
+@pytest.fixture(scope="session")
+def installed(controlplane: ControlPlane) -> chart.Installed:
+    """The chart on the control plane, with the kubeconfig of its ServiceAccount."""
+    return chart.install(controlplane)
+
+
 @pytest.fixture
 def namespace(controlplane: ControlPlane) -> Iterator[str]:
     """A fresh namespace, deleted after the test (in the background)."""

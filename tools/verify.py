@@ -7,10 +7,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+OPERATOR_LOCK = "requirements.lock"
+DEVELOPMENT_LOCK = "requirements-dev.lock"
+LOCKS = (OPERATOR_LOCK, DEVELOPMENT_LOCK, "tests/cli/requirements.lock")
 
 ADDRESS = re.compile(r"https?://|^\s*(-i|--(extra-)?index-url|--find-links|-f)\b", re.MULTILINE)
 """What would tie a lock to one registry."""
+
+UNHASHED = re.compile(r"^([\w.-]+==\S+)[^\n]*(?<!\\)$", re.MULTILINE)
+"""A requirement whose line does not go on with its hashes."""
 
 
 def main() -> int:
@@ -25,14 +30,21 @@ def main() -> int:
 
 
 def check_locks() -> list[str]:
-    """Each lock has hashes and no address; what both pin is the same version."""
+    """Each lock has hashes and no address; development has what the operator has."""
     contents = {name: (ROOT / name).read_text() for name in LOCKS}
     problems = [
         f"{name}: has the address of a registry: {found[0].strip()}"
         for name, content in contents.items()
         if (found := ADDRESS.search(content))
     ]
-    operator, development = (dict(pins(content)) for content in contents.values())
+    problems += [
+        f"{name}: {package} has no hash"
+        for name, content in contents.items()
+        for package in UNHASHED.findall(content)
+    ]
+    operator, development = (
+        dict(pins(contents[name])) for name in (OPERATOR_LOCK, DEVELOPMENT_LOCK)
+    )
     problems += [
         f"{name}: {version} for the operator, {development.get(name, 'nothing')} for development"
         for name, version in operator.items()

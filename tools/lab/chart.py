@@ -80,6 +80,8 @@ def install(
         CHART,
         "--install",
         "--no-hooks",
+        # CRDs that apply_crds put there become the release's.
+        "--take-ownership",
         f"--namespace={namespace}",
         "--values=-",
         input=yaml.safe_dump(dict(values or {})),
