@@ -101,7 +101,7 @@ def serve(
     clock = PacedClock(clock_origin, pace)
     cloud = Cloud(fleet, clock, random.Random(seed), Journal(journal_file), build_router())
     try:
-        asyncio.run(_serve(cloud, fleet, clock, port, imds_port, env_file))
+        asyncio.run(_serve(cloud, fleet, clock, port, imds_port, env_file and env_file.absolute()))
     except OSError as error:
         raise click.ClickException(f"cannot listen on {HOST}: {error}") from error
 
@@ -118,8 +118,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with tempfile.TemporaryDirectory(prefix="azsim-") as scratch:
-        folder = env_file.absolute().parent if env_file else Path(scratch)
-        ca_file = folder / (f"{env_file.name}.ca.pem" if env_file else "ca.pem")
+        ca_file = env_file.with_name(f"{env_file.name}.ca.pem") if env_file else Path(scratch, "ca")
         async with serving(cloud, port=port, imds_port=imds_port, ca_file=ca_file) as addresses:
             settings = client_settings(fleet, clock, addresses)
             print(f"azsim: {len(fleet.machines)} machines, listening on {HOST} only")
