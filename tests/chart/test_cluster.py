@@ -1,0 +1,273 @@
+"""The chart on a real control plane: admitted at the restricted level, with the rights it needs
+and no other, upgraded and uninstalled without losing an object."""
+
+import copy
+import json
+import subprocess
+import time
+from collections.abc import Collection, Iterator, Mapping
+
+import pytest
+import yaml
+from rendering import Manifest, render
+
+from lab import chart
+from lab.apiclient import ApiClient
+from lab.controlplane import ControlPlane
+
+NAMESPACE = chart.NAMESPACE
+TEAM = "web"
+
+DEFINITIONS = ("azuresubscriptions", "patchpolicies", "patchtargets")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ControlPlane]:
+    """A control plane of this module's own: what is tested here is cluster-wide."""
+    with ControlPlane() as running:
+        chart.create_namespace(running, TEAM)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def installed(cluster: ControlPlane) -> chart.Installed:
+    return chart.install(cluster)
+
+
+@pytest.fixture(scope="module")
+def operator(cluster: ControlPlane, installed: chart.Installed) -> ApiClient:
+    """The API server as the operator's ServiceAccount sees it."""
+    token = cluster.service_account_token(NAMESPACE, installed.service_account)
+    return ApiClient(cluster.url, cluster.ca_file, token)
+
+
+# -- admission --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def restricted(cluster: ControlPlane) -> str:
+    """A namespace that enforces the restricted level, and warns of what it would refuse."""
+    chart.create_restricted_namespace(cluster, "restricted")
+    return "restricted"
+
+
+def test_every_object_is_applied_server_side_without_a_warning(
+    cluster: ControlPlane, restricted: str
+) -> None:
+    manifests = yaml.safe_dump_all(_moved(render({"metrics": {"service": True}}), restricted))
+    done = cluster.kubectl(
+        "apply", "--server-side", "--dry-run=server", "--warnings-as-errors", "--filename=-",
+        input=manifests,
+    )  # fmt: skip
+    assert not done.stderr
+    assert f"deployment.apps/{chart.RELEASE} serverside-applied" in done.stdout
+
+
+def test_its_pod_is_admitted_at_the_restricted_level(
+    cluster: ControlPlane, restricted: str
+) -> None:
+    done = _create_pod(cluster, render().pod["spec"], restricted)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+
+
+@pytest.mark.parametrize(
+    ("where", "field", "value", "refusal"),
+    [
+        pytest.param("pod", "runAsNonRoot", False, "runAsNonRoot", id="root"),
+        pytest.param("pod", "seccompProfile", None, "seccompProfile", id="no seccomp profile"),
+        pytest.param("container", "capabilities", None, "capabilities", id="all capabilities"),
+        pytest.param(
+            "container",
+            "allowPrivilegeEscalation",
+            True,
+            "allowPrivilegeEscalation",
+            id="escalation",
+        ),
+    ],
+)
+def test_a_laxer_pod_would_have_been_refused(
+    cluster: ControlPlane, restricted: str, where: str, field: str, value: object, refusal: str
+) -> None:
+    spec = copy.deepcopy(render().pod["spec"])
+    holder = spec if where == "pod" else spec["containers"][0]
+    holder["securityContext"][field] = value
+    done = _create_pod(cluster, spec, restricted)
+    assert done.returncode != 0
+    assert refusal in done.stderr
+
+
+def _create_pod(
+    cluster: ControlPlane, spec: Manifest, namespace: str
+) -> subprocess.CompletedProcess[str]:
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "trial", "namespace": namespace},
+        "spec": spec | {"serviceAccountName": "default"},
+    }
+    return cluster.kubectl(
+        "create", "--dry-run=server", "--filename=-", input=json.dumps(pod), check=False
+    )
+
+
+def _moved(manifests: list[Manifest], namespace: str) -> list[Manifest]:
+    moved = copy.deepcopy(manifests)
+    for item in moved:
+        if "namespace" in item["metadata"]:
+            item["metadata"]["namespace"] = namespace
+    return moved
+
+
+# -- rights -----------------------------------------------------------------------------------
+
+ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{chart.RELEASE}"
+
+Rights = Mapping[str, Collection[str]]
+"""Resource, as group/resource, to verbs."""
+
+READ = ("get", "list", "watch")
+
+EVERYWHERE = {
+    "azpatch.dev/azuresubscriptions": {*READ, "patch"},
+    "azpatch.dev/azuresubscriptions/status": {"patch", "update"},
+    "azpatch.dev/patchpolicies": {*READ, "patch"},
+    "azpatch.dev/patchpolicies/status": {"patch", "update"},
+    "azpatch.dev/patchpolicies/finalizers": {"update"},
+    "azpatch.dev/patchtargets": {*READ, "create", "patch", "delete"},
+    "azpatch.dev/patchtargets/status": {"patch", "update"},
+    "/namespaces": set(READ),
+    "events.k8s.io/events": {"create", "patch"},
+}
+"""All that the operator may do in the whole cluster: resource to verbs."""
+
+AT_HOME = EVERYWHERE | {"/secrets": {"get"}}
+"""All that it may do in its own namespace."""
+
+
+@pytest.mark.parametrize(
+    ("namespace", "rights"),
+    [
+        pytest.param(TEAM, EVERYWHERE, id="in a team's namespace"),
+        pytest.param(NAMESPACE, AT_HOME, id="in its own namespace"),
+    ],
+)
+def test_the_operator_has_these_rights_and_no_other(
+    cluster: ControlPlane, operator: ApiClient, namespace: str, rights: Rights
+) -> None:
+    anyone = cluster.service_account_token(TEAM, "default")
+    common = _rights(ApiClient(cluster.url, cluster.ca_file, anyone), namespace)
+    assert _rights(operator, namespace) - common == {
+        (resource, verb) for resource, verbs in rights.items() for verb in verbs
+    }
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "namespace", "allowed"),
+    [
+        ("get", "secrets", NAMESPACE, "yes"),
+        ("list", "secrets", NAMESPACE, "no"),
+        ("watch", "secrets", NAMESPACE, "no"),
+        ("get", "secrets", TEAM, "no"),
+        ("update", "patchpolicies.azpatch.dev", TEAM, "no"),
+        ("create", "patchpolicies.azpatch.dev", TEAM, "no"),
+        ("delete", "patchpolicies.azpatch.dev", TEAM, "no"),
+        ("create", "azuresubscriptions.azpatch.dev", "", "no"),
+        ("delete", "azuresubscriptions.azpatch.dev", "", "no"),
+        ("create", "patchtargets.azpatch.dev", TEAM, "yes"),
+        ("deletecollection", "patchtargets.azpatch.dev", TEAM, "no"),
+        ("get", "configmaps", NAMESPACE, "no"),
+        ("create", "pods", NAMESPACE, "no"),
+        ("create", "serviceaccounts/token", NAMESPACE, "no"),
+        ("patch", "namespaces", "", "no"),
+        ("get", "customresourcedefinitions.apiextensions.k8s.io", "", "no"),
+        ("escalate", "clusterroles.rbac.authorization.k8s.io", "", "no"),
+        ("impersonate", "users", "", "no"),
+    ],
+)
+@pytest.mark.usefixtures("installed")
+def test_kubectl_auth_can_i_says_so_too(
+    cluster: ControlPlane, verb: str, resource: str, namespace: str, allowed: str
+) -> None:
+    resource, _, subresource = resource.partition("/")
+    scope = [f"--namespace={namespace}"] if namespace else []
+    extra = [f"--subresource={subresource}"] if subresource else []
+    done = cluster.kubectl(
+        "auth", "can-i", verb, resource, f"--as={ACCOUNT}", *scope, *extra, check=False
+    )
+    assert done.stdout.strip() == allowed, done.stderr
+
+
+POLICIES = "azpatch.dev/patchpolicies"
+TARGETS = "azpatch.dev/patchtargets"
+SUBSCRIPTIONS = "azpatch.dev/azuresubscriptions"
+WRITE = ("create", "update", "patch", "delete", "deletecollection")
+
+AGGREGATION_SECONDS = 30
+"""The controller needs less than one; the rest is for a busy machine."""
+
+
+@pytest.mark.parametrize(
+    ("role", "rights"),
+    [
+        pytest.param("view", {POLICIES: READ, TARGETS: READ}, id="view reads"),
+        pytest.param("edit", {POLICIES: READ + WRITE, TARGETS: READ}, id="edit writes policies"),
+        pytest.param("admin", {POLICIES: READ + WRITE, TARGETS: READ}, id="admin too"),
+        pytest.param(
+            "azpatch-platform",
+            {SUBSCRIPTIONS: READ + WRITE, POLICIES: READ, TARGETS: READ},
+            id="the platform team writes subscriptions",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("installed")
+def test_what_people_may_do(cluster: ControlPlane, role: str, rights: Rights) -> None:
+    user = f"{role}-user"
+    cluster.kubectl("create", "clusterrolebinding", user, f"--clusterrole={role}", f"--user={user}")
+    wanted = {(resource, verb) for resource, verbs in rights.items() for verb in verbs}
+    # A controller copies the chart's rules into view, edit and admin.
+    deadline = time.monotonic() + AGGREGATION_SECONDS
+    while (found := _rights_of(cluster, user)) != wanted and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert found == wanted
+
+
+def _rights_of(cluster: ControlPlane, user: str) -> set[tuple[str, str]]:
+    """All that ``user`` may do with azpatch's kinds in the team's namespace."""
+    resources = (POLICIES, TARGETS, SUBSCRIPTIONS, f"{POLICIES}/status", f"{TARGETS}/status")
+    asked = ((resource, verb) for resource in resources for verb in READ + WRITE)
+    return {right for right in asked if _may(cluster, user, *right)}
+
+
+def _may(cluster: ControlPlane, user: str, right: str, verb: str) -> bool:
+    group, resource, subresource = [*right.split("/"), ""][:3]
+    attributes = {
+        "group": group, "resource": resource, "subresource": subresource,
+        "verb": verb, "namespace": TEAM,
+    }  # fmt: skip
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": user, "resourceAttributes": attributes},
+    }
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    allowed: bool = cluster.admin.create(path, review)["status"]["allowed"]
+    return allowed
+
+
+def _rights(user: ApiClient, namespace: str) -> set[tuple[str, str]]:
+    """All rights of a user in a namespace, as (group/resource, verb)."""
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": namespace},
+    }
+    answer = user.create("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", review)
+    assert not answer["status"]["incomplete"]
+    return {
+        (f"{group}/{resource}", verb)
+        for rule in answer["status"]["resourceRules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
