@@ -137,6 +137,11 @@ class WorkQueue:
         return len(self._waiting)
 
     @property
+    def in_hand(self) -> int:
+        """Keys that a worker is reconciling."""
+        return len(self._in_hand)
+
+    @property
     def idle(self) -> bool:
         """Nothing waits and nothing is in hand; appointments may exist."""
         return not self._waiting and not self._in_hand

@@ -13,9 +13,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from azpatch.api import AzureSubscription, PatchPolicy, PatchTarget
+from azpatch.api.common import UnreadableObjectError
+from azpatch.api.policy import PatchPolicy
+from azpatch.api.subscription import AzureSubscription
+from azpatch.api.target import PatchTarget
 from azpatch.domain import ids
 from azpatch.kube.port import (
     AZURE_SUBSCRIPTION,
@@ -167,6 +170,11 @@ class Store:
             self._all_synced.set()
         return gone
 
+    @property
+    def is_synced(self) -> bool:
+        """The first LIST of every watched kind is in."""
+        return self._all_synced.is_set()
+
     async def wait_synced(self) -> None:
         """Until the first LIST of every watched kind is in."""
         await self._all_synced.wait()
@@ -253,12 +261,5 @@ def _read(kind: Kind, raw: Mapping[str, Any]) -> Stored[Any]:
     slim = cast(Object, {**raw, "metadata": meta})
     try:
         return Stored(kind, slim, MODELS[kind].from_object(slim), None)
-    except ValidationError as error:
-        return Stored(kind, slim, None, _explain(error))
-
-
-def _explain(error: ValidationError) -> str:
-    """Paths and reasons; never the values, which may be long."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
-    )
+    except UnreadableObjectError as error:
+        return Stored(kind, slim, None, str(error))

@@ -1,0 +1,155 @@
+"""The running operator: what is started in which order, and how it ends.
+
+Everything shares one loop. The first LIST comes first; then the workers, the background tasks and,
+last, the watch. It ends in the opposite order of trust: the workers finish the keys in hand, so
+that no intent is lost between being written and being acted on, and only then goes what they need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Sequence
+from datetime import timedelta
+from typing import Any, Protocol
+
+import structlog
+
+from azpatch.handlers.engine import Engine
+from azpatch.health import HealthServer
+from azpatch.reconcile.queue import Key, Result, WorkQueue
+from azpatch.reconcile.resync import Resync
+from azpatch.reconcile.store import Store
+
+WORKERS_STOP = timedelta(seconds=18)
+"""Real time for the keys in hand. Whatever they wait for, an intent is found again after a restart."""
+
+ENGINE_STOP = timedelta(seconds=5)
+"""Real time for the watch to end. Together with the workers' below 25 s: a pod has 30 by default."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+log = structlog.get_logger(__name__)
+
+
+class Reconcilers(Protocol):
+    """What is done with a key, and what runs beside."""
+
+    async def reconcile(self, key: Key) -> Result:
+        """One reconcile."""
+        ...
+
+    async def run_background(self) -> None:
+        """Runs until cancelled: the inventory's refreshers."""
+        ...
+
+    def health(self) -> Sequence[str]:
+        """What stands still, in sentences."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the connections to Azure."""
+        ...
+
+
+class Runtime:
+    """Runs the parts that the composition root made."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        queue: WorkQueue,
+        resync: Resync,
+        engine: Engine,
+        reconcilers: Reconcilers,
+        health: HealthServer,
+        workers: int,
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._resync = resync
+        self._engine = engine
+        self._reconcilers = reconcilers
+        self._health = health
+        self._workers = workers
+        self._stopping = asyncio.Event()
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
+
+    async def run(self) -> None:
+        """Until a signal, or `stop`. Raises what ended a part that should not end."""
+        self._take_signals()
+        host, port = await self._health.start()
+        log.info("serving health and metrics", host=host, port=port)
+        stop = self._start("stop", self._stopping.wait())
+        try:
+            self._start("resync", self._resync.run())
+            synced = self._start("first list", self._store.wait_synced())
+            await self._first_end(stop, synced)
+            self._tasks.pop("first list").cancel()
+            if not self._stopping.is_set():
+                log.info("synced", workers=self._workers)
+                self._start("queue", self._queue.run(self._workers, self._reconcilers.reconcile))
+                self._start("background", self._reconcilers.run_background())
+                self._start("watch", self._engine.run(started=self._take_signals))
+                await self._first_end(stop)
+        finally:
+            await self._end()
+        self._raise_if_failed()
+        log.info("stopped")
+
+    def stop(self) -> None:
+        """Begins the end; a second signal kills."""
+        if not self._stopping.is_set():
+            log.info("stopping", keys_in_hand=self._queue.in_hand)
+            self._stopping.set()
+            _release_signals()
+
+    def _take_signals(self) -> None:
+        if not self._stopping.is_set():
+            loop = asyncio.get_running_loop()
+            for number in SIGNALS:
+                loop.add_signal_handler(number, self.stop)
+
+    def _start(self, name: str, work: Awaitable[Any]) -> asyncio.Task[Any]:
+        task = self._tasks[name] = asyncio.ensure_future(work)
+        task.set_name(name)
+        return task
+
+    async def _first_end(self, *expected: asyncio.Task[Any]) -> None:
+        """Until one of `expected` ends, or a part that should not."""
+        parts = {*self._tasks.values(), *expected}
+        await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _end(self) -> None:
+        self._stopping.set()
+        _release_signals()
+        await self._queue.stop(WORKERS_STOP)
+        await self._cancel("background", "resync", "first list")
+        self._engine.stop()
+        if "watch" in self._tasks:
+            await asyncio.wait([self._tasks["watch"]], timeout=ENGINE_STOP.total_seconds())
+        await self._cancel("watch", "queue", "stop")
+        await self._reconcilers.close()
+        await self._health.stop()
+
+    async def _cancel(self, *names: str) -> None:
+        tasks = [self._tasks[name] for name in names if name in self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _raise_if_failed(self) -> None:
+        for name, task in self._tasks.items():
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise PartEndedError(f"{name} ended") from error
+
+
+class PartEndedError(Exception):
+    """A part that runs for ever ended; its own error is the cause. The pod is to be restarted."""
+
+
+def _release_signals() -> None:
+    loop = asyncio.get_running_loop()
+    for number in SIGNALS:
+        loop.remove_signal_handler(number)
