@@ -28,7 +28,7 @@ def main() -> None:
     """A simulated Azure Resource Manager for tests, demos and CI. It touches nothing real."""
 
 
-class Instant(click.ParamType):
+class Instant(click.ParamType[datetime]):
     """An RFC 3339 time with its offset."""
 
     name = "time"

@@ -136,17 +136,17 @@ def _translate(kql: str, now: datetime) -> tuple[str, dict[str, Any]]:
         translated = duckdb_kql.to_sql(kql, schema=_schema(kql), allow_write=False, query_now=now)
     except duckdb_kql.KqlSyntaxError as error:
         span = error.diagnostics[0].span if error.diagnostics else None
-        raise QueryError(
-            str(error), span.line if span else None, span.column if span else None
-        ) from error
+        # The parser lists every token that it would have taken; nobody reads that.
+        raise _error_at(str(error).split(" expecting {")[0], span) from error
     except duckdb_kql.KqlUnsupportedError as error:
-        span = error.span
-        raise QueryError(
-            str(error), span.line if span else None, span.column if span else None
-        ) from error
+        raise _error_at(str(error), error.span) from error
     except duckdb_kql.KqlError as error:
         raise QueryError(str(error)) from error
     return str(translated), dict(translated.parameters or {})
+
+
+def _error_at(message: str, span: duckdb_kql.SourceSpan | None) -> QueryError:
+    return QueryError(message, span.line if span else None, span.column if span else None)
 
 
 def _schema(kql: str) -> dict[str, list[str]]:

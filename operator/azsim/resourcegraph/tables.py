@@ -17,6 +17,7 @@ from azsim.fleet import (
     ImageDefinition,
     OsType,
     Patch,
+    PowerState,
     RebootBehavior,
     ResourceGroup,
 )
@@ -109,7 +110,7 @@ def _row(machine: Machine, tenant_id: str, resource_id: str, kind: str) -> Row:
 
 
 def _machine_row(machine: Machine, tenant_id: str) -> Row:
-    power = power_status(machine.graph.power_state)
+    power = power_status(PowerState(machine.graph.power_state))
     row = _row(machine, tenant_id, machine.id, _VM)
     row["tags"] = dict(machine.tags)
     if machine.spec.zone is not None:
