@@ -1,0 +1,1 @@
+"""Data that ships with azpatch: the revisions of the support matrix."""

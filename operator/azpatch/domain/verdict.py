@@ -1,0 +1,307 @@
+"""May this operation be sent to this machine? Matrix, workload, feature and detection, merged.
+
+`verdict` finds the machine's row in the decision table (verdict_table); the rest says the answer
+in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from azpatch.api.common import ImageClass, OperationName, Support
+from azpatch.api.install import UndeterminedSupport
+from azpatch.api.reasons import Reason
+from azpatch.api.target import Verdict
+from azpatch.domain.detection import Detection, Sign
+from azpatch.domain.feature import FeatureGate, Gate
+from azpatch.domain.image import Image
+from azpatch.domain.matrix import Matrix
+from azpatch.domain.verdict_table import (
+    ASSESSMENT,
+    AUTOMATIC,
+    PATCHING,
+    PERIODIC,
+    SCHEDULED,
+    TABLE,
+    Answer,
+    Row,
+)
+from azpatch.domain.words import at
+from azpatch.domain.workload import ExcludedWorkload
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """The verdict on one operation, and the rule that decided it."""
+
+    operation: OperationName
+    support: Support
+    """Unknown: it waits for evidence."""
+    reason: Reason
+    message: str
+    """What was decided and why, what happens next, what a person can do."""
+    probe: bool = False
+    """Assessments only: sent so that Azure judges the machine, even where it is Unsupported."""
+
+    @property
+    def may_send(self) -> bool:
+        """Whether the operation may be sent now."""
+        return self.support is Support.SUPPORTED or self.probe
+
+    def to_status(self, *, used: bool) -> Verdict:
+        """The entry of PatchTarget.status.verdicts. `used`: the policy relies on the operation."""
+        told = used and self.support is not Support.SUPPORTED
+        return Verdict(
+            operation=self.operation,
+            verdict=self.support,
+            reason=self.reason,
+            message=self.message if told else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SupportEvidence:
+    """All that a verdict is made of, except the operation."""
+
+    image: Image
+    matrix: Matrix
+    workload: ExcludedWorkload | None
+    gate: FeatureGate
+    detection: Detection
+    row_awaited: bool = False
+    """Our last assessment succeeded, and its row has not appeared in Resource Graph."""
+    on_undetermined: UndeterminedSupport = UndeterminedSupport.WAIT
+    probe_unsupported: bool = False
+
+
+def verdicts(evidence: SupportEvidence) -> tuple[Ruling, ...]:
+    """The verdicts on all operations, in the order of the matrix."""
+    return tuple(verdict(operation, evidence) for operation in OperationName)
+
+
+def verdict(operation: OperationName, evidence: SupportEvidence) -> Ruling:
+    """Whether the operation may be sent to the machine."""
+    if evidence.workload is not None:
+        workload = evidence.workload
+        return Ruling(operation, Support.UNSUPPORTED, workload.reason, workload.message)
+    row = _row(operation, evidence)
+    sign = evidence.detection.sign
+    match TABLE[row][operation][sign]:
+        case Answer.SEND:
+            return _supported(operation, row, evidence)
+        case Answer.PROBE:
+            return _probe(operation, row, evidence)
+        case Answer.REFUSE:
+            return _refused(operation, row, evidence, probe=False)
+        case Answer.REPROBE:
+            return _refused(operation, row, evidence, probe=evidence.detection.probe_due)
+        case Answer.IF_ASKED:
+            due = sign is not Sign.UNSUPPORTED or evidence.detection.probe_due
+            return _refused(operation, row, evidence, probe=evidence.probe_unsupported and due)
+        case Answer.KNOB if evidence.on_undetermined is UndeterminedSupport.TRY:
+            return _tried(operation)
+        case Answer.KNOB | Answer.WAIT:
+            return _waiting(operation, row, evidence)
+
+
+def _row(operation: OperationName, evidence: SupportEvidence) -> Row:
+    match evidence.image.image_class:
+        case ImageClass.MARKETPLACE:
+            return Row.MARKETPLACE_NO_RULE
+        case ImageClass.UNKNOWN:
+            return Row.UNKNOWN_IMAGE
+        case ImageClass.NOT_APPLICABLE:
+            return Row.NO_IMAGE
+        case image_class:
+            return _row_by_matrix(image_class, operation, evidence)
+
+
+def _row_by_matrix(
+    image_class: ImageClass, operation: OperationName, evidence: SupportEvidence
+) -> Row:
+    if evidence.matrix.support(image_class, operation) is not Support.SUPPORTED:
+        return Row.MATRIX_UNSUPPORTED
+    # An assessment that Azure carried out proves the feature, whatever its registration says.
+    proved = evidence.detection.sign in {Sign.SUPPORTED, Sign.SUCCEEDED}
+    if proved or not evidence.matrix.needs_feature(image_class):
+        return Row.MATRIX_SUPPORTED
+    match evidence.gate.gate:
+        case Gate.PASSED:
+            return Row.MATRIX_SUPPORTED
+        case Gate.CLOSED:
+            return Row.GALLERY_GATE_CLOSED
+        case Gate.UNDETERMINED:
+            return Row.GALLERY_GATE_UNDETERMINED
+
+
+# --- in words -----------------------------------------------------------------------------------
+
+_INSTEAD: Mapping[OperationName, str] = {
+    PERIODIC: "Set assessment.mode to Operator.",
+    SCHEDULED: "Set install.executor to Operator, with the same windows.",
+    AUTOMATIC: "Give the policy a schedule, and install.executor Operator.",
+}
+"""What a policy can use in place of an operation that the platform runs."""
+
+_WHAT_DETECTION_NEEDS = (
+    "Azure judges by the operating system and its version: see whether it is one that Azure "
+    "Update Manager supports, and whether the VM agent can run its patch extension."
+)
+
+
+def _supported(operation: OperationName, row: Row, evidence: SupportEvidence) -> Ruling:
+    sign = evidence.detection.sign
+    if sign is Sign.SUPPORTED:
+        reason, message = Reason.DETECTED_SUPPORTED, f"Azure found it supported{_found(evidence)}."
+    elif sign is Sign.SUCCEEDED and TABLE[row][operation][Sign.NONE] is Answer.WAIT:
+        reason = Reason.ASSESSED_SUCCESSFULLY
+        message = "An assessment succeeded, which is the evidence that Azure can patch it."
+    else:
+        reason = Reason.MATRIX_SUPPORTED
+        message = f"{_matrix(evidence)} supports {operation} on {_images(evidence)}."
+    return Ruling(operation, Support.SUPPORTED, reason, message)
+
+
+def _probe(operation: OperationName, row: Row, evidence: SupportEvidence) -> Ruling:
+    why = {
+        Row.GALLERY_GATE_UNDETERMINED: "It is not clear whether the preview feature is registered",
+        Row.MARKETPLACE_NO_RULE: f"{_matrix(evidence)} has no rule for this marketplace image",
+    }.get(row, "What the machine was built from is not known")
+    message = f"{why}: the assessment is itself the check of support."
+    return Ruling(operation, Support.SUPPORTED, Reason.PROBE, message, probe=True)
+
+
+def _tried(operation: OperationName) -> Ruling:
+    message = (
+        "Azure could not determine whether it can patch this machine; it is tried, because "
+        "install.onUndeterminedSupport is Try."
+    )
+    return Ruling(operation, Support.SUPPORTED, Reason.TRIED_UNDETERMINED, message)
+
+
+def _refused(
+    operation: OperationName, row: Row, evidence: SupportEvidence, *, probe: bool
+) -> Ruling:
+    by_detection = evidence.detection.sign is Sign.UNSUPPORTED
+    if row is Row.GALLERY_GATE_CLOSED:
+        reason, message = _gate_closed(evidence)
+    elif by_detection and (_lifted_otherwise(operation, row) or _judged(operation, evidence)):
+        reason, message = _detected_unsupported(evidence)
+    else:
+        reason, message = _image_not_supported(operation, evidence)
+    return Ruling(operation, Support.UNSUPPORTED, reason, message, probe=probe)
+
+
+def _lifted_otherwise(operation: OperationName, row: Row) -> bool:
+    """Whether the operation is refused for what Azure detected, and for that alone."""
+    return TABLE[row][operation][Sign.NONE] not in {Answer.REFUSE, Answer.IF_ASKED}
+
+
+def _judged(operation: OperationName, evidence: SupportEvidence) -> bool:
+    """Whether the policy asked for Azure's judgement, so that this is what it is told."""
+    return evidence.probe_unsupported and operation in {ASSESSMENT, PATCHING}
+
+
+def _gate_closed(evidence: SupportEvidence) -> tuple[Reason, str]:
+    return Reason.PREVIEW_FEATURE_NOT_REGISTERED, (
+        f"{_matrix(evidence)} patches {_images(evidence)} only with a preview feature in the "
+        f"machine's own subscription. {evidence.gate.message}"
+    )
+
+
+def _detected_unsupported(evidence: SupportEvidence) -> tuple[Reason, str]:
+    status = evidence.detection.status
+    again = ""
+    if evidence.detection.probe_due:
+        again = " It is assessed once more now, to let Azure judge again."
+    elif status is not None and status.next_probe_time is not None:
+        again = f" Azure is asked again at {at(status.next_probe_time)}."
+    return Reason.DETECTED_UNSUPPORTED, (
+        f"Azure found that it cannot patch this machine{_found(evidence)}.{again} "
+        f"{_WHAT_DETECTION_NEEDS}"
+    )
+
+
+def _image_not_supported(operation: OperationName, evidence: SupportEvidence) -> tuple[Reason, str]:
+    image_class = evidence.image.image_class
+    if operation in _INSTEAD:
+        remedy = _INSTEAD[operation]
+    elif evidence.probe_unsupported:
+        remedy = (
+            "It is assessed all the same, because assessment.probeUnsupported is true; if Azure "
+            "finds it supported, that counts."
+        )
+    else:
+        remedy = (
+            "Nothing is sent. Rebuild it from an Azure Compute Gallery image, or set "
+            "assessment.probeUnsupported to let Azure judge it by an assessment."
+        )
+    listed = evidence.matrix.support(image_class, operation) is Support.UNSUPPORTED
+    says = "says that Azure does not support" if listed else "does not list"
+    return Reason.IMAGE_NOT_SUPPORTED, (
+        f"{_matrix(evidence)} {says} {operation} on {_images(evidence)}. {remedy}"
+    )
+
+
+def _waiting(operation: OperationName, row: Row, evidence: SupportEvidence) -> Ruling:
+    reason, message = _why_waiting(row, evidence)
+    return Ruling(operation, Support.UNKNOWN, reason, message)
+
+
+def _why_waiting(row: Row, evidence: SupportEvidence) -> tuple[Reason, str]:
+    if row is Row.NO_IMAGE:
+        return Reason.IMAGE_UNKNOWN, (
+            "This release does not act on Azure Arc-enabled servers. Nothing is sent."
+        )
+    if evidence.row_awaited and evidence.detection.sign is Sign.NONE:
+        return Reason.WAITING_FOR_RESOURCE_GRAPH, (
+            "An assessment succeeded; what it detected has not appeared in Azure Resource Graph, "
+            "which is asked again until it has. That is usually a matter of minutes."
+        )
+    if row is Row.GALLERY_GATE_UNDETERMINED:
+        return Reason.PREVIEW_FEATURE_UNDETERMINED, evidence.gate.message
+    if evidence.detection.sign is Sign.NONE:
+        return Reason.NOT_ASSESSED, (
+            "No assessment that counts says whether Azure can patch this machine. The next one "
+            "decides; it is sent as soon as the machine runs and its agent is ready."
+        )
+    again = "Azure judges again with every assessment."
+    if row is Row.MARKETPLACE_NO_RULE:
+        return Reason.NO_MARKETPLACE_RULE, (
+            f"{_matrix(evidence)} has no rule for this marketplace image, and Azure could not "
+            f"determine whether it can patch the machine. {again}"
+        )
+    if row is Row.UNKNOWN_IMAGE:
+        return Reason.IMAGE_UNKNOWN, (
+            f"What the machine was built from is not known. {evidence.image.evidence} Azure has "
+            f"not found it supported. {again} Set install.onUndeterminedSupport to Try to install "
+            "all the same."
+        )
+    return Reason.UNABLE_TO_DETERMINE, (
+        f"Azure could not determine whether it can patch this machine. {again} Set "
+        "install.onUndeterminedSupport to Try to install all the same."
+    )
+
+
+def _matrix(evidence: SupportEvidence) -> str:
+    return f"Support matrix {evidence.matrix.revision}"
+
+
+_CLASS_IN_WORDS: Mapping[ImageClass, str] = {
+    ImageClass.MARKETPLACE: "marketplace images",
+    ImageClass.GALLERY_GENERALIZED: "generalized images of an Azure Compute Gallery",
+    ImageClass.GALLERY_SPECIALIZED: "specialized images of an Azure Compute Gallery",
+    ImageClass.NON_GALLERY: "images from outside an Azure Compute Gallery",
+    ImageClass.UNKNOWN: "images that are not known",
+    ImageClass.NOT_APPLICABLE: "machines without an Azure image",
+}
+
+
+def _images(evidence: SupportEvidence) -> str:
+    return _CLASS_IN_WORDS[evidence.image.image_class]
+
+
+def _found(evidence: SupportEvidence) -> str:
+    status = evidence.detection.status
+    return "" if status is None else f" at {at(status.time)}"

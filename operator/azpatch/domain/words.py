@@ -1,0 +1,31 @@
+"""Phrases that several decisions use in their messages."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from azpatch.domain.facts import OperationError
+
+
+def at(time: datetime) -> str:
+    """An instant, to the minute, in UTC."""
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def lasting(duration: timedelta) -> str:
+    """A duration in whole hours or else minutes."""
+    minutes = duration // timedelta(minutes=1)
+    return f"{minutes // 60} h" if minutes % 60 == 0 and minutes else f"{minutes} min"
+
+
+def azure_says(error: OperationError | None) -> str:
+    """A sentence with Azure's code and message: the guest's first, if it gave any. Else ""."""
+    if error is None or error.code == "0":
+        return ""
+    code, message = error.details[0] if error.details else (error.code, error.message)
+    return f"Azure says {code}: {message.rstrip('.')}."
+
+
+def sentences(*parts: str) -> str:
+    """The parts that are not empty, one after the other."""
+    return " ".join(part for part in parts if part)
