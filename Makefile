@@ -20,7 +20,7 @@ PYTHON ?= $(or $(realpath $(BIN)/python),python3)
 
 # The stamps are named after what they depend on, so that only a change of content counts, not a
 # date that a checkout touches. The first is the environment, the second azpatch and azsim in it.
-LOCKED := $(VENV)/.lock-$(shell { cat requirements-dev.lock; $(PYTHON) -VV; } 2>&1 | git hash-object --stdin)
+LOCKED := $(VENV)/.lock-$(shell { cat requirements-dev.lock; $(PYTHON) -VV || true; } 2>&1 | git hash-object --stdin)
 READY := $(VENV)/.project-$(shell git hash-object pyproject.toml)
 
 # uv resolves for every Python and platform that the project supports at once. The lock names no
@@ -32,10 +32,10 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(LOCKED): requirements-dev.lock
+$(LOCKED):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
-	  echo "azpatch needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) -V 2>&1)." \
-	    "Name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	  echo "azpatch needs Python 3.11, 3.12 or 3.13, which $(PYTHON) is not." \
+	    "Name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "installing the locked dependencies into $(VENV) (a minute, once per lock)" >&2
 	@rm -f $(VENV)/.lock-* $(VENV)/.project-*
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv module is missing;" \
@@ -44,7 +44,7 @@ $(LOCKED): requirements-dev.lock
 	  --require-hashes --requirement requirements-dev.lock
 	@touch $@
 
-$(READY): $(LOCKED) pyproject.toml
+$(READY): $(LOCKED)
 	@rm -f $(VENV)/.project-*
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index \
 	  --no-build-isolation --editable .
