@@ -36,9 +36,6 @@ GROUP = "azpatch.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
-MESSAGE_LENGTH = 512
-"""A condition's message is cut here, so that a PatchTarget stays below 8 KiB as stored."""
-
 
 class ApiModel(BaseModel):
     """Base of everything inside a resource: camelCase outside, snake_case inside, immutable.
@@ -58,6 +55,9 @@ class ApiModel(BaseModel):
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = ()
+    ATOMIC: ClassVar[bool] = False
+    """Written as a whole by one writer: Kubernetes then keeps no record of who owns which field,
+    which for a status of many small fields takes as much room as the status itself."""
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -65,6 +65,8 @@ class ApiModel(BaseModel):
     ) -> JsonSchemaValue:
         schema = handler.resolve_ref_schema(handler(core))
         add_rules(schema, cls.RULES)
+        if cls.ATOMIC:
+            schema["x-kubernetes-map-type"] = "atomic"
         return schema
 
     def replace(self, **changes: Any) -> Self:
@@ -212,15 +214,20 @@ def _cut(text: object, length: int) -> object:
 Time = Annotated[AwareDatetime, PlainSerializer(_rfc3339, when_used="json")]
 """An instant, RFC 3339 in UTC."""
 
-Message = Annotated[
-    str,
-    BeforeValidator(lambda text: _cut(text, MESSAGE_LENGTH)),
-    Field(max_length=MESSAGE_LENGTH),
-]
-"""Prose for a person, cut where the schema would refuse it."""
 
-Word = Annotated[str, BeforeValidator(lambda text: _cut(text, 128)), Field(max_length=128)]
-"""A name or code that Azure gave, kept as it came, cut where the schema would refuse it."""
+def cut_to(length: int) -> BeforeValidator:
+    """Cuts text where the schema would refuse it: a long message must not lose a status."""
+    return BeforeValidator(lambda text: _cut(text, length))
+
+
+Message = Annotated[str, cut_to(1024), Field(max_length=1024)]
+"""Prose for a person."""
+
+ShortMessage = Annotated[str, cut_to(192), Field(max_length=192)]
+"""Prose of which a PatchTarget holds several."""
+
+Word = Annotated[str, cut_to(128), Field(max_length=128)]
+"""A name or code that Azure gave, kept as it came."""
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -268,7 +275,7 @@ GALLERY_IMAGE_PATTERN = (
 
 Guid = Annotated[str, Field(max_length=36, pattern=f"^{UUID_PATTERN}$")]
 
-ResourceId = Annotated[str, BeforeValidator(lambda text: _cut(text, 420)), Field(max_length=420)]
+ResourceId = Annotated[str, cut_to(420), Field(max_length=420)]
 """An ARM id as Azure reported it; the longest, of an image version, has about 400 characters."""
 
 # --- conditions ---------------------------------------------------------------------------------

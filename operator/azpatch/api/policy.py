@@ -317,14 +317,14 @@ class PatchPolicy(Resource):
         Column("Reason", condition_column("Ready", "reason")),
         Column("Machines", ".status.machines.governed", type="integer"),
         Column("Compliant", ".status.machines.compliant", type="integer"),
-        Column("In Progress", ".status.machines.inProgress", type="integer"),
+        Column("In-Progress", ".status.machines.inProgress", type="integer"),
         Column("Failed", ".status.machines.failed", type="integer"),
         Column("Age", ".metadata.creationTimestamp", type="date"),
         Column("Suspended", ".spec.suspend", type="boolean", wide=True),
         Column("Supported", ".status.machines.supported", type="integer", wide=True),
         Column("Unsupported", ".status.machines.unsupported", type="integer", wide=True),
         Column("Conflicts", ".status.machines.conflicts", type="integer", wide=True),
-        Column("Oldest Assessment", ".status.oldestAssessmentTime", type="date", wide=True),
+        Column("Oldest-Assessment", ".status.oldestAssessmentTime", type="date", wide=True),
         Column("Message", condition_column("Ready", "message"), wide=True),
     )
     RULES: ClassVar[tuple[Rule, ...]] = (

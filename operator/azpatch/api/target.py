@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from azpatch.api.common import (
     VIRTUAL_MACHINE_PATTERN,
@@ -14,12 +14,12 @@ from azpatch.api.common import (
     Count,
     DetectedState,
     ImageClass,
-    Message,
     ObjectName,
     OperationName,
     OsType,
     Resource,
     ResourceId,
+    ShortMessage,
     Support,
     Time,
     Word,
@@ -83,6 +83,8 @@ class PatchTargetSpec(ApiModel):
 class MachineStatus(ApiModel):
     """The machine as Azure describes it."""
 
+    ATOMIC: ClassVar[bool] = True
+
     vm_id: Word | None = None
     """Azure's vmId: another one means another machine under the same name."""
     time_created: Time | None = None
@@ -102,17 +104,21 @@ class MachineStatus(ApiModel):
 class ImageStatus(ApiModel):
     """What the machine was built from."""
 
+    ATOMIC: ClassVar[bool] = True
+
     image_class: Annotated[ImageClass, Field(alias="class")]
     """The image class, which the support matrix goes by."""
     reference: ResourceId | None = None
     """The image reference of the machine's model."""
-    evidence: Annotated[Message, Field(max_length=512)] | None = None
+    evidence: ShortMessage | None = None
     """What the class was concluded from."""
 
 
 class DetectedStatus(ApiModel):
     """What Azure found out about its support for patching this machine. Azure keeps it for seven
     days after an assessment; azpatch remembers it for longer."""
+
+    ATOMIC: ClassVar[bool] = True
 
     state: DetectedState
     """Azure's detectedVMGuestPatchSupportState."""
@@ -135,12 +141,14 @@ class Verdict(ApiModel):
     """Supported: it may be sent. Unsupported: it is never sent. Unknown: it waits for evidence."""
     reason: Annotated[str, Field(min_length=1, max_length=64)]
     """The rule that decided, in one word; docs/api.md lists them all."""
-    message: Annotated[Message, Field(max_length=512)] | None = None
+    message: ShortMessage | None = None
     """What is missing or can be done, where the policy uses the operation."""
 
 
 class AssessmentStatus(ApiModel):
     """The last assessment."""
+
+    ATOMIC: ClassVar[bool] = True
 
     time: Time
     """When it ended."""
@@ -165,6 +173,8 @@ class AssessmentStatus(ApiModel):
 class Attempts(ApiModel):
     """What was tried, so that nothing is tried without end."""
 
+    ATOMIC: ClassVar[bool] = True
+
     window_start: Time | None = None
     """The window that installPosts counts in; with schedule.always 24 hours from when the
     machine became due."""
@@ -180,6 +190,8 @@ class Attempts(ApiModel):
 
 class Operation(ApiModel):
     """The operation in flight, written before it is sent: the machine's lock."""
+
+    ATOMIC: ClassVar[bool] = True
 
     kind: OperationKind
     """Assess or Install."""
@@ -203,12 +215,14 @@ class AzureError(ApiModel):
 
     code: Word
     """Azure's code."""
-    message: Message = ""
-    """Azure's message."""
+    message: ShortMessage = ""
+    """Azure's message, its beginning."""
 
 
 class Installation(ApiModel):
     """The last install."""
+
+    ATOMIC: ClassVar[bool] = True
 
     time: Time
     """When it ended."""
@@ -238,6 +252,19 @@ class Installation(ApiModel):
     """What Azure reported, if it failed."""
 
 
+MESSAGE_LENGTH = 320
+"""Shorter than elsewhere: a PatchTarget is at most 8 KiB as stored, and there are many."""
+
+
+def _cut_messages(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    return tuple(
+        condition
+        if len(condition.message) <= MESSAGE_LENGTH
+        else condition.replace(message=condition.message[: MESSAGE_LENGTH - 1] + "…")
+        for condition in conditions
+    )
+
+
 class PatchTargetStatus(ApiModel):
     """Everything known about the machine."""
 
@@ -249,7 +276,7 @@ class PatchTargetStatus(ApiModel):
     """What Azure found out about its support. Absent: nothing that still counts."""
     governs: bool | None = None
     """Whether the policy acts on this machine. False: another policy does."""
-    verdicts: Annotated[tuple[Verdict, ...], ListMap("operation"), Field(max_length=5)] = ()
+    verdicts: Annotated[tuple[Verdict, ...], Field(max_length=5)] = ()
     """Which operations may be sent to it, and why."""
     assessment: AssessmentStatus | None = None
     """The last assessment."""
@@ -259,7 +286,12 @@ class PatchTargetStatus(ApiModel):
     """The operation in flight; absent when there is none."""
     installation: Installation | None = None
     """The last install."""
-    conditions: Annotated[tuple[Condition, ...], ListMap("type"), Field(max_length=8)] = ()
+    conditions: Annotated[
+        tuple[Condition, ...],
+        AfterValidator(_cut_messages),
+        ListMap("type"),
+        Field(max_length=8),
+    ] = ()
     """Ready; Supported; Compliant."""
 
 
