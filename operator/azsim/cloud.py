@@ -45,6 +45,7 @@ from azsim.records import (
     INSTALLATION_RETENTION,
     AssessmentRecord,
     GraphView,
+    GuestError,
     InstallationRecord,
     Status,
 )
@@ -297,7 +298,7 @@ class Cloud:
             detection=machine.spec.guest.detection,
             reboot_pending=machine.reboot_pending,
             patches=tuple(machine.missing) if supported else (),
-            error=self.quirks.success if supported else self.quirks.unsupported_guest,
+            error=GuestError() if supported else self.quirks.unsupported_guest,
         )
         if ago < ASSESSMENT_RETENTION:
             self._show_assessment(machine, machine.assessment)

@@ -100,9 +100,9 @@ def _path(loc: tuple[int | str, ...], raw: Mapping[str, Any]) -> str:
     text = ""
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-        if text == f"machines[{part}]" and isinstance(part, int):
-            machine = raw["machines"][part]
-            text += f"({machine['name']})" if isinstance(machine, dict) and "name" in machine else ""
+        if isinstance(part, int) and text == f"machines[{part}]":
+            name = raw["machines"][part].get("name")
+            text += f"({name})" if name else ""
     return text or "(file)"
 
 

@@ -47,8 +47,6 @@ class Quirks:
     lost_reboot_status: RebootStatus
     """`rebootStatus` of an installation whose machine did not come back."""
 
-    success: GuestError = GuestError()
-
     @property
     def unsupported_guest(self) -> GuestError:
         """The `error` of a result on a guest that patching does not work on."""

@@ -72,3 +72,33 @@ class Buckets:
         level, since = self._level.get((limit.name, *key), (float(limit.size), now))
         passed = (now - since).total_seconds()
         return min(float(limit.size), level + passed * limit.per_second)
+
+
+GLOBAL_FACTOR = 15
+"""ARM's limit over all principals of a subscription, as a multiple of one principal's."""
+
+
+def charge(
+    buckets: Buckets,
+    now: datetime,
+    subscription: str,
+    principal: str,
+    arm: Limit,
+    *compute: tuple[Limit, str],
+) -> dict[str, str]:
+    """Take what one request costs and return the headers that say what is left.
+
+    `compute`: Compute's limits with the key of the bucket. ArmError 429 if a bucket is empty.
+    """
+    whole = Limit(f"global-{arm.name}", arm.size * GLOBAL_FACTOR, arm.per_second * GLOBAL_FACTOR)
+    prefix = "x-ms-ratelimit-remaining-subscription"
+    headers = {
+        f"{prefix}-{arm.name}": str(buckets.take(now, arm, subscription, principal)),
+        f"{prefix}-{whole.name}": str(buckets.take(now, whole, subscription)),
+    }
+    if compute:
+        headers["x-ms-ratelimit-remaining-resource"] = ",".join(
+            f"Microsoft.Compute/{limit.name};{buckets.take(now, limit, key)}"
+            for limit, key in compute
+        )
+    return headers
