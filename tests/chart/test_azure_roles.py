@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from azpatch.api.subscription import AccessLevel, Grant, NamespaceMatch
+from azpatch.domain.facts import Permissions
+from azpatch.domain.rights import missing
 from lab.binaries import ROOT
 
 ROLES = ROOT / "docs" / "azure-roles"
@@ -57,3 +60,22 @@ def test_a_role_for_an_operation_starts_that_operation_and_no_other(name: str, l
 def test_no_action_is_in_two_roles() -> None:
     actions = [action for name in FILES for action in _role(name)["Actions"]]
     assert len(actions) == len(set(actions))
+
+
+@pytest.mark.parametrize(
+    ("access", "names"),
+    [
+        pytest.param(AccessLevel.READ, ["reader.json"], id="Read"),
+        pytest.param(AccessLevel.ASSESS, ["reader.json", "assessor.json"], id="Assess"),
+        pytest.param(
+            AccessLevel.PATCH, ["reader.json", "assessor.json", "patcher.json"], id="Patch"
+        ),
+    ],
+)
+def test_with_the_roles_for_an_access_the_operator_misses_no_right(
+    access: AccessLevel, names: list[str]
+) -> None:
+    actions = [action for name in names for action in _role(name)["Actions"]]
+    grant = Grant(name="web", namespaces=NamespaceMatch(names=("web",)), access=access)
+    held = {"/subscriptions/1": (Permissions(tuple(actions), not_actions=()),)}
+    assert missing([grant], held) == ()

@@ -130,14 +130,14 @@ READ = ("get", "list", "watch")
 
 EVERYWHERE = {
     "azpatch.dev/azuresubscriptions": {*READ, "patch"},
-    "azpatch.dev/azuresubscriptions/status": {"patch", "update"},
+    "azpatch.dev/azuresubscriptions/status": {"update"},
     "azpatch.dev/patchpolicies": {*READ, "patch"},
-    "azpatch.dev/patchpolicies/status": {"patch", "update"},
+    "azpatch.dev/patchpolicies/status": {"update"},
     "azpatch.dev/patchpolicies/finalizers": {"update"},
     "azpatch.dev/patchtargets": {*READ, "create", "patch", "delete"},
-    "azpatch.dev/patchtargets/status": {"patch", "update"},
+    "azpatch.dev/patchtargets/status": {"update"},
     "/namespaces": set(READ),
-    "events.k8s.io/events": {"create", "patch"},
+    "events.k8s.io/events": {"create"},
 }
 """All that the operator may do in the whole cluster: resource to verbs."""
 

@@ -8,15 +8,15 @@ import pytest
 from openapi_schemas import write_schemas
 from rendering import Values, notes, render, template
 
+from azpatch.azure.cloud import CLOUDS
+from azpatch.handlers.engine import EXIT_SECONDS
+from azpatch.settings import ENV_PREFIX, Settings, parse
 from lab.binaries import binaries
 from lab.chart import NAMESPACE
 from lab.controlplane import ControlPlane
 
 Kubeconform = Callable[[str], subprocess.CompletedProcess[str]]
 """Takes YAML documents."""
-
-SIGTERM_SECONDS = 25
-"""What the operator takes at most to end by itself."""
 
 CLIENT = "0d4e0000-0000-4000-8000-000000000001"
 TENANT = "72f90000-0000-4000-8000-000000000002"
@@ -80,12 +80,13 @@ def test_there_is_one_pod_and_it_is_gone_before_the_next_one_starts() -> None:
 
 
 def test_the_pod_has_time_to_end_by_itself() -> None:
-    assert render().pod["spec"]["terminationGracePeriodSeconds"] > SIGTERM_SECONDS
+    assert render().pod["spec"]["terminationGracePeriodSeconds"] > EXIT_SECONDS
 
 
 def test_probes_ask_the_port_that_the_container_opens() -> None:
     container = render().container
-    assert container["ports"] == [{"name": "http", "containerPort": 8080}]
+    _, port = Settings().address()
+    assert container["ports"] == [{"name": "http", "containerPort": port}]
     probes = {
         name: container[name]["httpGet"]
         for name in ("startupProbe", "livenessProbe", "readinessProbe")
@@ -115,37 +116,32 @@ def test_the_image(image: Values, reference: str) -> None:
     assert render({"image": image}).container["image"] == reference
 
 
-@pytest.mark.parametrize(
-    ("azure", "endpoint", "authority"),
-    [
-        pytest.param(
-            {}, "https://management.azure.com", "https://login.microsoftonline.com", id="public"
-        ),
-        pytest.param(
-            {"cloud": "AzureUSGovernment"},
-            "https://management.usgovcloudapi.net",
-            "https://login.microsoftonline.us",
-            id="US government",
-        ),
-        pytest.param(
-            {"cloud": "AzureChina"},
-            "https://management.chinacloudapi.cn",
-            "https://login.chinacloudapi.cn",
-            id="China",
-        ),
-        pytest.param(
-            {"armEndpoint": "https://arm.local", "authorityHost": "https://login.local"},
-            "https://arm.local",
-            "https://login.local",
-            id="another",
-        ),
-    ],
-)
-def test_a_cloud_is_an_endpoint_and_an_authority(
-    azure: Values, endpoint: str, authority: str
-) -> None:
-    env = render({"azure": azure}).env
-    assert (env["AZPATCH_ARM_ENDPOINT"], env["AZPATCH_AUTHORITY_HOST"]) == (endpoint, authority)
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_every_cloud_that_the_operator_knows_can_be_named(cloud: str) -> None:
+    assert _settings({"azure": {"cloud": cloud}}).azure() == CLOUDS[cloud]
+
+
+def test_another_cloud_is_two_endpoints() -> None:
+    azure = {"armEndpoint": "https://arm.local", "authorityHost": "https://login.local"}
+    settings = _settings({"azure": azure}).azure()
+    assert (settings.arm_endpoint, settings.authority_host) == (*azure.values(),)
+
+
+def test_the_operator_finds_nothing_wrong_with_what_the_chart_sets() -> None:
+    settings = _settings({"logLevel": "debug", "azure": {"caConfigMap": "proxy-ca"}})
+    assert settings.log_level == "debug"
+    assert settings.ca_file is not None
+
+
+def _settings(values: Values) -> Settings:
+    """What the operator makes of the container's environment."""
+    return parse(
+        {
+            name.removeprefix(ENV_PREFIX).lower(): value
+            for name, value in render(values).env.items()
+            if name.startswith(ENV_PREFIX)
+        }
+    )
 
 
 def test_certificates_of_a_config_map_are_mounted_where_the_operator_is_told() -> None:
