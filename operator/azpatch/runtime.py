@@ -22,10 +22,10 @@ from azpatch.reconcile.resync import Resync
 from azpatch.reconcile.store import Store
 
 WORKERS_STOP = timedelta(seconds=18)
-"""Real time for the keys in hand. Whatever they wait for, an intent is found again after a restart."""
+"""Real time for the keys in hand: longer than a request that succeeds takes."""
 
 ENGINE_STOP = timedelta(seconds=5)
-"""Real time for the watch to end. Together with the workers' below 25 s: a pod has 30 by default."""
+"""Real time for the watch to end. With the workers' below 25 s, and a pod has 30 by default."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
