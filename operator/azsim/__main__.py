@@ -18,7 +18,7 @@ from azsim.cloud import Cloud
 from azsim.edge import build_router
 from azsim.fleet import Fleet
 from azsim.fleetfile import FleetError, load
-from azsim.generate import generate
+from azsim.generate import render
 from azsim.journal import Journal
 from azsim.server import HOST, Addresses, serving
 
@@ -162,7 +162,7 @@ def _write(env_file: Path, settings: dict[str, str]) -> None:
 @click.option("--seed", default=0, show_default=True)
 def fleet(machines: int, seed: int) -> None:
     """Print a fleet file with a realistic mix of images, states and failures."""
-    print(generate(machines, seed))
+    click.echo(render(machines, seed))
 
 
 if __name__ == "__main__":
