@@ -1,0 +1,83 @@
+"""What azpatch reads of ARM beside Compute: features, permissions, any URL that ARM handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from azure.core.exceptions import HttpResponseError
+from azure.core.rest import HttpRequest
+from azure.mgmt.core import AsyncARMPipelineClient
+
+from azpatch.azure import rows
+from azpatch.azure.cloud import CloudSettings
+from azpatch.azure.errors import Call, asking
+from azpatch.azure.port import Denied, Gone
+from azpatch.azure.values import mapping, text
+from azpatch.domain.facts import Feature, Permissions
+
+FEATURES_API = "2021-07-01"
+AUTHORIZATION_API = "2022-04-01"
+FEATURES = "/subscriptions/{}/providers/Microsoft.Features/providers/Microsoft.Compute/features"
+REGISTRATIONS = (
+    "/subscriptions/{}/providers/Microsoft.Features/featureProviders/Microsoft.Compute"
+    "/subscriptionFeatureRegistrations"
+)
+PERMISSIONS = "{}/providers/Microsoft.Authorization/permissions"
+
+
+class Arm:
+    """GETs at ARM, and nowhere else: the token goes to no other host."""
+
+    def __init__(self, client: AsyncARMPipelineClient[Any, Any], cloud: CloudSettings) -> None:
+        self._client = client
+        self._cloud = cloud
+
+    async def features(self, subscription: str) -> tuple[Feature, ...]:
+        """The features of Microsoft.Compute, with the display names of those that have one."""
+        listed = await self._list(FEATURES.format(subscription), FEATURES_API)
+        names = await self._display_names(subscription)
+        return tuple(rows.feature(entry, names) for entry in listed)
+
+    async def _display_names(self, subscription: str) -> dict[str, str]:
+        """By lower-cased name. Only registration objects have them, and few subscriptions those."""
+        try:
+            listed = await self._list(REGISTRATIONS.format(subscription), FEATURES_API)
+        except (Denied, Gone):
+            return {}
+        names: dict[str, str] = {}
+        for entry in listed:
+            properties = mapping(entry.get("properties"))
+            name = str(entry.get("name") or properties.get("featureName") or "").rpartition("/")[2]
+            if display := text(properties.get("displayName")):
+                names[name.lower()] = display
+        return names
+
+    async def permissions(self, scope: str) -> tuple[Permissions, ...]:
+        """What the caller may do at a scope."""
+        path = PERMISSIONS.format(scope.rstrip("/"))
+        return tuple(map(rows.permissions, await self._list(path, AUTHORIZATION_API)))
+
+    async def _list(self, path: str, api_version: str) -> list[Mapping[str, Any]]:
+        """All entries of a list, its pages followed."""
+        url = f"{self._cloud.base_url}{path}"
+        request = HttpRequest("GET", url, params={"api-version": api_version})
+        found: list[Mapping[str, Any]] = []
+        while True:
+            page = mapping((await self.get(request))[1])
+            listed = page.get("value")
+            found += [mapping(entry) for entry in listed] if isinstance(listed, list) else []
+            following = text(page.get("nextLink"))
+            if following is None:
+                return found
+            request = HttpRequest("GET", following)
+
+    async def get(self, request: HttpRequest) -> tuple[int, object]:
+        """Status and JSON of one GET; Gone, without sending anything, if it leads elsewhere."""
+        if not self._cloud.serves(request.url):
+            raise Gone("ForeignUrl", "The URL is not on this cloud's ARM host; not followed.")
+        async with asking(Call.READ):
+            response = await self._client.send_request(request)
+            if response.status_code >= 300:
+                raise HttpResponseError(response=response)
+            return response.status_code, response.json() if response.content else None

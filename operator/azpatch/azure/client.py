@@ -1,0 +1,152 @@
+"""The port, through Microsoft's SDKs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from azure.core.pipeline.transport import AsyncHttpTransport
+from azure.mgmt.compute.aio import ComputeManagementClient
+from azure.mgmt.core import AsyncARMPipelineClient
+from azure.mgmt.resourcegraph.aio import ResourceGraphClient
+
+from azpatch.azure.arm import Arm
+from azpatch.azure.cloud import CloudSettings
+from azpatch.azure.compute import Compute
+from azpatch.azure.credentials import SignIn
+from azpatch.azure.metrics import AzureMetrics, MeasuredClient
+from azpatch.azure.pipeline import SeenAnswer, arm_pipeline
+from azpatch.azure.port import Accepted, AzureClient, Credentials, Progress
+from azpatch.azure.resource_graph import ResourceGraph
+from azpatch.azure.transport import PooledTransport
+from azpatch.clock import Clock
+from azpatch.domain.facts import (
+    AssessmentResult,
+    Feature,
+    InstallationResult,
+    MachineView,
+    MissingPatch,
+    Permissions,
+    Snapshot,
+)
+
+USER_AGENT = "azpatch"
+"""Begins the User-Agent header, by which Azure's support finds our requests."""
+
+Transport = AsyncHttpTransport[Any, Any]
+
+
+class SdkAzureClient:
+    """One identity's client: one token, one connection pool, the SDK's clients on top of them."""
+
+    def __init__(
+        self,
+        cloud: CloudSettings,
+        credential: SignIn,
+        clock: Clock,
+        seen: SeenAnswer,
+        transport: Transport | None = None,
+    ) -> None:
+        self._cloud = cloud
+        self._credential = credential
+        pipeline = arm_pipeline(
+            cloud, credential, transport or PooledTransport(cloud), seen, USER_AGENT
+        )
+        self._options: dict[str, Any] = {"pipeline": pipeline, "policies": []}
+        self._computes: dict[str, ComputeManagementClient] = {}
+        self._pipeline_client: AsyncARMPipelineClient[Any, Any] = AsyncARMPipelineClient(
+            cloud.base_url, **self._options
+        )
+        arm = Arm(self._pipeline_client, cloud)
+        self._arm = arm
+        self._compute = Compute(self._compute_client, arm)
+        self._graph = ResourceGraph(
+            ResourceGraphClient(credential, cloud.base_url, **self._options), clock
+        )
+
+    def _compute_client(self, subscription: str) -> ComputeManagementClient:
+        """The SDK binds this client to a subscription; all of them share the pipeline."""
+        known = self._computes.get(subscription)
+        if known is None:
+            known = ComputeManagementClient(
+                self._credential, subscription, self._cloud.base_url, **self._options
+            )
+            self._computes[subscription] = known
+        return known
+
+    async def snapshot(self, subscriptions: Iterable[str]) -> Snapshot:
+        """See AzureClient."""
+        return await self._graph.snapshot(subscriptions)
+
+    async def assessments(self, machine_ids: Iterable[str]) -> Mapping[str, AssessmentResult]:
+        """See AzureClient."""
+        return await self._graph.assessments(machine_ids)
+
+    async def missing_patches(
+        self, machine_ids: Iterable[str]
+    ) -> Mapping[str, tuple[MissingPatch, ...]]:
+        """See AzureClient."""
+        return await self._graph.missing_patches(machine_ids)
+
+    async def installations(self, machine_ids: Iterable[str]) -> Mapping[str, InstallationResult]:
+        """See AzureClient."""
+        return await self._graph.installations(machine_ids)
+
+    async def machine(self, machine_id: str) -> MachineView:
+        """See AzureClient."""
+        return await self._compute.machine(machine_id)
+
+    async def assess(self, machine_id: str, attempt_id: str) -> Accepted:
+        """See AzureClient."""
+        return await self._compute.assess(machine_id, attempt_id)
+
+    async def install(
+        self, machine_id: str, parameters: Mapping[str, object], attempt_id: str
+    ) -> Accepted:
+        """See AzureClient."""
+        return await self._compute.install(machine_id, parameters, attempt_id)
+
+    async def operation(self, poll_url: str) -> Progress:
+        """See AzureClient."""
+        return await self._compute.operation(poll_url)
+
+    async def features(self, subscription: str) -> tuple[Feature, ...]:
+        """See AzureClient."""
+        return await self._arm.features(subscription)
+
+    async def permissions(self, scope: str) -> tuple[Permissions, ...]:
+        """See AzureClient."""
+        return await self._arm.permissions(scope)
+
+    async def close(self) -> None:
+        """Ends the connections to ARM and to the authority."""
+        await self._pipeline_client.close()
+        await self._credential.close()
+
+
+class SdkAzureClients:
+    """Makes measured clients for one cloud. Each call makes a new one; the caller closes it."""
+
+    def __init__(
+        self,
+        cloud: CloudSettings,
+        clock: Clock,
+        metrics: AzureMetrics,
+        *,
+        transport: Callable[[], Transport] | None = None,
+    ) -> None:
+        self._cloud = cloud
+        self._clock = clock
+        self._metrics = metrics
+        self._transport = transport or (lambda: PooledTransport(cloud))
+
+    def client(self, credentials: Credentials) -> AzureClient:
+        """A client that signs in with these credentials when it is first used."""
+        client = SdkAzureClient(
+            self._cloud,
+            SignIn(credentials, self._cloud),
+            self._clock,
+            self._metrics.seen,
+            self._transport(),
+        )
+        return MeasuredClient(client, self._metrics)

@@ -1,0 +1,174 @@
+"""Microsoft.Compute: one machine as ARM sees it, its two guest patch operations, their progress."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from azure.core.rest import HttpRequest
+from azure.mgmt.compute.aio import ComputeManagementClient
+
+from azpatch.azure import rows
+from azpatch.azure.arm import Arm
+from azpatch.azure.errors import Call, asking
+from azpatch.azure.port import Accepted, Gone, Progress, Unconfirmed
+from azpatch.azure.values import mapping, moment, operation_error
+from azpatch.domain import ids
+from azpatch.domain.facts import MachineView
+
+CLIENT_REQUEST_ID = "x-ms-client-request-id"
+ACCEPTED = 202
+ENDED = ("succeeded", "failed", "canceled")
+"""ARM's terminal states of an operation; every other one means that it runs."""
+
+
+class ComputeClients(Protocol):
+    """The SDK's compute client of a subscription."""
+
+    def __call__(self, subscription: str) -> ComputeManagementClient: ...
+
+
+class Compute:
+    """Machines and their operations."""
+
+    def __init__(self, clients: ComputeClients, arm: Arm) -> None:
+        self._clients = clients
+        self._arm = arm
+
+    async def machine(self, machine_id: str) -> MachineView:
+        """GET with instance view."""
+        vm = _vm(machine_id)
+        async with asking(Call.READ):
+            model = await self._clients(vm.subscription).virtual_machines.get(
+                vm.resource_group, vm.name, expand="instanceView", cls=_json
+            )
+        return machine_view(mapping(model))
+
+    async def assess(self, machine_id: str, attempt_id: str) -> Accepted:
+        """One POST of assessPatches."""
+        vm = _vm(machine_id)
+        seen = _Answer()
+        async with asking(Call.MUTATE):
+            await self._clients(vm.subscription).virtual_machines.begin_assess_patches(
+                vm.resource_group, vm.name, **_once(attempt_id, seen)
+            )
+        return accepted(seen.headers)
+
+    async def install(
+        self, machine_id: str, parameters: Mapping[str, object], attempt_id: str
+    ) -> Accepted:
+        """One POST of installPatches.
+
+        The body goes out as it was given: through the SDK's model a duration would become a
+        timedelta and leave as `P1D` or `PT04H00M00S`, which the guest's agent cannot read.
+        """
+        vm = _vm(machine_id)
+        seen = _Answer()
+        body: Any = dict(parameters)
+        async with asking(Call.MUTATE):
+            await self._clients(vm.subscription).virtual_machines.begin_install_patches(
+                vm.resource_group, vm.name, body, **_once(attempt_id, seen)
+            )
+        return accepted(seen.headers)
+
+    async def operation(self, poll_url: str) -> Progress:
+        """One GET of the operation's URL."""
+        status, body = await self._arm.get(HttpRequest("GET", poll_url))
+        return Progress(running=True) if status == ACCEPTED else progress(mapping(body))
+
+
+class _Answer:
+    """Keeps the headers of the answer to one call."""
+
+    def __init__(self) -> None:
+        self.headers: Mapping[str, str] = {}
+
+    def __call__(self, response: Any) -> None:
+        self.headers = response.http_response.headers
+
+
+def _once(attempt_id: str, seen: _Answer) -> dict[str, Any]:
+    """Options of a mutating call: one request, no polling by the SDK, our id, its headers kept."""
+    return {
+        "polling": False,
+        "retry_total": 0,
+        "headers": {CLIENT_REQUEST_ID: attempt_id},
+        "raw_response_hook": seen,
+    }
+
+
+def _json(pipeline_response: Any, _model: object, _headers: object) -> Any:
+    """Asks the SDK for the answer as it came, in the shape that Resource Graph shares."""
+    return pipeline_response.http_response.json()
+
+
+def _vm(machine_id: str) -> ids.ResourceId:
+    """The parts of a VM's id; Gone for what cannot be one, so that nothing is sent."""
+    parts = ids.parse(machine_id)
+    if parts is None or parts.type != "microsoft.compute/virtualmachines":
+        raise Gone("InvalidResourceId", "This is not the id of a virtual machine.")
+    return parts
+
+
+def accepted(headers: Mapping[str, str]) -> Accepted:
+    """What the headers of 202 say. Azure took the operation, so without a URL it is Unconfirmed."""
+    url = headers.get("Azure-AsyncOperation") or headers.get("Location") or ""
+    operation_id = urlsplit(url).path.rstrip("/").rpartition("/")[2]
+    if not operation_id:
+        raise Unconfirmed("OperationUrlMissing", "Azure accepted without naming the operation.")
+    return Accepted(operation_id, url)
+
+
+def progress(body: Mapping[str, Any]) -> Progress:
+    """The body of an operation's URL, or the bare result of its `monitor` URL."""
+    result = mapping(mapping(body.get("properties")).get("output"))
+    if "installationActivityId" in body or "assessmentActivityId" in body:
+        result = body
+    elif str(body.get("status") or "").lower() not in ENDED:
+        return Progress(running=True)
+    return Progress(
+        running=False,
+        assessment=rows.assessment_answer(result) if "assessmentActivityId" in result else None,
+        installation=rows.installation(result) if "installationActivityId" in result else None,
+        error=None if result is body else operation_error(body.get("error")),
+    )
+
+
+def machine_view(model: Mapping[str, Any]) -> MachineView:
+    """A VM's model with its instance view."""
+    view = mapping(mapping(model.get("properties")).get("instanceView"))
+    patches = mapping(view.get("patchStatus"))
+    available = mapping(patches.get("availablePatchSummary"))
+    installed = mapping(patches.get("lastPatchInstallationSummary"))
+    return MachineView(
+        machine=rows.machine({**rows.flat(model), "powerCode": _power_code(view)}),
+        agent_ready=agent_ready(view),
+        assessment=rows.assessment_answer(available) if available else None,
+        installation=rows.installation(installed) if installed else None,
+    )
+
+
+def _power_code(view: Mapping[str, Any]) -> str | None:
+    codes = (str(status.get("code") or "") for status in _statuses(view))
+    return next((code for code in codes if code.lower().startswith("powerstate/")), None)
+
+
+def agent_ready(view: Mapping[str, Any]) -> bool:
+    """Whether the latest status of the VM agent says `Ready` (`ProvisioningState/succeeded`)."""
+    statuses = _statuses(mapping(view.get("vmAgent")))
+    latest = max(statuses, key=_time, default={})
+    display = str(latest.get("displayStatus") or "")
+    if display:
+        return display.lower() == "ready"
+    return str(latest.get("code") or "").lower() == "provisioningstate/succeeded"
+
+
+def _time(status: Mapping[str, Any]) -> float:
+    time = moment(status.get("time"))
+    return time.timestamp() if time else 0.0
+
+
+def _statuses(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    listed = holder.get("statuses")
+    return [mapping(status) for status in listed] if isinstance(listed, list) else []

@@ -1,0 +1,153 @@
+"""Signing in: azure-identity for each kind of identity, behind one credential."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
+from azure.core.pipeline.transport import AsyncHttpTransport
+from azure.identity.aio import (
+    ClientSecretCredential,
+    ManagedIdentityCredential,
+    WorkloadIdentityCredential,
+)
+
+from azpatch.azure.cloud import CloudSettings
+from azpatch.azure.errors import TokenUnavailable
+from azpatch.azure.port import Credentials
+from azpatch.azure.redaction import redacted
+from azpatch.azure.transport import PooledTransport
+
+SIGN_IN_TIMEOUT_SECONDS = 20
+"""Real time for one token. Far below the minute in which an intent may be acted on, so that a slow
+sign-in cannot push a POST beyond it; azure-identity alone would try managed identity for 75 s."""
+
+SIGN_IN_RETRIES = 2
+"""Repeats within that time; the work queue repeats the rest, with its own backoff."""
+
+Transport = AsyncHttpTransport[Any, Any]
+
+
+class Inner(Protocol):
+    """What all three of azure-identity's credentials can do."""
+
+    async def get_token_info(
+        self, *scopes: str, options: TokenRequestOptions | None = None
+    ) -> AccessTokenInfo: ...
+
+    async def close(self) -> None: ...
+
+
+class SignIn:
+    """A credential that signs in when it is first asked. Whatever goes wrong is TokenUnavailable.
+
+    The secret is read from `credentials`, the assertion from its file at each sign-in, so that a
+    rotated projected token is picked up.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        cloud: CloudSettings,
+        *,
+        environment: Mapping[str, str] | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self._credentials = credentials
+        self._cloud = cloud
+        self._environment = os.environ if environment is None else environment
+        self._transport = transport
+        self._inner: Inner | None = None
+
+    async def get_token_info(
+        self, *scopes: str, options: TokenRequestOptions | None = None
+    ) -> AccessTokenInfo:
+        """A token, from azure-identity's cache while it is fresh."""
+        try:
+            async with asyncio.timeout(SIGN_IN_TIMEOUT_SECONDS):
+                if self._inner is None:
+                    self._inner = self._make()
+                return await self._inner.get_token_info(*scopes, options=options)
+        except TimeoutError:
+            raise TokenUnavailable(
+                f"{self._credentials.type}: no answer within {SIGN_IN_TIMEOUT_SECONDS} s"
+            ) from None
+        except Exception as error:
+            raise TokenUnavailable(f"{self._credentials.type}: {redacted(str(error))}") from None
+
+    async def get_token(self, *scopes: str, **_options: Any) -> AccessToken:
+        """The same token in azure-core's older shape, which some clients still ask for."""
+        info = await self.get_token_info(*scopes)
+        return AccessToken(info.token, info.expires_on)
+
+    async def close(self) -> None:
+        """Ends the connections to the authority."""
+        if self._inner is not None:
+            await self._inner.close()
+
+    async def __aenter__(self) -> SignIn:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.close()
+
+    def _make(self) -> Inner:
+        try:
+            make = _MAKERS[self._credentials.type]
+        except KeyError:
+            raise ValueError("no such type of identity") from None
+        return make(self)
+
+    def _workload_identity(self) -> Inner:
+        """The federated token that Kubernetes projects into the pod, exchanged at the authority."""
+        environment = self._environment
+        return WorkloadIdentityCredential(
+            tenant_id=self._credentials.tenant_id or environment.get("AZURE_TENANT_ID"),
+            client_id=self._credentials.client_id or environment.get("AZURE_CLIENT_ID"),
+            token_file_path=environment.get("AZURE_FEDERATED_TOKEN_FILE"),
+            **self._at_authority(),
+        )
+
+    def _client_secret(self) -> Inner:
+        if not self._credentials.client_id or not self._credentials.client_secret:
+            raise ValueError("client id or client secret missing")
+        return ClientSecretCredential(
+            self._credentials.tenant_id,
+            self._credentials.client_id,
+            self._credentials.client_secret,
+            **self._at_authority(),
+        )
+
+    def _managed_identity(self) -> Inner:
+        """The node's identity, from IMDS.
+
+        IMDS is at its well-known address, or where AZURE_POD_IDENTITY_AUTHORITY_HOST says (read
+        from the process's environment by azure-identity). In a pod with workload identity the SDK
+        would quietly take that one instead of what the resource asks for: excluded. A proxy never
+        leads to a link-local address: the environment's proxies are not used.
+        """
+        return ManagedIdentityCredential(
+            client_id=self._credentials.client_id,
+            transport=self._transport or PooledTransport(self._cloud, use_env_settings=False),
+            retry_total=SIGN_IN_RETRIES,
+            _exclude_workload_identity_credential=True,
+        )
+
+    def _at_authority(self) -> dict[str, Any]:
+        return {
+            "authority": self._cloud.authority_host,
+            "disable_instance_discovery": not self._cloud.instance_discovery,
+            "transport": self._transport or PooledTransport(self._cloud),
+            "retry_total": SIGN_IN_RETRIES,
+        }
+
+
+_MAKERS: Mapping[str, Callable[[SignIn], Inner]] = {
+    "WorkloadIdentity": SignIn._workload_identity,
+    "ManagedIdentity": SignIn._managed_identity,
+    "ClientSecret": SignIn._client_secret,
+}
+"""By `Credentials.type`."""

@@ -1,0 +1,167 @@
+"""Azure's failures, translated once into the errors of `port`.
+
+What a failure means depends on what was asked. A read may be asked again. A mutating call may have
+begun although its answer was lost; only where it is certain that nothing began does it say so.
+
+| answer                                   | read           | mutating call  |
+|------------------------------------------|----------------|----------------|
+| no token                                 | SignInFailed   | SignInFailed   |
+| connection never made                    | Retry          | NotStarted     |
+| connection lost, timeout, unreadable     | Retry          | Unconfirmed    |
+| 401                                      | SignInFailed   | SignInFailed   |
+| 403; 404 SubscriptionNotFound            | Denied         | Denied         |
+| 404                                      | Gone           | Gone           |
+| 408, 3xx, 5xx                            | Retry          | Unconfirmed    |
+| 409                                      | Retry          | Busy           |
+| 429                                      | Retry          | Throttled      |
+| other 4xx                                | Retry          | NotStarted     |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Any
+
+import aiohttp
+from azure.core import exceptions as core
+
+from azpatch.azure.port import (
+    AzureError,
+    Busy,
+    Denied,
+    Gone,
+    NotStarted,
+    Retry,
+    SignInFailed,
+    Throttled,
+    Unconfirmed,
+)
+from azpatch.azure.redaction import redacted
+
+CALL_TIMEOUT = timedelta(seconds=100)
+"""Real time after which one call is given up, its short repeats included. A read that Azure answers
+at all is answered within seconds; a worker must not hang on one that is not."""
+
+NO_SUCH_SUBSCRIPTION = "SubscriptionNotFound"
+"""ARM's 404 for a subscription in which this identity has no role left: nothing was deleted."""
+
+
+class Call(Enum):
+    """What was asked of Azure."""
+
+    READ = "read"
+    MUTATE = "mutate"
+
+
+class TokenUnavailable(core.ClientAuthenticationError):
+    """The identity got no token, so the request that needed it was never sent."""
+
+
+BY_STATUS: Mapping[int, tuple[type[AzureError], type[AzureError]]] = {
+    401: (SignInFailed, SignInFailed),
+    403: (Denied, Denied),
+    404: (Gone, Gone),
+    408: (Retry, Unconfirmed),
+    409: (Retry, Busy),
+    429: (Retry, Throttled),
+}
+"""Status → what it means for a read, and for a mutating call."""
+
+OTHER_REFUSAL = (Retry, NotStarted)
+"""The other 4xx."""
+NO_USABLE_ANSWER = (Retry, Unconfirmed)
+"""Redirects, 5xx, and no answer at all."""
+NEVER_SENT = (Retry, NotStarted)
+"""No connection was made, so nothing was sent."""
+
+
+def translated(error: BaseException, call: Call) -> AzureError:
+    """The port's error for what the SDK raised."""
+    if isinstance(error, AzureError):
+        return error
+    if isinstance(error, TokenUnavailable):
+        return SignInFailed("SignInFailed", redacted(error.message))
+    response = error.response if isinstance(error, core.HttpResponseError) else None
+    if response is not None and (response.status_code or 0) >= 300:
+        return _refused(response, call)
+    kinds = NEVER_SENT if _never_sent(error) else NO_USABLE_ANSWER
+    return _pick(kinds, call)(type(error).__name__, redacted(str(error)) or "no answer")
+
+
+def _refused(response: Any, call: Call) -> AzureError:
+    code, message = arm_error(response)
+    status = response.status_code
+    if status == 404 and code == NO_SUCH_SUBSCRIPTION:
+        kinds: tuple[type[AzureError], type[AzureError]] = (Denied, Denied)
+    elif 400 <= status < 500:
+        kinds = BY_STATUS.get(status, OTHER_REFUSAL)
+    else:
+        kinds = NO_USABLE_ANSWER
+    return _pick(kinds, call)(code, message, retry_after(response.headers))
+
+
+def _pick(kinds: tuple[type[AzureError], type[AzureError]], call: Call) -> type[AzureError]:
+    return kinds[0] if call is Call.READ else kinds[1]
+
+
+def _never_sent(error: BaseException) -> bool:
+    """Whether it is certain that no byte of the request left.
+
+    azure-core raises ServiceRequestError for a connection that broke half-way too, so only its
+    cause is believed.
+    """
+    cause = error.inner_exception if isinstance(error, core.AzureError) else error
+    return isinstance(
+        cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL
+    )
+
+
+def arm_error(response: Any) -> tuple[str, str]:
+    """(code, message) of ARM's envelope `{"error": {"code", "message"}}`, else the status's own."""
+    fallback = f"HTTP{response.status_code}"
+    try:
+        body = json.loads(response.text())
+    except (ValueError, core.AzureError):
+        body = None
+    error = body.get("error", body) if isinstance(body, Mapping) else None
+    if isinstance(error, str):
+        return error, redacted(str(body.get("error_description") or response.reason or fallback))
+    if not isinstance(error, Mapping):
+        return fallback, redacted(str(response.reason or fallback))
+    message = str(error.get("message") or response.reason or fallback)
+    return str(error.get("code") or fallback), redacted(message)
+
+
+def retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """How long Azure asks to wait, from `Retry-After` (seconds, or a date read against `Date`)."""
+    value = (headers.get("Retry-After") or "").strip()
+    if not value:
+        return None
+    if value.isascii() and value.isdigit():
+        return timedelta(seconds=int(value))
+    try:
+        until, now = parsedate_to_datetime(value), parsedate_to_datetime(headers.get("Date") or "")
+        return max(timedelta(0), until - now)
+    except (ValueError, TypeError):
+        return None
+
+
+@asynccontextmanager
+async def asking(call: Call) -> AsyncIterator[None]:
+    """Raises what goes wrong inside as an error of the port, and gives up after CALL_TIMEOUT.
+
+    The SDK's own exception is not chained: its text may hold a signed URL.
+    """
+    try:
+        async with asyncio.timeout(CALL_TIMEOUT.total_seconds()):
+            yield
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        raise translated(error, call) from None

@@ -1,0 +1,164 @@
+"""What azpatch asks of Azure, as one protocol. One client per identity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Protocol
+
+from azpatch.domain.facts import (
+    AssessmentResult,
+    Feature,
+    InstallationResult,
+    MachineView,
+    MissingPatch,
+    OperationError,
+    Permissions,
+    Snapshot,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Azure took the operation."""
+
+    operation_id: str
+    """GUID in the operation's URL: also the activity id of the result."""
+    poll_url: str = field(repr=False)
+    """Signed, expiring; kept in memory only, never logged nor stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """An operation as its URL shows it. `running`, or ended with a result, or with an error."""
+
+    running: bool
+    assessment: AssessmentResult | None = None
+    installation: InstallationResult | None = None
+    error: OperationError | None = None
+
+
+class AzureError(Exception):
+    """Base. `code` and `message` are Azure's own words, free of tokens and signed URLs.
+
+    AzureError
+    ├── Gone          404: it does not exist (or, for an operation's URL, is no longer kept)
+    ├── Denied        403: a right is missing
+    ├── SignInFailed  no token: the identity does not work
+    ├── NotStarted    the mutating call was refused for certain
+    │   ├── Busy      409: something else runs on the machine
+    │   └── Throttled 429: later
+    ├── Unconfirmed   a mutating call whose answer is unknown (5xx, timeout, lost connection)
+    └── Retry         a read that failed for now (5xx, 429, timeout, lost connection)
+    """
+
+    def __init__(self, code: str, message: str, retry_after: timedelta | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+        """How long Azure asks to wait; None if it does not say."""
+
+
+class Gone(AzureError):
+    """ARM answered 404."""
+
+
+class Denied(AzureError):
+    """ARM answered 403."""
+
+
+class SignInFailed(AzureError):
+    """The identity gets no token."""
+
+
+class NotStarted(AzureError):
+    """A mutating call that was refused: nothing began."""
+
+
+class Busy(NotStarted):
+    """ARM answered 409."""
+
+
+class Throttled(NotStarted):
+    """ARM answered 429."""
+
+
+class Unconfirmed(AzureError):
+    """A mutating call without a usable answer: it may have begun."""
+
+
+class Retry(AzureError):
+    """A read that failed for now."""
+
+
+class AzureClient(Protocol):
+    """Azure, through one identity. Raises AzureError and nothing else (cancellation apart)."""
+
+    async def snapshot(self, subscriptions: Iterable[str]) -> Snapshot:
+        """Machines, image definitions, assessment rows of these subscriptions (Resource Graph)."""
+        ...
+
+    async def assessments(self, machine_ids: Iterable[str]) -> Mapping[str, AssessmentResult]:
+        """Resource Graph's assessment rows of these machines, by key; without a row, absent."""
+        ...
+
+    async def missing_patches(
+        self, machine_ids: Iterable[str]
+    ) -> Mapping[str, tuple[MissingPatch, ...]]:
+        """What the last assessment of each machine found (Resource Graph), by key."""
+        ...
+
+    async def installations(self, machine_ids: Iterable[str]) -> Mapping[str, InstallationResult]:
+        """Each machine's latest install row with its patches (Resource Graph), by key."""
+        ...
+
+    async def machine(self, machine_id: str) -> MachineView:
+        """GET with instanceView, at ARM."""
+        ...
+
+    async def assess(self, machine_id: str, attempt_id: str) -> Accepted:
+        """One POST of assessPatches, never repeated by any layer below."""
+        ...
+
+    async def install(
+        self, machine_id: str, parameters: Mapping[str, object], attempt_id: str
+    ) -> Accepted:
+        """One POST of installPatches with this body, never repeated by any layer below."""
+        ...
+
+    async def operation(self, poll_url: str) -> Progress:
+        """One GET of an operation's URL, after checking that it is on the cloud's ARM host."""
+        ...
+
+    async def features(self, subscription: str) -> tuple[Feature, ...]:
+        """The features of Microsoft.Compute in this subscription."""
+        ...
+
+    async def permissions(self, scope: str) -> tuple[Permissions, ...]:
+        """What this identity may do at a scope (`/subscriptions/…[/resourceGroups/…]`)."""
+        ...
+
+    async def close(self) -> None:
+        """Ends its connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How one identity signs in. Two AzureSubscriptions with equal ones share a client."""
+
+    type: str
+    """`WorkloadIdentity`, `ManagedIdentity` or `ClientSecret`."""
+    tenant_id: str
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
+
+
+class AzureClients(Protocol):
+    """Makes clients."""
+
+    def client(self, credentials: Credentials) -> AzureClient:
+        """A client that signs in with these credentials when it is first used."""
+        ...
