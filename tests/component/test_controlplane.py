@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import jwt
 import pytest
 
 from lab.audit import LOG_EVERYTHING
-from lab.controlplane import ControlPlane
+from lab.controlplane import SERVICE_ACCOUNT_ISSUER, ControlPlane
 from lab.processes import PYTHONPATH
 
 CONTROLLER_SECONDS = 30
@@ -23,7 +24,7 @@ PROGRAMS = {"etcd", "kube-apiserver", "kube-controller-manager"}
 STARTS_ONE = """
 import sys, time
 from pathlib import Path
-from lab.controlplane import ControlPlane
+from lab.controlplane import SERVICE_ACCOUNT_ISSUER, ControlPlane
 with ControlPlane(folder=Path(sys.argv[1])) as controlplane:
     print(*controlplane.processes.values(), flush=True)
     time.sleep(600)
@@ -103,6 +104,24 @@ def test_a_service_account_may_do_what_rbac_gives_it_and_no_more(
     assert allowed.returncode == 0
     refused = kubectl("get", "secrets", "-n", namespace, kubeconfig=reader, check=False)
     assert f'User "system:serviceaccount:{namespace}:reader" cannot list' in refused.stderr
+
+
+def test_a_service_account_has_tokens_for_others_that_the_public_key_verifies(
+    controlplane: ControlPlane, namespace: str
+) -> None:
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
+    eventually(lambda: controlplane.admin.exists(path), "the ServiceAccount is there")
+
+    token = controlplane.service_account_token_file(namespace, "default", ["api://elsewhere"])
+
+    claims = jwt.decode(
+        token.read_text(),
+        controlplane.token_public_key,
+        algorithms=["ES256"],
+        audience="api://elsewhere",
+    )
+    assert claims["sub"] == f"system:serviceaccount:{namespace}:default"
+    assert claims["iss"] == SERVICE_ACCOUNT_ISSUER
 
 
 def test_every_namespace_has_the_certificate_of_the_api_server(

@@ -23,6 +23,9 @@ NAMESPACE = "azpatch-system"
 
 FIELD_MANAGER = "lab"
 
+EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
+"""Of the tokens that Entra ID accepts from a cluster, unless a federated credential says else."""
+
 CRD_SECONDS = 30
 """A CRD is served within a second; more is for a machine that is busy."""
 
@@ -37,6 +40,9 @@ class Installed:
 
     kubeconfig: Path
     """With a token of that ServiceAccount."""
+
+    federated_token: Path
+    """A file with a token of it that Entra ID would exchange: what workload identity mounts."""
 
 
 def apply_crds(controlplane: ControlPlane) -> None:
@@ -89,7 +95,8 @@ def install(
     _wait_until_served(controlplane)
     account = _service_account(controlplane, namespace)
     kubeconfig = controlplane.service_account_kubeconfig(namespace, account)
-    return Installed(namespace, account, kubeconfig)
+    token = controlplane.service_account_token_file(namespace, account, [EXCHANGE_AUDIENCE])
+    return Installed(namespace, account, kubeconfig, token)
 
 
 def uninstall(controlplane: ControlPlane, namespace: str = NAMESPACE) -> None:

@@ -55,6 +55,8 @@ class ControlPlane:
         ca_file: PEM, signs the server's certificate.
         admin_token: the administrator's bearer token.
         admin: a small client of the administrator.
+        token_public_key: PEM; verifies the tokens of ServiceAccounts, as a cluster's issuer URL
+            would for Entra ID. For a fleet file's ``federatedSubjects``.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class ControlPlane:
         self.ca_file = self.folder / "ca.pem"
         self.audit_log = self.folder / "audit.log"
         self.admin_token = secrets.token_hex(16)
+        self.token_public_key = ""
         self._controllers_token = secrets.token_hex(16)
         self._audit_policy = audit_policy
         self._apiserver_flags = tuple(apiserver_flags)
@@ -169,16 +172,28 @@ class ControlPlane:
         """
         return read_audit_log(self.audit_log, verbs, user)
 
-    def service_account_token(self, namespace: str, name: str) -> str:
-        """A token of a ServiceAccount that exists, by TokenRequest, as a kubelet obtains it."""
+    def service_account_token(
+        self, namespace: str, name: str, audiences: Collection[str] = ()
+    ) -> str:
+        """A token of a ServiceAccount that exists, by TokenRequest, as a kubelet obtains it.
+
+        Without ``audiences`` it is for the API server. Its issuer is ``SERVICE_ACCOUNT_ISSUER``.
+        """
         request = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
-            "spec": {"expirationSeconds": TOKEN_SECONDS},
+            "spec": {"expirationSeconds": TOKEN_SECONDS, "audiences": list(audiences)},
         }
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         token: str = self.admin.create(path, request)["status"]["token"]
         return token
+
+    def service_account_token_file(
+        self, namespace: str, name: str, audiences: Collection[str] = ()
+    ) -> Path:
+        """Such a token in a file, as a projected volume has it."""
+        token = self.service_account_token(namespace, name, audiences)
+        return self._write_private(f"token-{namespace}-{name}", token)
 
     def service_account_kubeconfig(self, namespace: str, name: str) -> Path:
         """A kubeconfig with such a token; what uses it has that ServiceAccount's rights only."""
@@ -194,12 +209,21 @@ class ControlPlane:
         server = authority.issue_cert("127.0.0.1", "localhost")
         server.private_key_pem.write_to_path(str(self.folder / "apiserver.key"))
         server.cert_chain_pems[0].write_to_path(str(self.folder / "apiserver.pem"))
-        signer = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        signer = ec.generate_private_key(ec.SECP256R1())
+        self.token_public_key = (
+            signer.public_key()
+            .public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+            .decode()
+        )
+        pem = signer.private_bytes(
             serialization.Encoding.PEM,
+            # The only form of an EC key that Kubernetes reads.
             serialization.PrivateFormat.TraditionalOpenSSL,
             serialization.NoEncryption(),
         )
-        self._write_private("service-account.key", signer.decode())
+        self._write_private("service-account.key", pem.decode())
         self._write_private(
             "tokens.csv",
             f'{self.admin_token},admin,admin,"system:masters"\n'
@@ -352,10 +376,11 @@ class ControlPlane:
             raise CommandFailed(program, done)
         return done
 
-    def _write_private(self, name: str, content: str) -> None:
+    def _write_private(self, name: str, content: str) -> Path:
         path = self.folder / name
         path.touch(mode=0o600)
         path.write_text(content)
+        return path
 
     def _write_kubeconfig(self, path: Path, user: str, token: str, namespace: str) -> None:
         config = {

@@ -2,6 +2,8 @@
 
 import os
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +11,9 @@ from types import TracebackType
 from typing import Self
 
 from lab.binaries import ROOT
+from lab.chart import Installed
 from lab.child import Child
+from lab.folders import free_port
 
 STOP_SECONDS = 30.0
 """A pod's default grace period: what SIGTERM must suffice within."""
@@ -17,7 +21,30 @@ STOP_SECONDS = 30.0
 AZSIM_READY_SECONDS = 60.0
 """A fleet of 10,000 machines on a busy machine; a small one is up in two."""
 
+OPERATOR_READY_SECONDS = 60.0
+"""It imports for two seconds and lists for one; more is for a machine that is busy."""
+
+PAGE_SECONDS = 10.0
+"""An operator that needs longer for a health page fails a kubelet's probe too."""
+
+OPERATOR_ENV = {
+    "AZURE_TENANT_ID": "AZURE_TENANT_ID",
+    "AZURE_CLIENT_ID": "AZURE_CLIENT_ID",
+    "AZURE_POD_IDENTITY_AUTHORITY_HOST": "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+    "AZPATCH_ARM_ENDPOINT": "AZSIM_ARM_ENDPOINT",
+    "AZPATCH_AUTHORITY_HOST": "AZURE_AUTHORITY_HOST",
+    "AZPATCH_CA_FILE": "AZSIM_CA_FILE",
+    "AZPATCH_CLOCK_ORIGIN": "AZSIM_CLOCK_ORIGIN",
+    "AZPATCH_PACE": "AZSIM_PACE",
+}
+"""The operator's variables, and azsim's that they are taken from. Not the client secret: the
+operator's own identity is workload identity."""
+
 PYTHONPATH = os.pathsep.join(str(ROOT / folder) for folder in ("operator", "tools"))
+
+
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Loopback is not asked of a proxy."""
 
 
 def rfc3339(instant: datetime) -> str:
@@ -124,30 +151,65 @@ class AzSim(_Process):
 
 
 class Operator(_Process):
-    """``azpatch run`` with this kubeconfig (``lab.chart.Installed.kubeconfig``: never admin's).
+    """``azpatch run`` beside the cluster, as the chart's pod would run: its ServiceAccount's rights
+    in Kubernetes, workload identity with that ServiceAccount's token in Azure.
 
-    It has the environment of a pod: ``env`` (azsim's, and settings) and what Python needs, nothing
-    of the developer's own. Its log is structured: one JSON object a line.
+    Of the developer's environment it has only what Python needs. Its log is structured: one JSON
+    object a line.
+
+    Attributes:
+        url: of ``/healthz``, ``/readyz`` and ``/metrics``.
+        env: the settings and Azure variables that it was given.
     """
 
     name = "operator"
 
     def __init__(
         self,
-        kubeconfig: Path,
+        installed: Installed,
+        azure: Mapping[str, str],
         folder: Path,
-        env: Mapping[str, str],
-        clock: Clock | None = None,
         arguments: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
     ) -> None:
+        """``azure`` is ``AzSim.env``, the clock included; ``env`` adds to what follows from it.
+
+        ``arguments`` are flags of ``azpatch run``.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        flags = clock.flags if clock else []
-        self.child = _module(
-            self.name,
-            ["azpatch", "run", *flags, *arguments],
-            folder,
-            {**env, "KUBECONFIG": str(kubeconfig)},
-        )
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.env = {
+            "KUBECONFIG": str(installed.kubeconfig),
+            "AZPATCH_NAMESPACE": installed.namespace,
+            "AZPATCH_LISTEN": f"127.0.0.1:{port}",
+            "AZURE_FEDERATED_TOKEN_FILE": str(installed.federated_token),
+            **{ours: azure[theirs] for ours, theirs in OPERATOR_ENV.items() if theirs in azure},
+            **(env or {}),
+        }
+        self.child = _module(self.name, ["azpatch", "run", *arguments], folder, self.env)
+
+    def wait_until_ready(self, timeout: float = OPERATOR_READY_SECONDS) -> None:
+        """Until ``/readyz`` says so. ChildFailed with the log's end if it ends or takes longer."""
+        self.child.wait_until(lambda: self.status("/readyz") == 200, "/readyz", timeout)
+
+    def status(self, page: str) -> int:
+        """The HTTP status of ``/healthz`` or ``/readyz``; 0 while nothing listens."""
+        try:
+            with _direct.open(self.url + page, timeout=PAGE_SECONDS) as answer:
+                status: int = answer.status
+                return status
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+        except OSError:
+            return 0
+
+    def metrics(self) -> str:
+        """``/metrics``, as Prometheus reads it."""
+        with _direct.open(self.url + "/metrics", timeout=PAGE_SECONDS) as answer:
+            content: bytes = answer.read()
+            return content.decode()
 
 
 def read_env_file(path: Path) -> dict[str, str]:
