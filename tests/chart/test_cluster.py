@@ -3,16 +3,19 @@ and no other, upgraded and uninstalled without losing an object."""
 
 import copy
 import json
+import re
 import subprocess
+import textwrap
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import pytest
 import yaml
-from rendering import Manifest, render
+from rendering import Manifest, notes, render
 
 from lab import chart
 from lab.apiclient import ApiClient
+from lab.binaries import ROOT
 from lab.controlplane import ControlPlane
 
 NAMESPACE = chart.NAMESPACE
@@ -117,6 +120,29 @@ def _moved(manifests: list[Manifest], namespace: str) -> list[Manifest]:
         if "namespace" in item["metadata"]:
             item["metadata"]["namespace"] = namespace
     return moved
+
+
+# -- what the documents show ------------------------------------------------------------------
+
+
+def _manifest_of_install_md() -> str:
+    text = (ROOT / "docs" / "install.md").read_text()
+    return text.partition("--filename - <<EOF\n")[2].partition("\nEOF")[0]
+
+
+def _manifest_of_the_notes() -> str:
+    (text,) = re.findall(r"   apiVersion.*?access: Patch", notes(), re.DOTALL)
+    return textwrap.dedent(text)
+
+
+@pytest.mark.parametrize("manifest", [_manifest_of_install_md, _manifest_of_the_notes])
+@pytest.mark.usefixtures("installed")
+def test_a_manifest_that_a_document_shows_is_admitted(
+    cluster: ControlPlane, manifest: Callable[[], str]
+) -> None:
+    text = re.sub(r"\$\w+_ID|<[a-z]+ id>", "6f1c0000-0000-4000-8000-000000000001", manifest())
+    done = cluster.kubectl("apply", "--server-side", "--dry-run=server", "--filename=-", input=text)
+    assert "prod serverside-applied" in done.stdout
 
 
 # -- rights -----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Install, upgrade, uninstall, install again: definitions follow the chart, objects stay."""
 
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from lab import chart
+from lab.binaries import ROOT
 from lab.controlplane import ControlPlane
 
 DEFINITION = "crd/azuresubscriptions.azpatch.dev"
@@ -71,6 +73,29 @@ def test_definitions_are_upgraded_with_the_chart_and_outlive_it(
 
     cluster.helm(*_helm("install"), chart.CHART)
     assert cluster.kubectl("get", "azsub", "prod", "--output=name").stdout
+
+
+def test_the_commands_of_install_md_leave_nothing(cluster: ControlPlane) -> None:
+    """Those of the section on uninstalling, as they stand there; in a cluster without a policy."""
+    chart.install(cluster)
+    cluster.kubectl("apply", "--server-side", "--filename=-", input=yaml.safe_dump(SUBSCRIPTION))
+    for program, *arguments in _uninstallation():
+        run = {"kubectl": cluster.kubectl, "helm": cluster.helm}[program]
+        run(*arguments)
+    left = cluster.kubectl(
+        "get", "crd,clusterroles,deployments", "--all-namespaces", "--output=name"
+    ).stdout
+    assert "azpatch" not in left
+
+
+def _uninstallation() -> list[list[str]]:
+    """The commands to the cluster in docs/install.md, "Uninstall"."""
+    section = (ROOT / "docs" / "install.md").read_text().partition("\n## Uninstall\n")[2]
+    block = section.partition("```sh\n")[2].partition("```")[0]
+    commands = [shlex.split(line, comments=True) for line in block.splitlines()]
+    found = [words for words in commands if words and words[0] in ("kubectl", "helm")]
+    assert len(found) == 5
+    return found
 
 
 def _helm(command: str) -> list[str]:
