@@ -20,6 +20,7 @@ from azsim.fleet import Fleet
 from azsim.fleetfile import FleetError, load
 from azsim.generate import render
 from azsim.journal import Journal
+from azsim.resourcegraph import ResourceGraph
 from azsim.server import HOST, Addresses, serving
 
 
@@ -99,7 +100,9 @@ def serve(
         lines = "\n".join(f"  {path}: {message}" for path, message in error.problems)
         raise click.ClickException(f"{fleet_file} is not a fleet file:\n{lines}") from error
     clock = PacedClock(clock_origin, pace)
-    cloud = Cloud(fleet, clock, random.Random(seed), Journal(journal_file), build_router())
+    graph = ResourceGraph()
+    cloud = Cloud(fleet, clock, random.Random(seed), Journal(journal_file), build_router(graph))
+    graph.refresh(cloud)
     try:
         asyncio.run(_serve(cloud, fleet, clock, port, imds_port, env_file and env_file.absolute()))
     except OSError as error:

@@ -8,11 +8,11 @@ from azsim import (
     features,
     galleries,
     permissions,
-    resourcegraph,
     signin,
     subscriptions,
 )
 from azsim.http import Router
+from azsim.resourcegraph import ResourceGraph
 
 _MODULES = (
     compute,
@@ -20,15 +20,18 @@ _MODULES = (
     features,
     galleries,
     permissions,
-    resourcegraph,
     signin,
     subscriptions,
 )
 
 
-def build_router() -> Router:
-    """The router that a `Cloud` is given."""
+def build_router(graph: ResourceGraph | None = None) -> Router:
+    """The router that a `Cloud` is given; it serves that cloud only.
+
+    Who passes `graph` can fill its tables (`ResourceGraph.refresh`) before the first query does.
+    """
     router = Router()
     for module in _MODULES:
         module.routes(router)
+    (graph or ResourceGraph()).routes(router)
     return router

@@ -1,5 +1,5 @@
 """Resource Graph: KQL over tables made from the fleet's state."""
 
-from azsim.resourcegraph.handler import routes
+from azsim.resourcegraph.handler import ResourceGraph
 
-__all__ = ["routes"]
+__all__ = ["ResourceGraph"]

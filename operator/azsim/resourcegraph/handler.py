@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +11,14 @@ from azsim.clock import timestamp
 from azsim.http import ArmError, Params, Principal, Request, Response, Router, Slow
 from azsim.resourcegraph.engine import FIXED, Engine, QueryError, Result, Visible
 from azsim.resourcegraph.paging import Page, PageError
-from azsim.resourcegraph.tables import READ_ACTIONS, fixed_rows, machine_rows
+from azsim.resourcegraph.tables import READ_ACTIONS, Rows, fixed_rows, machine_rows
 from azsim.subscriptions import visible as visible_subscriptions
 
 if TYPE_CHECKING:
     from azsim.cloud import Cloud
+
+BATCH = 1000
+"""Machines whose rows are made at a time: all at once would be in memory twice."""
 
 QUOTA = 15
 """Queries that one principal may send in `QUOTA_WINDOW`; each page is one (Resource Graph)."""
@@ -26,12 +31,6 @@ _INVALID = (
 )
 
 
-def routes(router: Router) -> None:
-    """The one route. A router serves one cloud, so its tables live with it."""
-    # Reading is filtered row by row: who may read nothing gets an empty answer, not 403.
-    router.add("POST", "/providers/Microsoft.ResourceGraph/resources", ResourceGraph().resources)
-
-
 class ResourceGraph:
     """The tables and quotas of one cloud, kept up to date from its machines."""
 
@@ -42,6 +41,11 @@ class ResourceGraph:
         self._seen = -1
         self._groups = -1
         self._windows: dict[str, tuple[datetime, int]] = {}
+
+    def routes(self, router: Router) -> None:
+        """The one route."""
+        # Reading is filtered row by row: who may read nothing gets an empty answer, not 403.
+        router.add("POST", "/providers/Microsoft.ResourceGraph/resources", self.resources)
 
     def resources(
         self, cloud: Cloud, request: Request, params: Params, principal: Principal
@@ -75,21 +79,20 @@ class ResourceGraph:
 
     def refresh(self, cloud: Cloud) -> None:
         """Take in what has become visible since the last query."""
-        changed: dict[int, Any] = {}
         groups = sum(len(each.resource_groups) for each in cloud.subscriptions.values())
         if groups != self._groups:
-            changed[FIXED] = fixed_rows(cloud.subscriptions.values())
+            self.engine.replace({FIXED: fixed_rows(cloud.subscriptions.values())})
             self._groups = groups
-        if cloud.graph_version != self._seen:
-            changed |= self._changed_machines(cloud)
-            self._seen = cloud.graph_version
-        if changed:
-            self.engine.replace(changed)
+        if cloud.graph_version == self._seen:
+            return
+        for gone in self._owners.keys() - cloud.graph_machines.keys():
+            self.engine.replace({self._owners.pop(gone): {}})
+        changed = self._changed_machines(cloud)
+        while batch := dict(itertools.islice(changed, BATCH)):
+            self.engine.replace(batch)
+        self._seen = cloud.graph_version
 
-    def _changed_machines(self, cloud: Cloud) -> dict[int, Any]:
-        changed: dict[int, Any] = {}
-        for key in self._owners.keys() - cloud.graph_machines.keys():
-            changed[self._owners.pop(key)] = {}
+    def _changed_machines(self, cloud: Cloud) -> Iterator[tuple[int, Rows]]:
         for key, machine in cloud.graph_machines.items():
             if key in self._owners and machine.graph.version <= self._seen:
                 continue
@@ -97,8 +100,7 @@ class ResourceGraph:
                 self._owners[key] = self._next_owner
                 self._next_owner += 1
             tenant_id = cloud.subscriptions[machine.subscription_id.lower()].tenant_id
-            changed[self._owners[key]] = machine_rows(machine, tenant_id)
-        return changed
+            yield self._owners[key], machine_rows(machine, tenant_id)
 
     def spend(self, principal: Principal, now: datetime) -> dict[str, str]:
         """Count a query; the quota headers. ArmError 429 when none is left."""
