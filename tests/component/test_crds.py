@@ -762,6 +762,7 @@ def full_target() -> dict[str, Any]:
             "rebootPending": True,
         },
         "attempts": {
+            "dueSince": time,
             "windowStart": time,
             "installPosts": 2,
             "selectedHash": "f" * 64,

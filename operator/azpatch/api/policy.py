@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from azpatch.api.common import (
     GALLERY_IMAGE_PATTERN,
@@ -166,7 +166,7 @@ def _count_or_percent(value: Any) -> int | str:
 
 CountOrPercent = Annotated[
     int | str,
-    AfterValidator(_count_or_percent),
+    BeforeValidator(_count_or_percent),
     WithJsonSchema(
         {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]}
     ),

@@ -32,7 +32,7 @@ class Reason(StrEnum):
     types: tuple[ConditionType, ...]
     meaning: str
 
-    def __new__(cls, value: str, types: tuple[ConditionType, ...], meaning: str) -> Self:
+    def __new__(cls, value: str, types: tuple[ConditionType, ...] = (), meaning: str = "") -> Self:
         """A member that is its value and carries the rest."""
         member = str.__new__(cls, value)
         member._value_ = value

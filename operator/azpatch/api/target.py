@@ -175,6 +175,10 @@ class Attempts(ApiModel):
 
     ATOMIC: ClassVar[bool] = True
 
+    due_since: Time | None = None
+    """Since when the machine is due; absent while it is not."""
+    due_since: Time | None = None
+    """Since when the machine has been due; absent while it is not."""
     window_start: Time | None = None
     """The window that installPosts counts in; with schedule.always 24 hours from when the
     machine became due."""
@@ -288,9 +292,9 @@ class PatchTargetStatus(ApiModel):
     """The last install."""
     conditions: Annotated[
         tuple[Condition, ...],
-        AfterValidator(_cut_messages),
         ListMap("type"),
         Field(max_length=8),
+        AfterValidator(_cut_messages),
     ] = ()
     """Ready; Supported; Compliant."""
 
