@@ -84,14 +84,14 @@ def select(missing: Iterable[MissingPatch], install: Install, os_type: OsType) -
     )
 
 
-def is_futile(selection: Selection, futile_hash: str | None) -> bool:
-    """Whether an install of this very set was sent before and installed nothing.
+def is_futile(selection: Selection, sent_hash: str | None, installed: int | None) -> bool:
+    """Whether an install of this very set was the last one sent, and installed nothing.
 
-    Such an install is not sent again: it would reinstall, and reboot, for ever. `futile_hash` is
-    PatchTarget.status.attempts.selectedHash, which the caller drops once the machine is no longer
-    due: so a reboot that becomes pending later is carried out, one that never ends is not.
+    Such an install is not sent again: it would reinstall, and reboot, for ever. The caller forgets
+    the hash once the machine is no longer due: so a reboot that becomes pending later is carried
+    out, and one that never ends is not tried for ever.
     """
-    return futile_hash is not None and futile_hash == selection.hash
+    return sent_hash is not None and installed == 0 and sent_hash == selection.hash
 
 
 def install_parameters(install: Install, os_type: OsType) -> dict[str, object] | None:

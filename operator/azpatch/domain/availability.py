@@ -1,0 +1,52 @@
+"""Which machines are unavailable, and so take up a slot of maxUnavailable."""
+
+from __future__ import annotations
+
+from azpatch.api.common import ConditionType
+from azpatch.api.reasons import Reason
+from azpatch.api.target import OperationKind, Outcome, PatchTargetStatus
+from azpatch.domain.conditions import find
+
+_HOLDING = (Outcome.FAILED, Outcome.NOT_BACK, Outcome.UNKNOWN, Outcome.SUPERSEDED)
+"""Outcomes that keep the slot until a later assessment succeeds: what such a machine is up to is
+not known."""
+
+SUCCEEDED = "Succeeded"
+"""Azure's status of an operation that went well."""
+
+
+def installing(status: PatchTargetStatus) -> bool:
+    """Our install is in flight, or may be."""
+    return status.operation is not None and status.operation.kind is OperationKind.INSTALL
+
+
+def reassessment_due(status: PatchTargetStatus) -> bool:
+    """The last install has ended and no assessment that ended since began after it."""
+    installation, assessment = status.installation, status.assessment
+    if installation is None or installation.outcome is Outcome.SKIPPED:
+        return False
+    return assessment is None or (assessment.start_time or assessment.time) < installation.time
+
+
+def held_by_failure(status: PatchTargetStatus) -> bool:
+    """The last install ended badly, and no assessment succeeded since."""
+    installation, assessment = status.installation, status.assessment
+    if installation is None or installation.outcome not in _HOLDING:
+        return False
+    return reassessment_due(status) or assessment is None or assessment.status != SUCCEEDED
+
+
+def foreign_install(status: PatchTargetStatus) -> bool:
+    """Someone else's operation runs on it, as far as its last look showed."""
+    ready = find(status.conditions, ConditionType.READY)
+    return ready is not None and ready.reason == Reason.FOREIGN_OPERATION
+
+
+def unavailable(status: PatchTargetStatus) -> bool:
+    """From its install intent until the result is read and the machine was assessed again."""
+    return (
+        installing(status)
+        or reassessment_due(status)
+        or held_by_failure(status)
+        or foreign_install(status)
+    )

@@ -1,0 +1,177 @@
+"""What the beginning and the end of an operation leave in a PatchTarget's status."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from azpatch.api.install import Install
+from azpatch.api.target import (
+    AssessmentStatus,
+    Attempts,
+    AzureError,
+    Installation,
+    Operation,
+    OperationKind,
+    OperationState,
+    Outcome,
+    PatchTargetStatus,
+)
+from azpatch.domain.attempts import (
+    POSTS_PER_WINDOW,
+    became_due,
+    next_window,
+    not_posted,
+    posted,
+)
+from azpatch.domain.facts import (
+    AssessmentResult,
+    GuestStatus,
+    InstallationResult,
+    MachineView,
+    OperationError,
+)
+from azpatch.domain.operation import deadline
+from azpatch.domain.outcome import InstallOutcome, Retry
+
+RESULT_MISSING = "Unknown"
+"""Stands for Azure's status where there is none."""
+
+ACCESS_RETRY = timedelta(minutes=15)
+"""After a 403: a role that was given back works within minutes."""
+
+
+def begun(
+    status: PatchTargetStatus,
+    kind: OperationKind,
+    view: MachineView,
+    install: Install | None,
+    attempt_id: str,
+    selected_hash: str | None,
+    now: datetime,
+) -> PatchTargetStatus:
+    """The status with the intent: what is about to be sent, and what was there before it."""
+    summary = view.assessment if kind is OperationKind.ASSESS else view.installation
+    duration = install.maximum_duration if install else timedelta(0)
+    attempts = status.attempts
+    if kind is OperationKind.INSTALL:
+        attempts = posted(became_due(attempts, now), selected_hash)
+    return status.replace(
+        attempts=attempts,
+        operation=Operation(
+            kind=kind,
+            intent_time=now,
+            attempt_id=attempt_id,
+            previous_activity_id=summary.activity_id if summary else None,
+            deadline=deadline(kind, now, duration),
+            state=OperationState.INTENT,
+        ),
+    )
+
+
+def dropped(status: PatchTargetStatus) -> PatchTargetStatus:
+    """The operation did not start: as if it had not been tried."""
+    operation, attempts = status.operation, status.attempts
+    if operation is not None and operation.kind is OperationKind.INSTALL and attempts is not None:
+        attempts = not_posted(attempts).replace(selected_hash=None)
+    return status.replace(operation=None, attempts=attempts)
+
+
+def assessed(
+    status: PatchTargetStatus,
+    result: AssessmentResult | None,
+    succeeded: bool,
+    now: datetime,
+) -> PatchTargetStatus:
+    """An assessment ended; `result` is None where it is not known."""
+    operation = status.operation
+    started = operation.intent_time if operation else now
+    attempts = status.attempts or Attempts()
+    failures = 0 if succeeded else attempts.failed_assessments + 1
+    attempts = attempts.replace(failed_assessments=failures)
+    return status.replace(
+        operation=None,
+        attempts=None if attempts == Attempts() else attempts,
+        assessment=AssessmentStatus(
+            time=(result.last_modified if result else None) or now,
+            start_time=(result.start_time if result else None) or started,
+            status=result.status if result else RESULT_MISSING,
+            activity_id=result.activity_id if result else None,
+            critical_and_security=result.critical_and_security if result else None,
+            other=result.other if result else None,
+            reboot_pending=result.reboot_pending if result else None,
+        ),
+    )
+
+
+def installed(
+    status: PatchTargetStatus,
+    result: InstallationResult | None,
+    outcome: InstallOutcome,
+    now: datetime,
+) -> PatchTargetStatus:
+    """An install ended; `result` is None where it is not known."""
+    assert outcome.outcome is not None
+    operation = status.operation
+    counts = result or InstallationResult(GuestStatus.UNKNOWN)
+    return status.replace(
+        operation=None,
+        attempts=_attempts(status.attempts, counts, outcome, now),
+        installation=Installation(
+            time=(result.last_modified if result else None) or now,
+            start_time=counts.start_time or (operation.intent_time if operation else None),
+            status=result.status if result else RESULT_MISSING,
+            outcome=outcome.outcome,
+            reason=outcome.reason,
+            activity_id=counts.activity_id or (operation.operation_id if operation else None),
+            installed=counts.installed,
+            failed=counts.failed,
+            pending=counts.pending,
+            not_selected=counts.not_selected,
+            excluded=counts.excluded,
+            reboot_status=counts.reboot_status,
+            error=_error(counts.error),
+        ),
+    )
+
+
+def _attempts(
+    attempts: Attempts | None,
+    result: InstallationResult,
+    outcome: InstallOutcome,
+    now: datetime,
+) -> Attempts:
+    attempts = attempts or Attempts()
+    return attempts.replace(
+        selected_hash=attempts.selected_hash if _futile(attempts, result, outcome) else None,
+        retry_after=_retry_after(attempts, outcome.retry, now),
+    )
+
+
+def _futile(attempts: Attempts, result: InstallationResult, outcome: InstallOutcome) -> bool:
+    """The same again would bring nothing, and perhaps reboot, for ever.
+
+    A failure is tried once more first, and one that names no patch says nothing of the patches.
+    """
+    if result.installed > 0 or outcome.outcome in (Outcome.UNKNOWN, Outcome.SUPERSEDED):
+        return False
+    if outcome.outcome is Outcome.FAILED:
+        return result.failed > 0 and attempts.install_posts >= POSTS_PER_WINDOW
+    return True
+
+
+def _retry_after(attempts: Attempts, retry: Retry, now: datetime) -> datetime | None:
+    match retry:
+        case Retry.NEXT_WINDOW | Retry.NOT_IN_WINDOW:
+            return next_window(attempts, now)
+        case Retry.BACKOFF:
+            return now + ACCESS_RETRY
+        case _:
+            return None
+
+
+def _error(error: OperationError | None) -> AzureError | None:
+    """The guest's own words before the summary's."""
+    if error is None:
+        return None
+    code, message = error.details[0] if error.details else (error.code, error.message)
+    return AzureError(code=code, message=message)

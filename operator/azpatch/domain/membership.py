@@ -1,0 +1,171 @@
+"""Which machines a policy means, and which of its PatchTargets come, stay and go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from azpatch.api.policy import PatchPolicy
+from azpatch.api.reasons import Reason
+from azpatch.api.subscription import AccessLevel, AzureSubscription, Grant
+from azpatch.domain.facts import Machine
+from azpatch.domain.grants import Namespace, access, any_access
+from azpatch.domain.ids import key, subscription_of
+from azpatch.domain.image import matches
+from azpatch.domain.subscription import Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One usable AzureSubscription, as membership looks at it."""
+
+    name: str
+    grants: Sequence[Grant]
+    read: bool
+    """Its inventory has been read at least once."""
+    machines: Mapping[str, Machine]
+    gone: frozenset[str]
+    """Machines of which ARM itself says that they do not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A machine under the policy."""
+
+    machine_id: str
+    azure_subscription: str
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What to do about the PatchTargets, by key of the machine, and why there are none."""
+
+    members: Mapping[str, Member]
+    """Machines that the policy means now."""
+    kept: frozenset[str]
+    """Machines of PatchTargets of which nothing can be said now: they stay as they are."""
+    trouble: Trouble | None
+
+
+def usable(subscriptions: Sequence[AzureSubscription]) -> dict[str, AzureSubscription]:
+    """The AzureSubscriptions that count, by subscription id: of several the first, and none that
+    is being deleted. `subscriptions` are in order of seniority."""
+    chosen: dict[str, AzureSubscription] = {}
+    for subscription in subscriptions:
+        chosen.setdefault(subscription.spec.subscription_id.lower(), subscription)
+    return {id_: s for id_, s in chosen.items() if s.metadata.deletion_timestamp is None}
+
+
+def membership(
+    policy: PatchPolicy,
+    namespace: Namespace,
+    scopes: Mapping[str, Scope],
+    present: frozenset[str],
+) -> Membership:
+    """`scopes` by subscription id; `present`: keys of the machines of the policy's PatchTargets."""
+    target = policy.spec.target
+    if target.virtual_machine is not None:
+        return _one(target.virtual_machine.id, namespace, scopes, present)
+    assert target.gallery_image is not None
+    return _built_from(target.gallery_image.id, namespace, scopes, present)
+
+
+def _one(
+    machine_id: str,
+    namespace: Namespace,
+    scopes: Mapping[str, Scope],
+    present: frozenset[str],
+) -> Membership:
+    subscription_id, machine_key = subscription_of(machine_id), key(machine_id)
+    scope = scopes.get(subscription_id)
+    here = present & {machine_key}
+    if scope is None:
+        return Membership({}, here, _no_subscription(subscription_id))
+    machine = scope.machines.get(machine_key)
+    if machine is not None and access(scope.grants, namespace, machine) is not None:
+        return Membership({machine_key: Member(machine.id, scope.name)}, frozenset(), None)
+    granted = any_access(scope.grants, namespace)
+    if granted and not scope.read:
+        return Membership({}, here, _not_read(scope.name))
+    unknown = machine is None and machine_key not in scope.gone and granted
+    return Membership(
+        {},
+        here if unknown else frozenset(),
+        _not_granted(machine_id, namespace.name, subscription_id),
+    )
+
+
+def _built_from(
+    image_id: str,
+    namespace: Namespace,
+    scopes: Mapping[str, Scope],
+    present: frozenset[str],
+) -> Membership:
+    members: dict[str, Member] = {}
+    kept: set[str] = set()
+    granting = [scope for scope in scopes.values() if any_access(scope.grants, namespace)]
+    for scope in granting:
+        members.update(
+            (machine_key, Member(machine.id, scope.name))
+            for machine_key, machine in scope.machines.items()
+            if matches(image_id, machine) and access(scope.grants, namespace, machine) is not None
+        )
+    known = {id_: scope.machines.keys() | scope.gone for id_, scope in scopes.items()}
+    for machine_key in present - members.keys():
+        subscription_id = subscription_of(machine_key)
+        # A subscription that is not configured (any more) says nothing about its machines.
+        if subscription_id not in known or machine_key not in known[subscription_id]:
+            kept.add(machine_key)
+    trouble = None
+    if not members and not kept:
+        trouble = _no_members(image_id, namespace.name, granting)
+    return Membership(members, frozenset(kept), trouble)
+
+
+def _no_subscription(subscription_id: str) -> Trouble:
+    return Trouble(
+        Reason.AZURE_SUBSCRIPTION_MISSING,
+        f"No AzureSubscription in this cluster is for subscription {subscription_id}. This policy "
+        "starts by itself when the platform team creates one.",
+        stalled=False,
+    )
+
+
+def _not_read(name: str) -> Trouble:
+    return Trouble(
+        Reason.AZURE_SUBSCRIPTION_NOT_READY,
+        f"The inventory of AzureSubscription {name} has not been read yet. This policy goes on "
+        f"when it is; if that takes long, see: kubectl describe azsub {name}",
+        stalled=False,
+    )
+
+
+def _not_granted(machine_id: str, namespace: str, subscription_id: str) -> Trouble:
+    return Trouble(
+        Reason.NOT_GRANTED,
+        f"No machine {machine_id} that namespace {namespace} may patch. If it exists, the "
+        f"platform team grants it in the AzureSubscription for {subscription_id}, spec.grants.",
+        stalled=True,
+    )
+
+
+def _no_members(image_id: str, namespace: str, granting: Sequence[Scope]) -> Trouble:
+    unread = next((scope for scope in granting if not scope.read), None)
+    if unread is not None:
+        return _not_read(unread.name)
+    return Trouble(
+        Reason.NO_MACHINES,
+        f"No machine built from {image_id} that namespace {namespace} may patch. It is looked for "
+        "at every refresh; if there are such machines, the platform team grants them in the "
+        "AzureSubscription of their subscription, spec.grants.",
+        stalled=True,
+    )
+
+
+def lowest_access(policy: PatchPolicy) -> AccessLevel:
+    """The access that all of the policy's operations need."""
+    if policy.spec.install is not None:
+        return AccessLevel.PATCH
+    if policy.spec.assessment.mode == "Operator":
+        return AccessLevel.ASSESS
+    return AccessLevel.READ

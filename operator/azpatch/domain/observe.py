@@ -1,0 +1,187 @@
+"""Brings what is recorded of a machine up to date with what Azure shows now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from azpatch.api.common import OperationName
+from azpatch.api.install import UndeterminedSupport
+from azpatch.api.policy import PatchPolicySpec
+from azpatch.api.target import (
+    AssessmentStatus,
+    ImageStatus,
+    MachineStatus,
+    PatchTargetStatus,
+    PowerState,
+)
+from azpatch.domain.availability import SUCCEEDED, reassessment_due
+from azpatch.domain.detection import Detection, detect
+from azpatch.domain.facts import AssessmentResult, GuestStatus, Machine
+from azpatch.domain.feature import FeatureGate
+from azpatch.domain.image import Image
+from azpatch.domain.matrix import Matrix
+from azpatch.domain.policy import operation_of
+from azpatch.domain.verdict import Ruling, SupportEvidence, verdicts
+from azpatch.domain.workload import excluded
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What Azure and the AzureSubscription say that bears on one machine."""
+
+    machine: Machine
+    image: Image
+    matrix: Matrix
+    gate: FeatureGate
+    row: AssessmentResult | None
+    """Resource Graph's newest assessment row, whether it counts or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A machine with nothing in flight, as far as it is known."""
+
+    status: PatchTargetStatus
+    """Up to date except for what the selection and the plan decide."""
+    detection: Detection
+    row: AssessmentResult | None
+    """The row that tells what the last assessment found; None: it has not appeared."""
+    assess: Ruling
+    patch: Ruling
+
+
+def observe(
+    before: PatchTargetStatus, policy: PatchPolicySpec, around: Surroundings, now: datetime
+) -> Observed:
+    """Another vmId is another machine: nothing that was known of the old one stays."""
+    status = _identified(before, around)
+    since = _since(status)
+    image = around.image
+    detection = detect(around.row, status.detected, around.machine, image.reference, since, now)
+    row = around.row if detection.row_counts and _went_well(around.row) else None
+    status = status.replace(
+        detected=detection.status, assessment=_assessment(status.assessment, row)
+    )
+    if row is not None and not _speaks_for(row, status):
+        row = None
+    rulings = {
+        ruling.operation: ruling
+        for ruling in verdicts(_evidence(policy, around, detection, status, row))
+    }
+    used = {operation_of(policy), OperationName.ON_DEMAND_ASSESSMENT}
+    return Observed(
+        status.replace(
+            verdicts=tuple(r.to_status(used=r.operation in used) for r in rulings.values())
+        ),
+        detection,
+        row,
+        rulings[OperationName.ON_DEMAND_ASSESSMENT],
+        rulings[OperationName.ON_DEMAND_PATCHING],
+    )
+
+
+def replaced(before: PatchTargetStatus, machine: Machine) -> bool:
+    """Another machine has the name now."""
+    known = before.machine.vm_id if before.machine else None
+    return known is not None and known.lower() != machine.vm_id.lower()
+
+
+def awaits_row(status: PatchTargetStatus, row: AssessmentResult | None) -> bool:
+    """The last assessment went well, and the row that it makes has not appeared."""
+    assessment = status.assessment
+    return row is None and assessment is not None and assessment.status == SUCCEEDED
+
+
+def _identified(before: PatchTargetStatus, around: Surroundings) -> PatchTargetStatus:
+    machine = around.machine
+    kept = before
+    if replaced(before, machine):
+        kept = PatchTargetStatus(governs=before.governs, conditions=before.conditions)
+    return kept.replace(
+        machine=MachineStatus(
+            vm_id=machine.vm_id,
+            time_created=machine.time_created,
+            os_type=machine.os_type,
+            location=machine.location,
+            power_state=_power(machine.power_state),
+            zone=machine.zones[0] if machine.zones else None,
+            availability_set=machine.availability_set,
+        ),
+        image=ImageStatus(
+            image_class=around.image.image_class,
+            reference=around.image.reference,
+            evidence=around.image.evidence,
+        ),
+    )
+
+
+def _power(state: str | None) -> PowerState | None:
+    if state is None:
+        return None
+    try:
+        return PowerState(state)
+    except ValueError:
+        return PowerState.UNKNOWN
+
+
+def _since(status: PatchTargetStatus) -> datetime | None:
+    """The start of the last operation on the machine that we know of."""
+    assessment, installation = status.assessment, status.installation
+    starts = [
+        assessment.start_time if assessment else None,
+        (installation.start_time or installation.time) if installation else None,
+    ]
+    return max((start for start in starts if start is not None), default=None)
+
+
+def _went_well(row: AssessmentResult | None) -> bool:
+    well = (GuestStatus.SUCCEEDED, GuestStatus.COMPLETED_WITH_WARNINGS)
+    return row is not None and row.status in well
+
+
+def _assessment(
+    before: AssessmentStatus | None, row: AssessmentResult | None
+) -> AssessmentStatus | None:
+    """Someone else's assessment serves as well as ours, if it began after ours had ended."""
+    if row is None or row.last_modified is None:
+        return before
+    start = row.start_time or row.last_modified
+    if before is not None and start <= before.time:
+        return before
+    return AssessmentStatus(
+        time=row.last_modified,
+        start_time=start,
+        status=row.status,
+        critical_and_security=row.critical_and_security,
+        other=row.other,
+        reboot_pending=row.reboot_pending,
+    )
+
+
+def _speaks_for(row: AssessmentResult, status: PatchTargetStatus) -> bool:
+    """The row is of the last assessment, and no install has ended since it."""
+    assessment = status.assessment
+    if assessment is None or row.last_modified is None or reassessment_due(status):
+        return False
+    return row.last_modified >= (assessment.start_time or assessment.time)
+
+
+def _evidence(
+    policy: PatchPolicySpec,
+    around: Surroundings,
+    detection: Detection,
+    status: PatchTargetStatus,
+    row: AssessmentResult | None,
+) -> SupportEvidence:
+    install = policy.install
+    return SupportEvidence(
+        image=around.image,
+        matrix=around.matrix,
+        workload=excluded(around.machine),
+        gate=around.gate,
+        detection=detection,
+        row_awaited=awaits_row(status, row),
+        on_undetermined=(install.on_undetermined_support if install else UndeterminedSupport.WAIT),
+        probe_unsupported=policy.assessment.probe_unsupported,
+    )

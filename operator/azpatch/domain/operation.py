@@ -1,0 +1,210 @@
+"""An operation in flight: what the evidence says of it.
+
+The operator can die between any two steps of an operation, and an answer can be lost. What then is
+known is the intent, written before the POST, with the last activity id that the machine had. An
+activity id that changed since means that an operation began; one that is unchanged for
+`NOT_STARTED_AFTER` means that none did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from azpatch.api.target import Operation, OperationKind, OperationState
+from azpatch.domain.facts import (
+    AssessmentResult,
+    GuestStatus,
+    InstallationResult,
+    MachineView,
+    OperationError,
+)
+
+NOT_STARTED_AFTER = timedelta(minutes=15)
+"""A POST that reached Azure shows in the instance view well before."""
+
+ASSESSMENT_DEADLINE = timedelta(hours=2)
+"""From the intent."""
+
+INSTALL_GRACE = timedelta(minutes=90)
+"""An install's deadline is its intent, its maximumDuration and this: Azure does not stop an install
+at the end of its duration, and waits up to 25 minutes for a reboot."""
+
+ROW_AWAITED = timedelta(minutes=15)
+"""How long the instance view's summary of an ended install waits for the fuller row of Resource
+Graph, which alone tells of the reboot and of each patch."""
+
+LOOK_EARLY = timedelta(minutes=1)
+"""Between two looks at ARM while it is not known whether an operation began."""
+
+LOOK_ASSESSMENT = timedelta(minutes=5)
+LOOK_INSTALL = timedelta(minutes=10)
+"""Between two looks at ARM while an operation runs. Resource Graph, asked in bulk, is earlier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What could be learnt of an operation. None: not asked, or no answer."""
+
+    running: bool | None = None
+    """What the operation's own URL says."""
+    result: AssessmentResult | InstallationResult | None = None
+    """The operation's own result, from its URL."""
+    error: OperationError | None = None
+    """The operation's own failure, from its URL."""
+    view: MachineView | None = None
+    """ARM's view of the machine."""
+    row: InstallationResult | None = None
+    """Resource Graph's newest install row."""
+    machine_gone: bool = False
+    """ARM answered 404 for the machine."""
+    denied: bool = False
+    """ARM answered 403 for the machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """It may still run. `operation` is what is known of it now."""
+
+    operation: Operation
+    look_after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class NeverStarted:
+    """It did not begin: the attempt is dropped, and does not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """It ended, with Azure's result."""
+
+    result: AssessmentResult | InstallationResult
+
+
+class LostReason(StrEnum):
+    """Why a result will not be known."""
+
+    DEADLINE = "ResultUnknown"
+    ACCESS = "AccessLost"
+    GONE = "MachineGone"
+    REPLACED = "MachineReplaced"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Its result will not be known."""
+
+    reason: LostReason
+
+
+Judgement = Going | NeverStarted | Ended | Lost
+
+
+def deadline(kind: OperationKind, intent: datetime, maximum_duration: timedelta) -> datetime:
+    """When an operation's outcome becomes Unknown."""
+    if kind is OperationKind.ASSESS:
+        return intent + ASSESSMENT_DEADLINE
+    return intent + maximum_duration + INSTALL_GRACE
+
+
+def judge(operation: Operation, vm_id: str | None, evidence: Evidence, now: datetime) -> Judgement:
+    """What an operation has come to. `vm_id` is the machine that it was sent to."""
+    if evidence.machine_gone:
+        return Lost(LostReason.GONE)
+    if evidence.view is not None and vm_id and evidence.view.machine.vm_id != vm_id:
+        return Lost(LostReason.REPLACED)
+    ended = _own_word(operation, evidence) or _by_row(operation, evidence)
+    if ended is not None:
+        return Ended(ended)
+    judgement = _by_view(operation, evidence, now)
+    if isinstance(judgement, Going) and now >= operation.deadline:
+        return Lost(LostReason.ACCESS if evidence.denied else LostReason.DEADLINE)
+    return judgement
+
+
+def _own_word(
+    operation: Operation, evidence: Evidence
+) -> AssessmentResult | InstallationResult | None:
+    if evidence.result is not None:
+        return evidence.result
+    if evidence.error is None:
+        return None
+    if operation.kind is OperationKind.ASSESS:
+        return AssessmentResult(
+            GuestStatus.FAILED, activity_id=operation.operation_id, error=evidence.error
+        )
+    return InstallationResult(
+        GuestStatus.FAILED, activity_id=operation.operation_id, error=evidence.error
+    )
+
+
+def _by_row(operation: Operation, evidence: Evidence) -> InstallationResult | None:
+    row = evidence.row
+    if operation.kind is OperationKind.ASSESS or row is None or operation.operation_id is None:
+        return None
+    ours = (row.activity_id or "").lower() == operation.operation_id.lower()
+    return row if ours and row.status.ended else None
+
+
+def _by_view(operation: Operation, evidence: Evidence, now: datetime) -> Judgement:
+    if evidence.view is None:
+        return Going(operation, _pause(operation, now))
+    view = evidence.view
+    seen = view.assessment if operation.kind is OperationKind.ASSESS else view.installation
+    if operation.operation_id is None:
+        if seen is None or not _is_new(seen.activity_id, operation.previous_activity_id):
+            if now - operation.intent_time >= NOT_STARTED_AFTER:
+                return NeverStarted()
+            return Going(operation, LOOK_EARLY)
+        operation = operation.replace(
+            operation_id=seen.activity_id, state=OperationState.UNCONFIRMED
+        )
+    if seen is not None and _answers(operation, seen) and _enough(seen, now):
+        return Ended(seen)
+    return Going(operation, _pause(operation, now))
+
+
+def _answers(operation: Operation, seen: AssessmentResult | InstallationResult) -> bool:
+    """Whether an ended operation in the instance view is the answer to ours.
+
+    An install must be ours. Any assessment that began since answers for ours: it superseded it.
+    """
+    if not seen.status.ended:
+        return False
+    if operation.kind is OperationKind.ASSESS:
+        return _is_new(seen.activity_id, operation.previous_activity_id)
+    return same_id(seen.activity_id, operation.operation_id)
+
+
+def _is_new(activity_id: str | None, previous: str | None) -> bool:
+    return activity_id is not None and not same_id(activity_id, previous)
+
+
+def _enough(seen: AssessmentResult | InstallationResult, now: datetime) -> bool:
+    """An assessment's summary says all; an install's waits a while for its row."""
+    if isinstance(seen, AssessmentResult):
+        return True
+    return seen.last_modified is None or now - seen.last_modified >= ROW_AWAITED
+
+
+def _pause(operation: Operation, now: datetime) -> timedelta:
+    if operation.operation_id is None:
+        return LOOK_EARLY
+    steady = LOOK_ASSESSMENT if operation.kind is OperationKind.ASSESS else LOOK_INSTALL
+    left = operation.deadline - now
+    return min(steady, left) if left > timedelta(0) else steady
+
+
+def same_id(one: str | None, other: str | None) -> bool:
+    """Two activity ids, compared without case; None equals nothing."""
+    return one is not None and other is not None and one.lower() == other.lower()
+
+
+def running(view: MachineView) -> bool:
+    """Somebody's operation is under way on the machine."""
+    return any(
+        summary is not None and summary.status is GuestStatus.IN_PROGRESS
+        for summary in (view.assessment, view.installation)
+    )

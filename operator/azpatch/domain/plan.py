@@ -1,0 +1,333 @@
+"""What to do next with a machine that has nothing in flight, and why.
+
+`plan` runs through the checks in the order in which a person would ask: may we act at all, does an
+assessment come first, is an install due, may it be sent now. The first answer counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from azpatch.api.common import Support
+from azpatch.api.install import RebootSetting
+from azpatch.api.policy import AssessmentMode, PatchPolicy
+from azpatch.api.reasons import Reason
+from azpatch.api.subscription import AccessLevel
+from azpatch.api.target import OperationKind, Outcome, PatchTargetStatus
+from azpatch.domain.assessment import assessment_retry
+from azpatch.domain.attempts import POSTS_PER_WINDOW, became_due, next_window
+from azpatch.domain.availability import SUCCEEDED, held_by_failure, reassessment_due
+from azpatch.domain.facts import Machine, MachineView
+from azpatch.domain.membership import lowest_access
+from azpatch.domain.observe import Observed
+from azpatch.domain.operation import running
+from azpatch.domain.outcome import NOT_SENT
+from azpatch.domain.selection import Selection, install_parameters
+from azpatch.domain.verdict import Ruling
+
+RUNNING = "Running"
+
+LOOK_AT_AGENT = timedelta(minutes=5)
+"""An agent that is not ready is looked at again this late: one GET of a machine's 12 a minute."""
+
+LOOK_AT_FOREIGN = timedelta(minutes=1)
+"""Someone else's operation, and a machine whose state just changed, are looked at this late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing is sent now."""
+
+    ready: bool
+    """False: nothing can be sent to the machine now."""
+    reason: Reason
+    message: str
+    wake: datetime | None = None
+    """When to decide again at the latest; None: when something changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskSlot:
+    """An install is due and may be sent as soon as maxUnavailable leaves room for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this operation, after one more look at the machine itself."""
+
+    kind: OperationKind
+
+
+Plan = Idle | AskSlot | Send
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the cluster says that bears on one machine."""
+
+    access: AccessLevel | None
+    governs: bool
+    elsewhere: str
+    """Who governs it, as far as this namespace may know; "" where this policy does."""
+    busy_elsewhere: bool
+    """Another policy's operation is in flight on the machine."""
+    deleting: bool
+    """The PatchTarget, its policy or its AzureSubscription is being deleted."""
+    has_slot: bool
+    blocked: Idle | None
+    """What the last look at the machine found, as long as that holds."""
+
+
+def plan(
+    policy: PatchPolicy,
+    observed: Observed,
+    selection: Selection | None,
+    standing: Standing,
+    machine: Machine,
+    now: datetime,
+) -> Plan:
+    """The next step. `selection`: None where it is not known (yet)."""
+    return (
+        _may_not_act(policy, standing)
+        or _assessment(policy, observed, standing, machine, now)
+        or _install(policy, observed, selection, standing, machine, now)
+    )
+
+
+def is_due(policy: PatchPolicy, status: PatchTargetStatus, selection: Selection | None) -> bool:
+    """At least one missing patch that the policy selects, or a reboot that it would perform."""
+    install = policy.spec.install
+    if install is None or selection is None or status.assessment is None:
+        return False
+    reboots = install.reboot_setting is not RebootSetting.NEVER
+    return selection.selected > 0 or (bool(status.assessment.reboot_pending) and reboots)
+
+
+def fingerprint(policy: PatchPolicy, machine: Machine, selection: Selection) -> str:
+    """Identifies an install: the patches it is for and all that Azure is told. 16 hex digits."""
+    assert policy.spec.install is not None
+    assert machine.os_type is not None
+    body = install_parameters(policy.spec.install, machine.os_type)
+    text = selection.hash + json.dumps(body, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cleared(view: MachineView, machine: Machine, now: datetime) -> Idle | None:
+    """What keeps an operation from the machine, as ARM itself shows it; None: nothing does."""
+    if view.machine.vm_id.lower() != machine.vm_id.lower():
+        return _not_sent(Reason.MACHINE_REPLACED, now + LOOK_AT_FOREIGN)
+    if view.machine.power_state != RUNNING:
+        return _not_sent(Reason.VM_STOPPED, now + LOOK_AT_FOREIGN)
+    if running(view):
+        return _not_sent(Reason.FOREIGN_OPERATION, now + LOOK_AT_FOREIGN)
+    if not view.agent_ready:
+        return _not_sent(Reason.AGENT_NOT_READY, now + LOOK_AT_AGENT)
+    return None
+
+
+def _not_sent(reason: Reason, wake: datetime | None) -> Idle:
+    return Idle(False, reason, NOT_SENT[reason].message, wake)
+
+
+def _may_not_act(policy: PatchPolicy, standing: Standing) -> Idle | None:
+    if standing.deleting:
+        return Idle(False, Reason.DELETING, "It is being deleted; nothing new is started.")
+    if not standing.governs:
+        return Idle(False, Reason.GOVERNED_ELSEWHERE, standing.elsewhere)
+    if standing.busy_elsewhere:
+        return Idle(
+            False,
+            Reason.FOREIGN_OPERATION,
+            "An operation of the policy that governed this machine before is still in flight; "
+            "nothing is sent beside it.",
+        )
+    if policy.spec.suspend:
+        return Idle(True, Reason.SUSPENDED, "The policy is suspended: nothing new is started.")
+    return None
+
+
+# --- assessment -----------------------------------------------------------------------------------
+
+
+def _assessment(
+    policy: PatchPolicy,
+    observed: Observed,
+    standing: Standing,
+    machine: Machine,
+    now: datetime,
+) -> Plan | None:
+    """The assessment that is needed first, or what keeps it; None: none is needed now."""
+    if policy.spec.assessment.mode is not AssessmentMode.OPERATOR:
+        return None
+    if not _assessment_needed(policy, observed, now):
+        return None
+    if standing.access is None or standing.access < AccessLevel.ASSESS:
+        return _access_too_low(policy, standing)
+    if not observed.assess.may_send:
+        return _refused(observed.assess, observed, None, now)
+    stopped = _stopped(machine) or standing.blocked
+    if stopped is not None:
+        return stopped
+    again = next_try(observed.status, policy.spec.assessment.max_age)
+    if again is not None and now < again:
+        return Idle(
+            False,
+            Reason.ASSESSMENT_FAILED,
+            "The last assessment failed; the next is sent when its time has come. See "
+            "status.assessment, and the machine's VM agent.",
+            again,
+        )
+    return Send(OperationKind.ASSESS)
+
+
+def _assessment_needed(policy: PatchPolicy, observed: Observed, now: datetime) -> bool:
+    status = observed.status
+    if status.assessment is None or status.assessment.status != SUCCEEDED:
+        return True
+    if reassessment_due(status) or observed.detection.probe_due:
+        return True
+    return now >= status.assessment.time + policy.spec.assessment.max_age
+
+
+def next_try(status: PatchTargetStatus, max_age: timedelta) -> datetime | None:
+    """When the next assessment may be sent after failed ones; None: none failed."""
+    if status.assessment is None or status.attempts is None:
+        return None
+    failures = status.attempts.failed_assessments
+    return status.assessment.time + assessment_retry(failures - 1, max_age) if failures else None
+
+
+def _next_assessment(policy: PatchPolicy, observed: Observed) -> datetime | None:
+    if policy.spec.assessment.mode is not AssessmentMode.OPERATOR:
+        return None
+    assessment = observed.status.assessment
+    return assessment.time + policy.spec.assessment.max_age if assessment else None
+
+
+# --- install --------------------------------------------------------------------------------------
+
+
+def _install(
+    policy: PatchPolicy,
+    observed: Observed,
+    selection: Selection | None,
+    standing: Standing,
+    machine: Machine,
+    now: datetime,
+) -> Plan:
+    later = _next_assessment(policy, observed)
+    install = policy.spec.install
+    if install is None:
+        return Idle(True, Reason.ASSESS_ONLY, "Assessed; the policy does not install.", later)
+    if machine.os_type is None or install_parameters(install, machine.os_type) is None:
+        return Idle(
+            True,
+            Reason.OS_NOT_SELECTED,
+            f"install says nothing for {machine.os_type or 'an unknown operating system'}, so this "
+            "machine is only assessed.",
+            later,
+        )
+    if standing.access is None or standing.access < AccessLevel.PATCH:
+        return _access_too_low(policy, standing)
+    if not observed.patch.may_send:
+        return _refused(observed.patch, observed, later, now)
+    if observed.row is None or selection is None:
+        return Idle(
+            True,
+            Reason.WAITING_FOR_RESOURCE_GRAPH,
+            "The assessment succeeded; what it found has not appeared in Azure Resource Graph, "
+            "which is asked again until it has.",
+            later,
+        )
+    if not is_due(policy, observed.status, selection):
+        return Idle(True, Reason.UP_TO_DATE, "Nothing that the policy selects is missing.", later)
+    return (
+        _held(observed.status)
+        or _tried_enough(policy, observed.status, selection, machine, now)
+        or _stopped(machine)
+        or standing.blocked
+        or (Send(OperationKind.INSTALL) if standing.has_slot else AskSlot())
+    )
+
+
+def _held(status: PatchTargetStatus) -> Idle | None:
+    if not held_by_failure(status) or status.installation is None:
+        return None
+    reason = {Outcome.NOT_BACK: Reason.NOT_BACK, Outcome.UNKNOWN: Reason.RESULT_UNKNOWN}.get(
+        status.installation.outcome, Reason.INSTALL_FAILED
+    )
+    return Idle(
+        False,
+        reason,
+        "The last install ended badly and no assessment succeeded since. It keeps its slot until "
+        "one does.",
+    )
+
+
+def _tried_enough(
+    policy: PatchPolicy,
+    status: PatchTargetStatus,
+    selection: Selection,
+    machine: Machine,
+    now: datetime,
+) -> Idle | None:
+    later = status.assessment.time + policy.spec.assessment.max_age if status.assessment else None
+    if status.attempts is None:
+        return None
+    if status.attempts.selected_hash == fingerprint(policy, machine, selection):
+        return Idle(
+            True,
+            Reason.NOTHING_INSTALLABLE,
+            "An install of these very patches brought none of them, so it is not sent again. It "
+            "is when the selection changes; see status.installation for what Azure said.",
+            later,
+        )
+    attempts = became_due(status.attempts, now)
+    if attempts.retry_after is not None and now < attempts.retry_after:
+        return Idle(
+            False,
+            Reason.RETRY_LATER,
+            "The last try did not end well; the next has its time.",
+            attempts.retry_after,
+        )
+    if attempts.install_posts >= POSTS_PER_WINDOW:
+        return Idle(
+            False,
+            Reason.ATTEMPTS_EXHAUSTED,
+            f"{POSTS_PER_WINDOW} installs were sent in 24 hours and patches are still missing. "
+            "The next is sent in the next window; see status.installation for what Azure said.",
+            next_window(attempts, now),
+        )
+    return None
+
+
+# --- why not --------------------------------------------------------------------------------------
+
+
+def _access_too_low(policy: PatchPolicy, standing: Standing) -> Idle:
+    needed = lowest_access(policy)
+    has = standing.access or "nothing"
+    return Idle(
+        False,
+        Reason.ACCESS_TOO_LOW,
+        f"The policy needs access {needed} to this machine, and its namespace is granted {has}. "
+        "The platform team changes that in the AzureSubscription, spec.grants.",
+    )
+
+
+def _stopped(machine: Machine) -> Idle | None:
+    if machine.power_state in (None, RUNNING):
+        return None
+    return _not_sent(Reason.VM_STOPPED, None)
+
+
+def _refused(ruling: Ruling, observed: Observed, later: datetime | None, now: datetime) -> Idle:
+    """An operation that the verdict forbids, or that waits for evidence."""
+    detected = observed.detection.status
+    probe = detected.next_probe_time if detected else None
+    wakes = [at for at in (probe, later) if at is not None and at > now]
+    refused = ruling.support is Support.UNSUPPORTED
+    return Idle(not refused, ruling.reason, ruling.message, min(wakes, default=None))

@@ -1,0 +1,357 @@
+"""What a PatchPolicy's status says, decided from its PatchTargets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from azpatch.api.common import Condition, ConditionType, OperationName, Support
+from azpatch.api.policy import (
+    PROBLEMS_LISTED,
+    PatchPolicy,
+    PatchPolicySpec,
+    PatchPolicyStatus,
+    PolicyMachines,
+    Problem,
+    share_of,
+)
+from azpatch.api.reasons import Reason
+from azpatch.api.target import Outcome, PatchTarget, PatchTargetStatus
+from azpatch.domain.attempts import overdue
+from azpatch.domain.availability import held_by_failure, unavailable
+from azpatch.domain.conditions import Finding, Status, find, merge
+from azpatch.domain.subscription import Trouble
+
+_NAMED = 3
+"""How many machines a condition's message names; problems lists more."""
+
+_WORST_FIRST = (
+    Reason.NOT_BACK,
+    Reason.RESULT_UNKNOWN,
+    Reason.ACCESS_LOST,
+    Reason.INSTALL_FAILED,
+    Reason.ATTEMPTS_EXHAUSTED,
+    Reason.NOTHING_INSTALLABLE,
+    Reason.OPERATION_UNCONFIRMED,
+    Reason.ASSESSMENT_FAILED,
+    Reason.DETECTED_UNSUPPORTED,
+    Reason.PREVIEW_FEATURE_NOT_REGISTERED,
+    Reason.IMAGE_NOT_SUPPORTED,
+    Reason.SCALE_SET_MEMBER,
+    Reason.AKS_NODE,
+    Reason.WINDOWS_CLIENT,
+    Reason.UNABLE_TO_DETERMINE,
+    Reason.PREVIEW_FEATURE_UNDETERMINED,
+    Reason.ACCESS_TOO_LOW,
+    Reason.AGENT_NOT_READY,
+    Reason.VM_STOPPED,
+    Reason.AZURE_SUBSCRIPTION_NOT_READY,
+    Reason.INSTALL_INCOMPLETE,
+    Reason.REBOOT_PENDING,
+    Reason.GOVERNED_ELSEWHERE,
+)
+"""The reasons that make a machine a problem; others pass by themselves."""
+
+_FAILED = (Outcome.FAILED, Outcome.NOT_BACK, Outcome.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    """One PatchTarget, as the counts look at it."""
+
+    target: PatchTarget
+    governed: bool
+    support: Support
+    skipped: bool
+    compliant: Status
+
+    @property
+    def name(self) -> str:
+        return self.target.spec.machine_id.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def status(self) -> PatchTargetStatus:
+        return self.target.status
+
+
+def operation_of(spec: PatchPolicySpec) -> OperationName:
+    """The operation that the policy's counts speak of."""
+    if spec.install is not None:
+        return OperationName.ON_DEMAND_PATCHING
+    return OperationName.ON_DEMAND_ASSESSMENT
+
+
+def slot_limit(policy: PatchPolicy, targets: Sequence[PatchTarget]) -> int:
+    """maxUnavailable of the governed machines that are Supported."""
+    machines = _machines(policy, targets)
+    supported = sum(m.governed and m.support is Support.SUPPORTED for m in machines)
+    return share_of(supported, policy.spec.max_unavailable)
+
+
+def status(
+    policy: PatchPolicy, targets: Sequence[PatchTarget], trouble: Trouble | None, now: datetime
+) -> PatchPolicyStatus:
+    """The whole status. `targets`: those that belong to the policy after this reconcile."""
+    machines = _machines(policy, targets)
+    generation = policy.metadata.generation or 0
+    findings = [
+        *_ready(policy, machines, trouble),
+        _supported(machines, trouble),
+        _compliant(machines, trouble),
+    ]
+    problems = _problems(machines)
+    times = [m.status.assessment.time for m in machines if m.governed and m.status.assessment]
+    omitted = len(problems) - PROBLEMS_LISTED
+    return PatchPolicyStatus(
+        observed_generation=generation,
+        conditions=merge(policy.status.conditions, findings, generation, now),
+        machines=_counts(machines, now),
+        problems=tuple(problems[:PROBLEMS_LISTED]),
+        problems_omitted=omitted if omitted > 0 else None,
+        oldest_assessment_time=min(times, default=None),
+    )
+
+
+def _machines(policy: PatchPolicy, targets: Sequence[PatchTarget]) -> list[_Machine]:
+    operation = operation_of(policy.spec)
+    machines = []
+    for target in sorted(targets, key=lambda t: t.metadata.name):
+        supported = next(
+            (v.verdict for v in target.status.verdicts if v.operation is operation),
+            Support.UNKNOWN,
+        )
+        compliant = find(target.status.conditions, ConditionType.COMPLIANT)
+        machines.append(
+            _Machine(
+                target,
+                governed=target.status.governs is not False,
+                support=supported,
+                skipped=compliant is not None and compliant.reason == Reason.OS_NOT_SELECTED,
+                compliant=compliant.status if compliant else "Unknown",
+            )
+        )
+    return machines
+
+
+def _counts(machines: Sequence[_Machine], now: datetime) -> PolicyMachines:
+    governed = [m for m in machines if m.governed]
+    counted = [m for m in governed if not m.skipped]
+    support = Counter(m.support for m in counted)
+    return PolicyMachines(
+        matched=len(machines),
+        governed=len(governed),
+        supported=support[Support.SUPPORTED],
+        unsupported=support[Support.UNSUPPORTED],
+        unknown=support[Support.UNKNOWN],
+        skipped=len(governed) - len(counted),
+        compliant=sum(m.compliant == "True" for m in counted),
+        non_compliant=sum(m.compliant == "False" for m in counted),
+        in_progress=sum(m.status.operation is not None for m in machines),
+        failed=sum(_failed(m.status) for m in governed),
+        overdue=sum(overdue(m.status.attempts, now) for m in governed),
+        conflicts=len(machines) - len(governed),
+    )
+
+
+def _failed(status: PatchTargetStatus) -> bool:
+    return status.installation is not None and status.installation.outcome in _FAILED
+
+
+# --- Ready ----------------------------------------------------------------------------------------
+
+
+def _ready(
+    policy: PatchPolicy, machines: Sequence[_Machine], trouble: Trouble | None
+) -> list[Finding]:
+    if policy.metadata.deletion_timestamp is not None:
+        return _delayed(
+            Reason.DELETING,
+            "Nothing new is started. The policy is deleted once the operations in flight ended.",
+        )
+    if trouble is not None:
+        return (_stalled if trouble.stalled else _delayed)(trouble.reason, trouble.message)
+    undecided = sum(not m.status.conditions for m in machines)
+    if undecided:
+        return _delayed(
+            Reason.NEW_GENERATION, f"{undecided} of {len(machines)} machines are being looked at."
+        )
+    if policy.spec.suspend:
+        return [
+            _fine(
+                Reason.SUSPENDED,
+                "Nothing new is started while spec.suspend is true; what runs goes on.",
+            )
+        ]
+    governed = [m for m in machines if m.governed]
+    blocked = _none_governable(machines, governed) or _too_many_failed(policy, machines)
+    if blocked is not None:
+        return _stalled(*blocked)
+    in_progress = sum(m.status.operation is not None for m in governed)
+    if in_progress:
+        return [_fine(Reason.WORKING, f"Operations are in flight on {in_progress} machines.")]
+    if policy.spec.install is None:
+        return [_fine(Reason.ASSESS_ONLY, "Assessed as declared; the policy does not install.")]
+    return [_fine(Reason.UP_TO_DATE, "Assessed and patched as declared.")]
+
+
+def _none_governable(
+    machines: Sequence[_Machine], governed: Sequence[_Machine]
+) -> tuple[Reason, str] | None:
+    if not governed:
+        if len(machines) == 1:
+            return Reason.GOVERNED_ELSEWHERE, _condition(machines[0], ConditionType.READY)[1]
+        return (
+            Reason.GOVERNED_ELSEWHERE,
+            f"Other policies govern all {len(machines)} machines; problems lists them.",
+        )
+    if any(m.support is not Support.UNSUPPORTED for m in governed):
+        return None
+    reasons = {_condition(m, ConditionType.SUPPORTED) for m in governed}
+    if len(governed) == 1:
+        reason, message = reasons.pop()
+        return Reason(reason), message
+    return (
+        Reason.NONE_SUPPORTED,
+        f"Azure can patch none of the {len(governed)} machines; problems says why for each.",
+    )
+
+
+def _condition(machine: _Machine, type_: ConditionType) -> tuple[str, str]:
+    found = find(machine.status.conditions, type_)
+    return (found.reason, found.message) if found else ("", "")
+
+
+def _too_many_failed(
+    policy: PatchPolicy, machines: Sequence[_Machine]
+) -> tuple[Reason, str] | None:
+    holding = [m for m in machines if held_by_failure(m.status)]
+    supported = sum(m.governed and m.support is Support.SUPPORTED for m in machines)
+    limit = share_of(supported, policy.spec.max_unavailable)
+    taken = sum(unavailable(m.status) for m in machines)
+    if not holding or len(holding) < limit or taken > len(holding):
+        return None
+    return (
+        Reason.TOO_MANY_FAILED,
+        f"{_named(holding)} failed and hold all {limit} slots of maxUnavailable. No install is "
+        "started until an assessment of one of them succeeds, which is tried by itself. Look at "
+        "them, or raise rollout.maxUnavailable.",
+    )
+
+
+def _named(machines: Sequence[_Machine]) -> str:
+    names = ", ".join(m.name for m in machines[:_NAMED])
+    more = len(machines) - _NAMED
+    return f"{names} and {more} more" if more > 0 else names
+
+
+def _fine(reason: Reason, message: str) -> Finding:
+    return Finding(ConditionType.READY, "True", reason, message)
+
+
+def _delayed(reason: Reason, message: str) -> list[Finding]:
+    return [
+        Finding(ConditionType.READY, "False", reason, message),
+        Finding(ConditionType.RECONCILING, "True", reason, message),
+    ]
+
+
+def _stalled(reason: Reason, message: str) -> list[Finding]:
+    return [
+        Finding(ConditionType.READY, "False", reason, message),
+        Finding(ConditionType.STALLED, "True", reason, message),
+    ]
+
+
+# --- Supported and Compliant ----------------------------------------------------------------------
+
+
+def _counted(machines: Sequence[_Machine]) -> list[_Machine]:
+    return [m for m in machines if m.governed and not m.skipped]
+
+
+def _empty(type_: ConditionType, trouble: Trouble | None) -> Finding:
+    if trouble is not None:
+        return Finding(type_, "Unknown", Reason.NO_MACHINES, "There is no machine to speak of.")
+    return Finding(
+        type_, "Unknown", Reason.NO_MACHINES, "The policy acts on no machine at present."
+    )
+
+
+def _supported(machines: Sequence[_Machine], trouble: Trouble | None) -> Finding:
+    type_ = ConditionType.SUPPORTED
+    counted = _counted(machines)
+    if not counted:
+        return _empty(type_, trouble)
+    refused = [m for m in counted if m.support is Support.UNSUPPORTED]
+    waiting = [m for m in counted if m.support is Support.UNKNOWN]
+    if refused:
+        return Finding(
+            type_,
+            "False",
+            Reason.SOME_UNSUPPORTED,
+            f"Azure cannot patch {len(refused)} of {len(counted)} machines: {_named(refused)}.",
+        )
+    if waiting:
+        return Finding(
+            type_,
+            "Unknown",
+            Reason.SOME_UNKNOWN,
+            f"Of {len(waiting)} of {len(counted)} machines it is not known yet: {_named(waiting)}.",
+        )
+    return Finding(
+        type_, "True", Reason.ALL_SUPPORTED, f"Azure can patch all {len(counted)} machines."
+    )
+
+
+def _compliant(machines: Sequence[_Machine], trouble: Trouble | None) -> Finding:
+    type_ = ConditionType.COMPLIANT
+    counted = _counted(machines)
+    if not counted:
+        return _empty(type_, trouble)
+    failing = [m for m in counted if m.compliant == "False"]
+    unknown = [m for m in counted if m.compliant == "Unknown"]
+    if failing:
+        return Finding(
+            type_,
+            "False",
+            Reason.SOME_NOT_COMPLIANT,
+            f"{len(failing)} of {len(counted)} machines are not compliant: {_named(failing)}.",
+        )
+    if unknown:
+        return Finding(
+            type_,
+            "Unknown",
+            Reason.SOME_UNKNOWN,
+            f"Of {len(unknown)} of {len(counted)} machines it is not known: {_named(unknown)}.",
+        )
+    return Finding(type_, "True", Reason.COMPLIANT, f"All {len(counted)} machines are compliant.")
+
+
+# --- problems -------------------------------------------------------------------------------------
+
+
+def _problems(machines: Sequence[_Machine]) -> list[Problem]:
+    ranked = []
+    for machine in machines:
+        worst = min(
+            (c for c in machine.status.conditions if c.status != "True" and _is_problem(c)),
+            key=_rank,
+            default=None,
+        )
+        if worst is not None:
+            ranked.append((_rank(worst), machine.name, machine, worst))
+    ranked.sort(key=lambda entry: entry[:2])
+    return [
+        Problem(machine_id=m.target.spec.machine_id, reason=c.reason, message=c.message)
+        for _, _, m, c in ranked
+    ]
+
+
+def _is_problem(condition: Condition) -> bool:
+    return condition.reason in _WORST_FIRST
+
+
+def _rank(condition: Condition) -> int:
+    return next(rank for rank, reason in enumerate(_WORST_FIRST) if reason == condition.reason)

@@ -1,0 +1,182 @@
+"""What an AzureSubscription's status says, decided from what was read of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from azpatch.api.common import ConditionType
+from azpatch.api.reasons import Reason
+from azpatch.api.subscription import (
+    AzureSubscription,
+    AzureSubscriptionStatus,
+    PreviewFeatureMode,
+    PreviewFeatureStatus,
+    SubscriptionMachines,
+)
+from azpatch.domain.conditions import Finding, Status, merge
+from azpatch.domain.facts import Permissions
+from azpatch.domain.feature import FeatureGate, Gate
+from azpatch.domain.rights import missing
+
+_LISTED = 3
+"""How many missing rights a message names; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What keeps a subscription from being read: a reason, and a sentence with the remedy."""
+
+    reason: Reason
+    message: str
+    stalled: bool
+    """Only a person can change it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionFacts:
+    """What a decision about an AzureSubscription looks at."""
+
+    trouble: Trouble | None
+    read: bool
+    """The inventory has been read at least once."""
+    shrunk: int
+    """Machines that vanished at once and are not confirmed to be gone."""
+    permissions: Mapping[str, tuple[Permissions, ...]] | None
+    gate: FeatureGate
+    needs_feature: bool
+    """The matrix revision has a feature gate."""
+    image_classes: Iterable[str]
+    """One entry a machine."""
+    detected: Iterable[str]
+    """One entry a machine that has an assessment row."""
+
+
+def duplicate_of(
+    mine: AzureSubscription, others: Iterable[AzureSubscription]
+) -> AzureSubscription | None:
+    """The AzureSubscription that has this one's subscriptionId by an older right."""
+    same = [
+        other
+        for other in others
+        if other.spec.subscription_id.lower() == mine.spec.subscription_id.lower()
+    ]
+    first = min(same, key=_seniority, default=mine)
+    return None if first.metadata.name == mine.metadata.name else first
+
+
+def _seniority(subscription: AzureSubscription) -> tuple[str, str]:
+    created = subscription.metadata.creation_timestamp
+    return (created.isoformat() if created else "", subscription.metadata.name)
+
+
+def duplicate(first: AzureSubscription) -> Trouble:
+    """The second AzureSubscription for one subscription."""
+    return Trouble(
+        Reason.DUPLICATE_SUBSCRIPTION,
+        f"AzureSubscription {first.metadata.name} has this subscriptionId already, and is the one "
+        "that counts. Delete one of the two.",
+        stalled=True,
+    )
+
+
+def status(
+    subscription: AzureSubscription, facts: SubscriptionFacts, now: datetime
+) -> AzureSubscriptionStatus:
+    """The whole status. Without a reading, what was known of machines stays."""
+    generation = subscription.metadata.generation or 0
+    findings = [*_ready(facts), _access(subscription, facts)]
+    if facts.needs_feature:
+        findings.append(_feature(subscription, facts.gate))
+    before = subscription.status
+    known = facts.read and facts.trouble is None
+    feature = PreviewFeatureStatus(
+        name=facts.gate.name, state=facts.gate.state, candidates=facts.gate.candidates[:20]
+    )
+    return AzureSubscriptionStatus(
+        observed_generation=generation,
+        conditions=merge(before.conditions, findings, generation, now),
+        preview_feature=feature if facts.needs_feature and facts.read else before.preview_feature,
+        machines=_machines(facts) if known else before.machines,
+    )
+
+
+def _machines(facts: SubscriptionFacts) -> SubscriptionMachines:
+    classes = Counter(facts.image_classes)
+    return SubscriptionMachines(
+        total=classes.total(),
+        by_image_class=dict(sorted(classes.items())),
+        by_detected_state=dict(sorted(Counter(facts.detected).items())),
+    )
+
+
+def _ready(facts: SubscriptionFacts) -> list[Finding]:
+    if facts.trouble is not None:
+        trouble = facts.trouble
+        kind = ConditionType.STALLED if trouble.stalled else ConditionType.RECONCILING
+        return [
+            Finding(ConditionType.READY, "False", trouble.reason, trouble.message),
+            Finding(kind, "True", trouble.reason, trouble.message),
+        ]
+    if not facts.read:
+        message = "The first inventory is being read; policies start when it is there."
+        return [
+            Finding(ConditionType.READY, "False", Reason.INVENTORY_PENDING, message),
+            Finding(ConditionType.RECONCILING, "True", Reason.INVENTORY_PENDING, message),
+        ]
+    if facts.shrunk:
+        message = (
+            f"{facts.shrunk} machines vanished from Resource Graph at once. They are kept until "
+            "Azure Resource Manager says of each that it is deleted, which is asked at every "
+            "refresh. If a role was removed, restore it."
+        )
+        return [Finding(ConditionType.READY, "False", Reason.INVENTORY_SHRUNK, message)]
+    return [
+        Finding(ConditionType.READY, "True", Reason.UP_TO_DATE, "The subscription is being read.")
+    ]
+
+
+def _access(subscription: AzureSubscription, facts: SubscriptionFacts) -> Finding:
+    if facts.trouble is not None and not facts.read:
+        return Finding(
+            ConditionType.ACCESS_VERIFIED, "Unknown", facts.trouble.reason, facts.trouble.message
+        )
+    if facts.permissions is None:
+        return Finding(
+            ConditionType.ACCESS_VERIFIED,
+            "Unknown",
+            Reason.AZURE_UNREACHABLE,
+            "The identity's permissions could not be read; they are read again at every refresh.",
+        )
+    lacking = missing(subscription.spec.grants, facts.permissions)
+    if not lacking:
+        return Finding(
+            ConditionType.ACCESS_VERIFIED,
+            "True",
+            Reason.ACCESS_VERIFIED,
+            "The identity has the Azure rights that the grants need.",
+        )
+    named = "; ".join(f"{action} at {scope}" for action, scope in lacking[:_LISTED])
+    more = f" and {len(lacking) - _LISTED} more" if len(lacking) > _LISTED else ""
+    return Finding(
+        ConditionType.ACCESS_VERIFIED,
+        "False",
+        Reason.ACCESS_MISSING,
+        f"The identity lacks {named}{more}. Give it the custom roles of docs/install.md; what it "
+        "cannot see looks as if it did not exist.",
+    )
+
+
+_FEATURE_STATUS: Mapping[Gate, Status] = {
+    Gate.PASSED: "True",
+    Gate.CLOSED: "False",
+    Gate.UNDETERMINED: "Unknown",
+}
+
+
+def _feature(subscription: AzureSubscription, gate: FeatureGate) -> Finding:
+    ignored = subscription.spec.preview_feature.mode is PreviewFeatureMode.IGNORE
+    status_ = "True" if ignored else _FEATURE_STATUS[gate.gate]
+    return Finding(ConditionType.PREVIEW_FEATURE, status_, gate.reason, gate.message)

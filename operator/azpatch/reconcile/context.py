@@ -1,0 +1,80 @@
+"""What every reconciler works with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from azpatch.api.common import ApiModel, status_json
+from azpatch.api.target import OPERATION_FINALIZER
+from azpatch.azure.port import AzureClients
+from azpatch.clock import Clock
+from azpatch.kube.port import Kind, Kube, Object
+from azpatch.reconcile.holds import Holds
+from azpatch.reconcile.inventory import Inventory
+from azpatch.reconcile.looks import Looks
+from azpatch.reconcile.queue import WorkQueue
+from azpatch.reconcile.refresh import Refresher
+from azpatch.reconcile.slots import Slots
+from azpatch.reconcile.store import Store, Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The ports, and what is kept in memory between reconciles."""
+
+    clock: Clock
+    random: Random
+    kube: Kube
+    azure: AzureClients
+    store: Store
+    queue: WorkQueue
+    inventory: Inventory
+    refresher: Refresher
+    looks: Looks
+    slots: Slots
+    holds: Holds
+
+    async def write_status(self, stored: Stored[Any], status: ApiModel) -> Stored[Any]:
+        """Writes the status if it differs from what is stored, and takes the answer in.
+
+        Raises KubeError; Conflict where the object changed since it was read.
+        """
+        wanted = status_json(status)
+        if wanted == _pruned(stored.raw.get("status") or {}):
+            return stored
+        answer = await self.kube.replace_status(stored.kind, stored.raw, wanted)
+        return self._take(stored, answer)
+
+    async def add_finalizer(self, stored: Stored[Any]) -> Stored[Any]:
+        """Puts the operation finalizer on, if it is not there. Raises KubeError."""
+        if OPERATION_FINALIZER in stored.finalizers:
+            return stored
+        return await self._finalizers(stored, [*stored.finalizers, OPERATION_FINALIZER])
+
+    async def remove_finalizer(self, stored: Stored[Any]) -> Stored[Any]:
+        """Takes the operation finalizer off, if it is there. Raises KubeError."""
+        if OPERATION_FINALIZER not in stored.finalizers:
+            return stored
+        kept = [name for name in stored.finalizers if name != OPERATION_FINALIZER]
+        return await self._finalizers(stored, kept)
+
+    async def create(self, kind: Kind, body: Object) -> None:
+        """Creates, and takes the answer in. Raises KubeError."""
+        self.store.observe(kind, await self.kube.create(kind, body))
+
+    async def _finalizers(self, stored: Stored[Any], names: Sequence[str]) -> Stored[Any]:
+        answer = await self.kube.set_finalizers(stored.kind, stored.raw, names)
+        return self._take(stored, answer)
+
+    def _take(self, stored: Stored[Any], answer: Mapping[str, Any]) -> Stored[Any]:
+        """The object as it is after our own write. The watch may have shown a newer one already."""
+        self.store.observe(stored.kind, answer)
+        return self.store.get(stored.kind, stored.namespace, stored.name) or stored
+
+
+def _pruned(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without the schema's placeholder for a status that nobody wrote yet."""
+    return {} if status.get("observedGeneration") == -1 else status

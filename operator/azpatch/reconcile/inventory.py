@@ -1,0 +1,173 @@
+"""What Azure has, as last read: one entry a subscription, shared by all policies.
+
+Absence is not deletion. A machine that a refresh no longer shows stays as it was until ARM itself
+answers 404 for it: a role that was lost, too, makes Resource Graph answer with nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from azpatch.azure.port import AzureClient, AzureError
+from azpatch.domain.facts import (
+    AssessmentResult,
+    Feature,
+    ImageDefinition,
+    InstallationResult,
+    Machine,
+    MissingPatch,
+    Permissions,
+    Snapshot,
+)
+from azpatch.domain.ids import key, subscription_of
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a refresh found different."""
+
+    machines: frozenset[str] = frozenset()
+    """Keys of machines whose model or assessment row changed, that came or that left."""
+    subscription: bool = False
+    """Something about the subscription itself: its features, rights, an error, its images."""
+
+
+@dataclass(slots=True)
+class SubscriptionInventory:
+    """One subscription. Mappings are by key; times are Azure's."""
+
+    subscription_id: str
+    client: AzureClient
+    scopes: tuple[str, ...]
+    """Where the rights that its grants need are looked up."""
+    refreshed: datetime | None = None
+    """When Resource Graph last answered in full; None: not yet."""
+    error: AzureError | None = None
+    """Why the last refresh failed; None if it did not."""
+    machines: dict[str, Machine] = field(default_factory=dict)
+    definitions: Mapping[str, ImageDefinition] = field(default_factory=dict)
+    assessments: dict[str, AssessmentResult] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    """Machines for which ARM answered 404."""
+    missing: set[str] = field(default_factory=set)
+    """Machines that Resource Graph stopped to show and ARM has not spoken of yet."""
+    shrunk: int = 0
+    """How many machines a refresh lost at once, when they were too many to believe it."""
+    features: tuple[Feature, ...] | None = None
+    """None: they cannot be read."""
+    permissions: Mapping[str, tuple[Permissions, ...]] | None = None
+    """By scope; None: they cannot be read."""
+
+    def take(self, snapshot: Snapshot, known: Iterable[str], now: datetime) -> Changes:
+        """Takes in what Resource Graph shows; what it no longer shows becomes `missing`.
+
+        `known` are ids of machines that were seen before this process began.
+        """
+        mine = self.subscription_id
+        machines = {k: m for k, m in snapshot.machines.items() if subscription_of(k) == mine}
+        rows = {k: r for k, r in snapshot.assessments.items() if subscription_of(k) == mine}
+        before = set(self.machines) | ({key(id_) for id_ in known} - self.gone)
+        lost = before - set(machines)
+        # A tenth at once is more likely a lost role than that many deletions.
+        self.shrunk = len(lost) if len(lost) * 10 > len(before) else 0
+        self.missing = lost
+        self.gone -= set(machines)
+        changed = {k for k, m in machines.items() if self.machines.get(k) != m}
+        changed |= {k for k, r in rows.items() if self._newer(k, r)}
+        images = self.definitions != snapshot.definitions
+        self.definitions = snapshot.definitions
+        self.machines.update(machines)
+        for machine_key in changed & set(rows):
+            self.assessments[machine_key] = rows[machine_key]
+        first = self.refreshed is None
+        self.refreshed = now
+        return Changes(frozenset(changed | lost), images or first)
+
+    def take_row(self, machine_key: str, row: AssessmentResult) -> bool:
+        """Takes in one assessment row; True if it is news."""
+        if not self._newer(machine_key, row):
+            return False
+        self.assessments[machine_key] = row
+        return True
+
+    def confirm_gone(self, machine_key: str) -> None:
+        """ARM answered 404."""
+        self.missing.discard(machine_key)
+        self.machines.pop(machine_key, None)
+        self.assessments.pop(machine_key, None)
+        self.gone.add(machine_key)
+
+    def confirm_there(self, machine: Machine) -> None:
+        """ARM shows the machine that Resource Graph does not."""
+        self.missing.discard(key(machine.id))
+        self.machines[key(machine.id)] = machine
+        self.gone.discard(key(machine.id))
+
+    def _newer(self, machine_key: str, row: AssessmentResult) -> bool:
+        """Resource Graph's replicas may answer with an older row after a newer one."""
+        old = self.assessments.get(machine_key)
+        if old is None or old.last_modified is None or row.last_modified is None:
+            return old != row
+        return row != old and row.last_modified >= old.last_modified
+
+
+class Inventory:
+    """Every configured subscription, by its id in lower case."""
+
+    def __init__(self) -> None:
+        self._subscriptions: dict[str, SubscriptionInventory] = {}
+        self.patches: dict[str, tuple[MissingPatch, ...]] = {}
+        """What assessments found, by machine key, from when it was asked for until it is used."""
+        self.installations: dict[str, InstallationResult] = {}
+        """Resource Graph's newest install row, by machine key, while an install is followed."""
+
+    def configure(self, subscription_id: str, client: AzureClient, scopes: tuple[str, ...]) -> bool:
+        """Makes a subscription known, or changes how it is read. True if that is news."""
+        mine = subscription_id.lower()
+        old = self._subscriptions.get(mine)
+        if old is None or old.client is not client:
+            self._subscriptions[mine] = SubscriptionInventory(mine, client, scopes)
+            return True
+        news = old.scopes != scopes
+        old.scopes = scopes
+        return news
+
+    def remove(self, subscription_id: str) -> None:
+        """Forgets a subscription."""
+        self._subscriptions.pop(subscription_id.lower(), None)
+
+    def subscription(self, subscription_id: str) -> SubscriptionInventory | None:
+        """One subscription."""
+        return self._subscriptions.get(subscription_id.lower())
+
+    def of(self, machine_id: str) -> SubscriptionInventory | None:
+        """The subscription that an id lies in."""
+        return self._subscriptions.get(subscription_of(machine_id))
+
+    def subscriptions(self) -> tuple[SubscriptionInventory, ...]:
+        """All of them."""
+        return tuple(self._subscriptions.values())
+
+    def machine(self, machine_id: str) -> Machine | None:
+        """A machine as last read."""
+        subscription = self.of(machine_id)
+        return subscription.machines.get(key(machine_id)) if subscription else None
+
+    def row(self, machine_id: str) -> AssessmentResult | None:
+        """The newest assessment row seen."""
+        subscription = self.of(machine_id)
+        return subscription.assessments.get(key(machine_id)) if subscription else None
+
+    def is_gone(self, machine_id: str) -> bool:
+        """ARM itself said that the machine does not exist."""
+        subscription = self.of(machine_id)
+        return subscription is not None and key(machine_id) in subscription.gone
+
+    def definitions(self) -> Mapping[str, ImageDefinition]:
+        """Every image definition that any identity can read, by key."""
+        merged: dict[str, ImageDefinition] = {}
+        for subscription in self._subscriptions.values():
+            merged.update(subscription.definitions)
+        return merged

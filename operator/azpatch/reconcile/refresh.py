@@ -1,0 +1,166 @@
+"""Keeps the inventory true: one bulk reading per identity, on an interval and when asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from random import Random
+
+import structlog
+
+from azpatch.azure.port import AzureClient, AzureError, Gone
+from azpatch.clock import Clock
+from azpatch.domain.facts import Feature, Permissions
+from azpatch.reconcile.inventory import Changes, Inventory, SubscriptionInventory
+
+YOUNG_ENOUGH = timedelta(minutes=1)
+"""An inventory younger than this is not read anew for a changed object."""
+
+CONFIRMATIONS = 50
+"""GETs that one refresh spends on machines that vanished: well below ARM's burst of 250 reads."""
+
+FAILED_AGAIN_AFTER = timedelta(minutes=1)
+"""A refresh that failed is tried again this soon, or after the interval if that is shorter."""
+
+log = structlog.get_logger(__name__)
+
+
+class Refresher:
+    """The loops that read. `on_change(subscription_id, changes)` tells what became different."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        clock: Clock,
+        random: Random,
+        interval: timedelta,
+        known: Callable[[str], Iterable[str]],
+        on_change: Callable[[str, Changes], None],
+    ) -> None:
+        self._inventory = inventory
+        self._clock = clock
+        self._random = random
+        self._interval = interval
+        self._known = known
+        self._on_change = on_change
+        self._asked = asyncio.Event()
+        self._due: dict[AzureClient, datetime] = {}
+        self.rounds = 0
+        """Refreshes that ended, well or not."""
+
+    def ask(self, subscription_id: str) -> None:
+        """Read this subscription's identity now, unless what is here is young enough."""
+        subscription = self._inventory.subscription(subscription_id)
+        if subscription is None:
+            return
+        now = self._clock.now()
+        if subscription.refreshed is None or now - subscription.refreshed > YOUNG_ENOUGH:
+            self.force(subscription_id)
+
+    def force(self, subscription_id: str) -> None:
+        """Read this subscription's identity now."""
+        subscription = self._inventory.subscription(subscription_id)
+        if subscription is not None:
+            self._due[subscription.client] = self._clock.now()
+            self._asked.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._asked.clear()
+            clients = {s.client for s in self._inventory.subscriptions()}
+            self._due = {c: self._due.get(c, self._clock.now()) for c in clients}
+            now = self._clock.now()
+            ready = [client for client in clients if self._due[client] <= now]
+            await asyncio.gather(*(self._refresh(client) for client in ready))
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Until the next identity is due or somebody asks."""
+        pause = self._interval
+        if self._due:
+            pause = max(min(self._due.values()) - self._clock.now(), timedelta(0))
+        sleeping = asyncio.ensure_future(self._clock.sleep(pause))
+        asked = asyncio.ensure_future(self._asked.wait())
+        try:
+            await asyncio.wait((sleeping, asked), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            asked.cancel()
+
+    async def _refresh(self, client: AzureClient) -> None:
+        jitter = 1 - self._random.random() / 10
+        self._due[client] = self._clock.now() + self._interval * jitter
+        mine = [s for s in self._inventory.subscriptions() if s.client is client]
+        try:
+            snapshot = await client.snapshot([s.subscription_id for s in mine])
+        except AzureError as error:
+            again = min(self._interval, error.retry_after or FAILED_AGAIN_AFTER)
+            self._due[client] = self._clock.now() + again
+            for subscription in mine:
+                news = not _same(subscription.error, error)
+                subscription.error = error
+                if news:
+                    self._on_change(subscription.subscription_id, Changes(subscription=True))
+            log.warning("inventory not refreshed", error=str(error), code=error.code)
+        else:
+            for subscription in mine:
+                known = self._known(subscription.subscription_id)
+                changes = subscription.take(snapshot, known, self._clock.now())
+                failed_before = subscription.error is not None
+                subscription.error = None
+                await self._confirm(subscription)
+                news = await self._read_rights(subscription)
+                self._on_change(
+                    subscription.subscription_id,
+                    Changes(changes.machines, changes.subscription or news or failed_before),
+                )
+        self.rounds += 1
+
+    async def _confirm(self, subscription: SubscriptionInventory) -> None:
+        """Asks ARM about machines that Resource Graph no longer shows."""
+        for machine_key in sorted(subscription.missing)[:CONFIRMATIONS]:
+            try:
+                view = await subscription.client.machine(machine_key)
+            except Gone:
+                subscription.confirm_gone(machine_key)
+            except AzureError as error:
+                log.info("vanished machine not confirmed", machine=machine_key, code=error.code)
+            else:
+                subscription.confirm_there(view.machine)
+        if not subscription.missing:
+            subscription.shrunk = 0
+
+    async def _read_rights(self, subscription: SubscriptionInventory) -> bool:
+        """Features and permissions; True if they changed."""
+        before = (subscription.features, subscription.permissions)
+        subscription.features = await self._features(subscription)
+        subscription.permissions = await self._permissions(subscription)
+        return before != (subscription.features, subscription.permissions)
+
+    async def _features(self, subscription: SubscriptionInventory) -> tuple[Feature, ...] | None:
+        try:
+            return await subscription.client.features(subscription.subscription_id)
+        except AzureError as error:
+            log.info(
+                "features not read", subscription=subscription.subscription_id, code=error.code
+            )
+            return None
+
+    async def _permissions(
+        self, subscription: SubscriptionInventory
+    ) -> dict[str, tuple[Permissions, ...]] | None:
+        try:
+            return {
+                scope: await subscription.client.permissions(scope) for scope in subscription.scopes
+            }
+        except AzureError as error:
+            log.info(
+                "permissions not read", subscription=subscription.subscription_id, code=error.code
+            )
+            return None
+
+
+def _same(one: AzureError | None, other: AzureError) -> bool:
+    return one is not None and (type(one), one.code) == (type(other), other.code)
