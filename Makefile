@@ -9,8 +9,9 @@ SHELL := /bin/bash
 PYTEST_ARGS ?=
 # Test processes. The tests wait more than they compute, so two help even on one core.
 PYTEST_WORKERS ?= 2
-# A fleet for `make azsim`, and how fast time passes there.
-FLEET ?= examples/fleet.yaml
+# The fleet for `make azsim` (without one, a hundred machines of every kind), and how fast time
+# passes there.
+FLEET ?= .lab/fleet.yaml
 PACE ?= 60
 
 VENV := .venv
@@ -69,7 +70,7 @@ test: binaries ## Run every test on real parts
 lint: $(READY) ## Check style, formatting and the layers
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 .PHONY: format
 format: $(READY) ## Format the code and sort imports
@@ -92,8 +93,13 @@ verify: $(READY) ## Regenerate and fail on a difference; check the locks
 bench: binaries ## Measure the operator on a large fleet
 	@$(BIN)/python tools/bench.py
 
+.lab/fleet.yaml: $(READY)
+	@mkdir -p .lab
+	@$(BIN)/azsim fleet --machines 100 --seed 1 > $@.partial
+	@mv $@.partial $@
+
 .PHONY: azsim
-azsim: $(READY) ## Serve a simulated Azure (FLEET=file PACE=60)
+azsim: $(READY) $(FLEET) ## Serve a simulated Azure (FLEET=file PACE=60)
 	@$(BIN)/azsim serve --fleet $(FLEET) --pace $(PACE)
 
 .PHONY: controlplane
