@@ -176,8 +176,6 @@ class Attempts(ApiModel):
     ATOMIC: ClassVar[bool] = True
 
     due_since: Time | None = None
-    """Since when the machine is due; absent while it is not."""
-    due_since: Time | None = None
     """Since when the machine has been due; absent while it is not."""
     window_start: Time | None = None
     """The window that installPosts counts in; with schedule.always 24 hours from when the
