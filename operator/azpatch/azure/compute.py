@@ -12,7 +12,7 @@ from azure.mgmt.compute.aio import ComputeManagementClient
 from azpatch.azure import rows
 from azpatch.azure.arm import Arm
 from azpatch.azure.errors import Call, asking
-from azpatch.azure.port import Accepted, Gone, Progress, Unconfirmed
+from azpatch.azure.port import Accepted, Denied, Gone, Progress, Unconfirmed
 from azpatch.azure.values import mapping, moment, operation_error
 from azpatch.domain import ids
 from azpatch.domain.facts import MachineView
@@ -73,8 +73,15 @@ class Compute:
         return accepted(seen.headers)
 
     async def operation(self, poll_url: str) -> Progress:
-        """One GET of the operation's URL."""
-        status, body = await self._arm.get(HttpRequest("GET", poll_url))
+        """One GET of the operation's URL.
+
+        403 is Gone: a signature that ran out looks the same as a right that was lost, and the
+        machine itself, which is read next, tells them apart.
+        """
+        try:
+            status, body = await self._arm.get(HttpRequest("GET", poll_url))
+        except Denied as error:
+            raise Gone(error.code, error.message) from None
         return Progress(running=True) if status == ACCEPTED else progress(mapping(body))
 
 

@@ -31,7 +31,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """An operation as its URL shows it. `running`, or ended with a result, or with an error."""
+    """An operation as its URL shows it. `running`, or ended with a result, or with an error.
+
+    Ended with neither (Azure says Succeeded and shows no output): the result is read elsewhere.
+    """
 
     running: bool
     assessment: AssessmentResult | None = None
@@ -42,8 +45,10 @@ class Progress:
 class AzureError(Exception):
     """Base. `code` and `message` are Azure's own words, free of tokens and signed URLs.
 
+    Raised by a mutating call, every one of these but Unconfirmed means that nothing began.
+
     AzureError
-    ├── Gone          404: it does not exist (or, for an operation's URL, is no longer kept)
+    ├── Gone          404: it does not exist (an operation's URL: no longer kept, or 403)
     ├── Denied        403: a right is missing
     ├── SignInFailed  no token: the identity does not work
     ├── NotStarted    the mutating call was refused for certain
@@ -115,7 +120,7 @@ class AzureClient(Protocol):
         ...
 
     async def machine(self, machine_id: str) -> MachineView:
-        """GET with instanceView, at ARM."""
+        """GET with instanceView, at ARM. It does not say who manages the resource group."""
         ...
 
     async def assess(self, machine_id: str, attempt_id: str) -> Accepted:
@@ -129,7 +134,7 @@ class AzureClient(Protocol):
         ...
 
     async def operation(self, poll_url: str) -> Progress:
-        """One GET of an operation's URL, after checking that it is on the cloud's ARM host."""
+        """One GET of an operation's URL. Gone, and no GET, if it is not on the cloud's ARM host."""
         ...
 
     async def features(self, subscription: str) -> tuple[Feature, ...]:

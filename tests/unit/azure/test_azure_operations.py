@@ -269,6 +269,22 @@ async def test_a_failed_operation_carries_azures_error(
     )
 
 
+@pytest.mark.parametrize("status", [403, 404])
+async def test_an_operations_url_that_ran_out_is_gone_and_not_a_right_that_was_lost(
+    status: int, client: port.AzureClient, wire: Any, answer: Any
+) -> None:
+    wire.answers(refusal(answer, status))
+    with pytest.raises(port.Gone):
+        await client.operation(URL)
+
+
+async def test_an_operation_that_succeeded_without_output_leaves_its_result_to_be_read(
+    client: port.AzureClient, wire: Any, answer: Any
+) -> None:
+    wire.answers(answer(200, {"status": "Succeeded", "name": OPERATION}))
+    assert await client.operation(URL) == port.Progress(running=False)
+
+
 @pytest.mark.parametrize(
     "url",
     [
