@@ -1,5 +1,6 @@
 """The control plane that ``make controlplane`` leaves running, and its end."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TextIO
 
 from lab.binaries import binaries
 from lab.child import POLL_SECONDS, ChildFailed
@@ -33,6 +35,7 @@ def stop() -> None:
     os.kill(pid, signal.SIGTERM)
     while _pid() is not None:
         time.sleep(POLL_SECONDS)
+    print("stopped", file=sys.stderr)
 
 
 def hold() -> None:
@@ -40,12 +43,14 @@ def hold() -> None:
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
-    try:
+    with _pid_file().open("a") as file:
+        # Held while it runs: a process id alone may be another process's by now.
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
         with ControlPlane(folder=_folder()):
-            _pid_file().write_text(str(os.getpid()))
+            file.write(str(os.getpid()))
+            file.flush()
             told.wait()
-    finally:
-        _pid_file().unlink(missing_ok=True)
 
 
 def _spawn() -> None:
@@ -60,7 +65,8 @@ def _spawn() -> None:
             start_new_session=True,
         )
     deadline = time.monotonic() + READY_SECONDS
-    while _pid() is None:
+    # Not by _pid: its look at the lock could be in the way of the holder's own.
+    while not _pid_file().exists() or _pid_file().read_text() != str(holder.pid):
         if holder.poll() is not None or time.monotonic() > deadline:
             raise ChildFailed(f"the control plane did not start; {log} says why")
         time.sleep(POLL_SECONDS)
@@ -75,10 +81,19 @@ def _pid_file() -> Path:
 
 
 def _pid() -> int | None:
-    """Of the running holder; None if there is none."""
+    """Of the holder whose control plane is ready; None if there is none."""
     try:
-        pid = int(_pid_file().read_text())
-        os.kill(pid, 0)
-    except (OSError, ValueError):
+        with _pid_file().open() as file:
+            if _unheld(file):
+                return None
+            return int(file.read())
+    except (FileNotFoundError, ValueError):
         return None
-    return pid
+
+
+def _unheld(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
