@@ -164,7 +164,7 @@ def _merge(seen: Sign, status: DetectedStatus | None, now: datetime) -> Sign:
         return Sign.UNSUPPORTED
     if status.state is DetectedState.SUPPORTED and now - status.time <= SUPPORTED_REMEMBERED:
         return Sign.SUPPORTED
-    return Sign.NONE if seen is Sign.SUPPORTED else seen
+    return seen
 
 
 def _postpone(status: DetectedStatus | None, since: datetime | None) -> DetectedStatus | None:
