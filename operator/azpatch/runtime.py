@@ -126,12 +126,13 @@ class Runtime:
         _release_signals()
         await self._queue.stop(WORKERS_STOP)
         await self._cancel("background", "resync", "first list")
+        await self._reconcilers.close()
+        await self._health.stop()
+        # Last: kopf waits for, and then cancels, every task that is younger than itself.
         self._engine.stop()
         if "watch" in self._tasks:
             await asyncio.wait([self._tasks["watch"]], timeout=ENGINE_STOP.total_seconds())
         await self._cancel("watch", "queue", "stop")
-        await self._reconcilers.close()
-        await self._health.stop()
 
     async def _cancel(self, *names: str) -> None:
         tasks = [self._tasks[name] for name in names if name in self._tasks]
