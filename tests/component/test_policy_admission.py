@@ -1,0 +1,314 @@
+"""What a PatchPolicy may say, and in which words the API server refuses the rest."""
+
+from __future__ import annotations
+
+import pytest
+from crd_objects import (
+    COMPUTE,
+    IMAGE,
+    MACHINE,
+    SUBSCRIPTION,
+    Change,
+    changed,
+    collection,
+    drop,
+    policy,
+    put,
+    refusal,
+)
+
+from azpatch.api.policy import PatchPolicy
+from lab.controlplane import ControlPlane
+
+NOT_A_MACHINE = (
+    "virtualMachine.id is not the id of a virtual machine: give /subscriptions/SUBSCRIPTION/"
+    "resourceGroups/GROUP/providers/Microsoft.Compute/virtualMachines/NAME, as `az vm show "
+    "--query id` prints it"
+)
+NOT_AN_IMAGE = (
+    "galleryImage.id is not the id of a gallery image: give /subscriptions/SUBSCRIPTION/"
+    "resourceGroups/GROUP/providers/Microsoft.Compute/galleries/GALLERY/images/IMAGE, or that "
+    "and /versions/1.2.3 for one version"
+)
+NOT_A_DURATION = (
+    "install.maximumDuration is not an ISO 8601 duration in hours and minutes: give for example "
+    "PT2H or PT1H30M"
+)
+NOT_AN_AGE = (
+    "assessment.maxAge is not a duration: give hours, minutes and seconds such as 24h or 1h30m"
+)
+NOT_A_SHARE = (
+    "rollout.maxUnavailable is neither a count nor a percentage: give a number from 1, or 1% to "
+    "100%; set spec.suspend to stop installs"
+)
+
+
+def machine_target(machine_id: str) -> Change:
+    return put("spec.target", {"virtualMachine": {"id": machine_id}})
+
+
+def image_target(image_id: str) -> Change:
+    return put("spec.target", {"galleryImage": {"id": image_id}})
+
+
+POLICY_REFUSALS = [
+    pytest.param(
+        [put("spec.target", {})],
+        "spec.target",
+        "target is empty: give virtualMachine for one machine, or galleryImage for all machines "
+        "built from one image",
+        id="no target",
+    ),
+    pytest.param(
+        [put("spec.target.galleryImage", {"id": IMAGE})],
+        "spec.target",
+        "target has both virtualMachine and galleryImage: keep one, and make a second "
+        "PatchPolicy for the other",
+        id="two targets",
+    ),
+    pytest.param(
+        [machine_target("web-1")],
+        "spec.target.virtualMachine.id",
+        NOT_A_MACHINE,
+        id="a machine's name in place of its id",
+    ),
+    pytest.param(
+        [machine_target(MACHINE.replace(SUBSCRIPTION, "prod"))],
+        "spec.target.virtualMachine.id",
+        NOT_A_MACHINE,
+        id="a machine's id with a subscription's name",
+    ),
+    pytest.param(
+        [machine_target(IMAGE)],
+        "spec.target.virtualMachine.id",
+        NOT_A_MACHINE,
+        id="an image's id as a machine",
+    ),
+    pytest.param(
+        [machine_target(f"{COMPUTE}/virtualMachineScaleSets/web/virtualMachines/0")],
+        "spec.target.virtualMachine.id",
+        NOT_A_MACHINE,
+        id="an instance of a scale set",
+    ),
+    pytest.param(
+        [machine_target(f"{MACHINE}/extensions/x")],
+        "spec.target.virtualMachine.id",
+        NOT_A_MACHINE,
+        id="something inside a machine",
+    ),
+    pytest.param(
+        [machine_target(f"{COMPUTE}/virtualMachines/..")],
+        "spec.target.virtualMachine.id",
+        NOT_A_MACHINE,
+        id="an id that leaves its collection",
+    ),
+    pytest.param(
+        [machine_target(f"{MACHINE}?api-version=1")],
+        "spec.target.virtualMachine.id",
+        NOT_A_MACHINE,
+        id="an id with a query",
+    ),
+    pytest.param(
+        [image_target(MACHINE)],
+        "spec.target.galleryImage.id",
+        NOT_AN_IMAGE,
+        id="a machine's id as an image",
+    ),
+    pytest.param(
+        [image_target(f"{COMPUTE}/images/web")],
+        "spec.target.galleryImage.id",
+        NOT_AN_IMAGE,
+        id="a managed image as a gallery's",
+    ),
+    pytest.param(
+        [image_target(f"{IMAGE}/versions/latest")],
+        "spec.target.galleryImage.id",
+        NOT_AN_IMAGE,
+        id="a version that is no version",
+    ),
+    pytest.param(
+        [drop("spec.install.linux")],
+        "spec.install",
+        "install selects nothing: give linux, windows or both ({} takes the critical and "
+        "security patches)",
+        id="an install of nothing",
+    ),
+    pytest.param(
+        [put("spec.install.linux.classificationsToInclude", [])],
+        "spec.install.linux",
+        "install.linux selects nothing: give classificationsToInclude or "
+        "packageNameMasksToInclude, or remove linux to skip Linux machines",
+        id="no class and no package",
+    ),
+    pytest.param(
+        [put("spec.install.windows.classificationsToInclude", [])],
+        "spec.install.windows",
+        "install.windows selects nothing: give classificationsToInclude or kbNumbersToInclude, "
+        "or remove windows to skip Windows machines",
+        id="no class and no KB",
+    ),
+    pytest.param(
+        [put("spec.install.maximumDuration", "PT4H")],
+        "spec.install.maximumDuration",
+        "install.maximumDuration is longer than PT3H55M, the most that Azure takes: give that "
+        "or less",
+        id="PT4H",
+    ),
+    pytest.param(
+        [put("spec.install.maximumDuration", "PT236M")],
+        "spec.install.maximumDuration",
+        "install.maximumDuration is longer than PT3H55M, the most that Azure takes: give that "
+        "or less",
+        id="PT236M",
+    ),
+    pytest.param(
+        [put("spec.install.maximumDuration", "4h")],
+        "spec.install.maximumDuration",
+        NOT_A_DURATION,
+        id="Go's duration for Azure's",
+    ),
+    pytest.param(
+        [put("spec.install.maximumDuration", "P1D")],
+        "spec.install.maximumDuration",
+        NOT_A_DURATION,
+        id="days",
+    ),
+    pytest.param(
+        [put("spec.install.maximumDuration", "PT0M")],
+        "spec.install.maximumDuration",
+        "install.maximumDuration is zero: give the time that an install may take, for example PT2H",
+        id="no time",
+    ),
+    pytest.param(
+        [drop("spec.schedule")],
+        "spec",
+        "install needs a schedule: give schedule: {always: {}} to install whenever a machine is "
+        "due",
+        id="an install without a schedule",
+    ),
+    pytest.param(
+        [drop("spec.install")],
+        "spec",
+        "schedule says when to install, but there is no install: add install, or remove schedule "
+        "to assess only",
+        id="a schedule without an install",
+    ),
+    pytest.param(
+        [drop("spec.install"), drop("spec.schedule"), put("spec.rollout", {})],
+        "spec",
+        "rollout says how to install, but there is no install: add install, or remove rollout "
+        "to assess only",
+        id="a rollout without an install",
+    ),
+    pytest.param(
+        [put("spec.assessment.mode", "None")],
+        "spec",
+        "assessment.mode None leaves install without evidence, because an assessment tells what "
+        "is missing before it and what is left after it: set assessment.mode to Operator, or "
+        "remove install",
+        id="an install without assessments",
+    ),
+    pytest.param(
+        [put("spec.assessment.maxAge", "P1D")],
+        "spec.assessment.maxAge",
+        NOT_AN_AGE,
+        id="Azure's duration for Go's",
+    ),
+    pytest.param(
+        [put("spec.assessment.maxAge", "1d")],
+        "spec.assessment.maxAge",
+        NOT_AN_AGE,
+        id="an age in days",
+    ),
+    pytest.param(
+        [put("spec.assessment.maxAge", "10s")],
+        "spec.assessment.maxAge",
+        "assessment.maxAge is shorter than 5m: an assessment itself takes minutes, give at least "
+        "that",
+        id="an age too short",
+    ),
+    pytest.param(
+        [put("spec.assessment.maxAge", "169h")],
+        "spec.assessment.maxAge",
+        "assessment.maxAge is longer than 168h: Azure keeps the result of an assessment for 7 "
+        "days, give at most that",
+        id="an age too long",
+    ),
+    *(
+        pytest.param(
+            [put("spec.rollout.maxUnavailable", share)],
+            "spec.rollout.maxUnavailable",
+            NOT_A_SHARE,
+            id=f"maxUnavailable {share!r}",
+        )
+        for share in (0, -1, "0%", "101%", "3", "ten")
+    ),
+    pytest.param(
+        [put("metadata.name", "a" * 47)],
+        "<nil>",
+        "metadata.name has more than 46 characters: what azpatch names after the policy would "
+        "not fit, choose a shorter one",
+        id="a long name",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "field", "message"), POLICY_REFUSALS)
+def test_a_wrong_policy_is_refused_with_the_field_and_the_remedy(
+    crds: ControlPlane, namespace: str, changes: list[Change], field: str, message: str
+) -> None:
+    body = changed(policy(), *changes)
+    said = refusal(crds, collection("patchpolicies", namespace), body)
+    assert f"{field}: Invalid value: " in said
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "spec.target.selector",
+        "spec.target.arcMachine",
+        "spec.schedule.windows",
+        "spec.schedule.timeZone",
+        "spec.schedule.freezes",
+        "spec.rollout.waves",
+        "spec.rollout.maxFailed",
+        "spec.runHistory",
+    ],
+)
+def test_a_policy_has_no_field_that_this_release_does_not_act_on(
+    crds: ControlPlane, namespace: str, field: str
+) -> None:
+    body = changed(policy(), put(field, {}))
+    said = refusal(crds, collection("patchpolicies", namespace), body)
+    assert f'unknown field "{field}"' in said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param([machine_target(MACHINE.upper())], id="an id in other case"),
+        pytest.param([image_target(IMAGE)], id="an image definition"),
+        pytest.param([image_target(f"{IMAGE}/versions/1.4.0")], id="an image version"),
+        pytest.param([put("spec.install.maximumDuration", "PT3H55M")], id="the longest install"),
+        pytest.param([put("spec.install.maximumDuration", "PT235M")], id="the same in minutes"),
+        pytest.param([put("spec.assessment.maxAge", "1h30m")], id="Go's notation"),
+        pytest.param([put("spec.assessment.maxAge", "168h")], id="the longest age"),
+        pytest.param([put("spec.rollout.maxUnavailable", 3)], id="a count"),
+        pytest.param([put("spec.rollout.maxUnavailable", "100%")], id="a percentage"),
+        pytest.param([put("metadata.name", "a" * 46)], id="the longest name"),
+        pytest.param([drop("spec.install"), drop("spec.schedule")], id="assess only"),
+        pytest.param(
+            [
+                drop("spec.install"),
+                drop("spec.schedule"),
+                put("spec.assessment.mode", "None"),
+            ],
+            id="report only",
+        ),
+    ],
+)
+def test_a_policy_may_say(crds: ControlPlane, namespace: str, changes: list[Change]) -> None:
+    path = f"{collection('patchpolicies', namespace)}?dryRun=All&fieldValidation=Strict"
+    body = changed(policy(), *changes)
+    PatchPolicy.from_object(crds.admin.create(path, body))
