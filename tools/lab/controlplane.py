@@ -27,6 +27,7 @@ from lab.apiclient import ApiClient
 from lab.audit import LOG_WRITES, WRITE_VERBS, AuditEvent, read_audit_log
 from lab.binaries import binaries
 from lab.child import Child, ChildFailed
+from lab.command import CommandFailed, run
 from lab.folders import free_port, run_folder
 
 READY_SECONDS = 60.0
@@ -34,9 +35,6 @@ READY_SECONDS = 60.0
 
 START_ATTEMPTS = 5
 """Each with a new port, because another process can take a free one before the server does."""
-
-COMMAND_SECONDS = 120.0
-"""For kubectl and helm, which wait for the API server only."""
 
 TOKEN_SECONDS = 24 * 3600
 """Longer than any test, so that none depends on a renewal that only a kubelet performs."""
@@ -352,26 +350,8 @@ class ControlPlane:
         check: bool,
         kubeconfig: Path | None,
     ) -> subprocess.CompletedProcess[str]:
-        home = self.folder / "home"
-        done = subprocess.run(
-            [self._binaries[program], *arguments],
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-            env=os.environ
-            | {
-                "KUBECONFIG": str(kubeconfig or self.kubeconfig),
-                "KUBECACHEDIR": str(home / "kube"),
-                "HELM_CACHE_HOME": str(home / "helm-cache"),
-                "HELM_CONFIG_HOME": str(home / "helm-config"),
-                "HELM_DATA_HOME": str(home / "helm-data"),
-                "NO_PROXY": "*",
-                "no_proxy": "*",
-            },
-        )
+        config = kubeconfig or self.kubeconfig
+        done = run([self._binaries[program], *arguments], config, self.folder / "home", input)
         if check and done.returncode:
             raise CommandFailed(program, done)
         return done
@@ -402,16 +382,3 @@ class ControlPlane:
             ],
         }
         self._write_private(path.name, json.dumps(config, indent=1))
-
-
-class CommandFailed(RuntimeError):
-    """kubectl or helm ended with an error. ``stderr`` and ``stdout`` are what it printed."""
-
-    def __init__(self, program: str, done: subprocess.CompletedProcess[str]) -> None:
-        self.stderr = done.stderr
-        self.stdout = done.stdout
-        self.returncode = done.returncode
-        words = " ".join(map(str, done.args[1:]))
-        super().__init__(
-            f"{program} {words}: status {done.returncode}\n{done.stderr or done.stdout}"
-        )
