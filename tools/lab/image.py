@@ -172,16 +172,19 @@ def _make_base(podman: Podman, name: str) -> None:
 
 
 def _build(podman: Podman, base: str) -> Image:
-    name = "localhost/azpatch:test"
+    image = "localhost/azpatch:test"
     with tempfile.TemporaryDirectory() as folder:
-        podman.succeed(
-            "build", "--quiet", "--layers", "--isolation=chroot", "--pull-never",
-            "--network=host", f"--build-arg=BASE={base}", *_pip_secrets(Path(folder)),
-            f"--tag={name}", str(ROOT),
-            timeout=BUILD_TIMEOUT_SECONDS,
-        )  # fmt: skip
+        secrets = _pip_secrets(Path(folder))
+        # The stage with the packages has a name of its own, so that pruning leaves it.
+        for name, target in (("localhost/azpatch:packages", ["--target=packages"]), (image, [])):
+            podman.succeed(
+                "build", "--quiet", "--layers", "--isolation=chroot", "--pull-never",
+                "--network=host", f"--build-arg=BASE={base}", *secrets, *target,
+                f"--tag={name}", str(ROOT),
+                timeout=BUILD_TIMEOUT_SECONDS,
+            )  # fmt: skip
     podman.succeed("image", "prune", "--force")
-    return Image(podman, name)
+    return Image(podman, image)
 
 
 def _pip_secrets(folder: Path) -> Sequence[str]:
