@@ -35,7 +35,7 @@ class ResourceGraph:
     """The tables and quotas of one cloud, kept up to date from its machines."""
 
     def __init__(self) -> None:
-        self.engine = Engine()
+        self._engine: Engine | None = None
         self._owners: dict[str, int] = {}
         self._next_owner = FIXED + 1
         self._seen = -1
@@ -76,6 +76,13 @@ class ResourceGraph:
             return Response(200, _answer(query, page, result, as_table=as_table), quota)
 
         return Slow(run)
+
+    @property
+    def engine(self) -> Engine:
+        """The tables, made when they are first needed."""
+        if self._engine is None:
+            self._engine = Engine()
+        return self._engine
 
     def refresh(self, cloud: Cloud) -> None:
         """Take in what has become visible since the last query."""

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from azsim import compute, features, galleries
 from azsim.clock import ManualClock
 from azsim.cloud import Cloud
+from azsim.edge import build_router
 from azsim.fleetfile import parse
-from azsim.http import Principal, Request, Response, Router
+from azsim.http import Principal, Request, Response
 from azsim.journal import Journal
 from azsim.machine import Machine
 
@@ -27,11 +27,10 @@ class Azure:
 
     def __init__(self, fleet: str, *, seed: int = 1, journal: Journal | None = None) -> None:
         self.clock = ManualClock(START)
-        router = Router()
-        for module in (compute, features, galleries):
-            module.routes(router)
         self.journal = journal or Journal()
-        self.cloud = Cloud(parse(fleet), self.clock, random.Random(seed), self.journal, router)
+        self.cloud = Cloud(
+            parse(fleet), self.clock, random.Random(seed), self.journal, build_router()
+        )
         self._tokens: dict[str, str] = {}
 
     def call(
