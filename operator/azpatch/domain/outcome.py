@@ -127,11 +127,6 @@ def lost(reason: Reason, error: OperationError | None = None) -> InstallOutcome:
     return replace(outcome, message=sentences(outcome.message, azure_says(error)))
 
 
-def not_sent(reason: Reason) -> InstallOutcome:
-    """What it means that an install was not sent: `reason` is a key of NOT_SENT, else KeyError."""
-    return NOT_SENT[reason]
-
-
 def _waits_for_machine(
     result: InstallationResult,
     agent_ready: bool,

@@ -84,16 +84,6 @@ def select(missing: Iterable[MissingPatch], install: Install, os_type: OsType) -
     )
 
 
-def is_futile(selection: Selection, sent_hash: str | None, installed: int | None) -> bool:
-    """Whether an install of this very set was the last one sent, and installed nothing.
-
-    Such an install is not sent again: it would reinstall, and reboot, for ever. The caller forgets
-    the hash once the machine is no longer due: so a reboot that becomes pending later is carried
-    out, and one that never ends is not tried for ever.
-    """
-    return sent_hash is not None and installed == 0 and sent_hash == selection.hash
-
-
 def install_parameters(install: Install, os_type: OsType) -> dict[str, object] | None:
     """The body of installPatches. None: the policy selects nothing for this operating system.
 

@@ -137,12 +137,12 @@ def _row_by_matrix(
 
 # --- in words -----------------------------------------------------------------------------------
 
-_INSTEAD: Mapping[OperationName, str] = {
-    PERIODIC: "Set assessment.mode to Operator.",
-    SCHEDULED: "Set install.executor to Operator, with the same windows.",
-    AUTOMATIC: "Give the policy a schedule, and install.executor Operator.",
+_INSTEAD: Mapping[OperationName, tuple[OperationName, str]] = {
+    PERIODIC: (ASSESSMENT, "Set assessment.mode to Operator."),
+    SCHEDULED: (PATCHING, "Set install.executor to Operator, with the same windows."),
+    AUTOMATIC: (PATCHING, "Give the policy a schedule, and install.executor Operator."),
 }
-"""What a policy can use in place of an operation that the platform runs."""
+"""What a policy can use in place of an operation that the platform runs, and how."""
 
 _WHAT_DETECTION_NEEDS = (
     "Azure judges by the operating system and its version: see whether it is one that Azure "
@@ -153,7 +153,8 @@ _WHAT_DETECTION_NEEDS = (
 def _supported(operation: OperationName, row: Row, evidence: SupportEvidence) -> Ruling:
     sign = evidence.detection.sign
     if sign is Sign.SUPPORTED:
-        reason, message = Reason.DETECTED_SUPPORTED, f"Azure found it supported{_found(evidence)}."
+        reason = Reason.DETECTED_SUPPORTED
+        message = f"Azure found{_when(evidence)} that it can patch this machine."
     elif sign is Sign.SUCCEEDED and TABLE[row][operation][Sign.NONE] is Answer.WAIT:
         reason = Reason.ASSESSED_SUCCESSFULLY
         message = "An assessment succeeded, which is the evidence that Azure can patch it."
@@ -218,19 +219,22 @@ def _detected_unsupported(evidence: SupportEvidence) -> tuple[Reason, str]:
     elif status is not None and status.next_probe_time is not None:
         again = f" Azure is asked again at {at(status.next_probe_time)}."
     return Reason.DETECTED_UNSUPPORTED, (
-        f"Azure found that it cannot patch this machine{_found(evidence)}.{again} "
+        f"Azure found{_when(evidence)} that it cannot patch this machine.{again} "
         f"{_WHAT_DETECTION_NEEDS}"
     )
 
 
 def _image_not_supported(operation: OperationName, evidence: SupportEvidence) -> tuple[Reason, str]:
     image_class = evidence.image.image_class
-    if operation in _INSTEAD:
-        remedy = _INSTEAD[operation]
+    instead = _INSTEAD.get(operation)
+    if instead is not None and evidence.matrix.support(image_class, instead[0]) is not (
+        Support.UNSUPPORTED
+    ):
+        remedy = instead[1]
     elif evidence.probe_unsupported:
         remedy = (
             "It is assessed all the same, because assessment.probeUnsupported is true; if Azure "
-            "finds it supported, that counts."
+            "finds that it can patch it, so will azpatch."
         )
     else:
         remedy = (
@@ -302,6 +306,6 @@ def _images(evidence: SupportEvidence) -> str:
     return _CLASS_IN_WORDS[evidence.image.image_class]
 
 
-def _found(evidence: SupportEvidence) -> str:
+def _when(evidence: SupportEvidence) -> str:
     status = evidence.detection.status
     return "" if status is None else f" at {at(status.time)}"

@@ -8,12 +8,23 @@ from typing import Any
 
 from azpatch.api.common import OsType
 from azpatch.domain.facts import ImageReference, Machine
+from azpatch.domain.matrix import Matrix, NeededFeature, revision
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 READABLE = 512
 """No message is longer: it is read in a terminal, and stored on every PatchTarget."""
+
+MATRIX = revision("2023-05")
+
+
+def _needed(matrix: Matrix) -> NeededFeature:
+    assert matrix.preview_feature is not None
+    return matrix.preview_feature
+
+
+NEEDED = _needed(MATRIX)
 
 SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg"

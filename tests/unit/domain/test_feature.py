@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from domain_builders import READABLE
+from domain_builders import NEEDED, READABLE
 
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import FeatureState, PreviewFeature, PreviewFeatureMode
 from azpatch.domain.facts import Feature
 from azpatch.domain.feature import FeatureGate, Gate, feature_gate
-from azpatch.domain.matrix import revision
 
-NEEDED = revision("2023-05").preview_feature
-assert NEEDED is not None
 SHOWN = NEEDED.display_name
 NAME = "VMGuestPatchGalleryX"
 

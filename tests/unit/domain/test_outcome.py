@@ -27,7 +27,6 @@ from azpatch.domain.outcome import (
     Retry,
     install_outcome,
     lost,
-    not_sent,
 )
 
 ENDED = NOW - timedelta(minutes=5)
@@ -331,7 +330,7 @@ def test_a_result_that_will_not_be_known(reason: Reason, expected: tuple[Any, ..
     ],
 )
 def test_an_install_that_was_not_sent(reason: Reason, expected: tuple[Any, ...]) -> None:
-    outcome = not_sent(reason)
+    outcome = NOT_SENT[reason]
 
     assert (outcome.outcome, outcome.compliance, outcome.retry) == expected
     assert not outcome.counts_as_failed

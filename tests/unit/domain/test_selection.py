@@ -24,7 +24,6 @@ from azpatch.domain.facts import MissingPatch
 from azpatch.domain.selection import (
     Selection,
     install_parameters,
-    is_futile,
     mask_matches,
     select,
 )
@@ -270,25 +269,6 @@ def test_another_set_has_another_hash(patches: list[MissingPatch]) -> None:
     more = (*patches, package("another"))
 
     assert Selection(tuple(patches), ()).hash != Selection(more, ()).hash
-
-
-@pytest.mark.parametrize(
-    ("sent", "installed", "futile"),
-    [
-        pytest.param("same", 0, True, id="the same set, and nothing was installed"),
-        pytest.param("same", 1, False, id="something was installed"),
-        pytest.param("other", 0, False, id="another set"),
-        pytest.param(None, 0, False, id="nothing was sent"),
-        pytest.param("same", None, False, id="its result is not known"),
-    ],
-)
-def test_an_install_that_brought_nothing_is_futile_until_the_set_changes(
-    sent: str | None, installed: int | None, futile: bool
-) -> None:
-    selection = Selection((package("stuck", "Security"),), ())
-    sent_hash = selection.hash if sent == "same" else sent
-
-    assert is_futile(selection, sent_hash, installed) is futile
 
 
 def test_linux_parameters_are_as_the_guest_reads_them() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from domain_builders import DAY, DEFINITION, NOW, READABLE
+from domain_builders import DAY, DEFINITION, MATRIX, NEEDED, NOW, READABLE
 
 from azpatch.api.common import DetectedState, ImageClass, OperationName, Support
 from azpatch.api.install import UndeterminedSupport
@@ -21,13 +21,9 @@ from azpatch.domain.detection import Detection, Sign
 from azpatch.domain.facts import Feature
 from azpatch.domain.feature import FeatureGate, Gate, feature_gate
 from azpatch.domain.image import Image
-from azpatch.domain.matrix import revision
 from azpatch.domain.verdict import Ruling, SupportEvidence, verdict, verdicts
 from azpatch.domain.workload import ExcludedWorkload
 
-MATRIX = revision("2023-05")
-NEEDED = MATRIX.preview_feature
-assert NEEDED is not None
 NAME = "VMGuestPatchGalleryX"
 
 
@@ -234,7 +230,7 @@ def test_a_non_gallery_machine_found_unsupported_is_probed_again_only_when_asked
             PATCH,
             case(ImageClass.GALLERY_GENERALIZED, Sign.SUPPORTED),
             Reason.DETECTED_SUPPORTED,
-            "Azure found it supported at 2026-11-22 12:00 UTC",
+            "Azure found at 2026-11-22 12:00 UTC that it can patch this machine",
             id="D+",
         ),
         pytest.param(
@@ -320,6 +316,13 @@ def test_a_non_gallery_machine_found_unsupported_is_probed_again_only_when_asked
             Reason.IMAGE_NOT_SUPPORTED,
             "assessment.probeUnsupported",
             id="non-gallery",
+        ),
+        pytest.param(
+            SCHEDULED,
+            case(ImageClass.NON_GALLERY, Sign.NONE),
+            Reason.IMAGE_NOT_SUPPORTED,
+            "assessment.probeUnsupported",
+            id="non-gallery, where on demand is no way out either",
         ),
         pytest.param(
             PERIODIC,
