@@ -298,7 +298,7 @@ class Cloud:
             detection=machine.spec.guest.detection,
             reboot_pending=machine.reboot_pending,
             patches=tuple(machine.missing) if supported else (),
-            error=GuestError() if supported else self.quirks.unsupported_guest,
+            error=GuestError.of([] if supported else [self.quirks.unsupported_guest]),
         )
         if ago < ASSESSMENT_RETENTION:
             self._show_assessment(machine, machine.assessment)

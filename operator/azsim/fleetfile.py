@@ -289,8 +289,12 @@ class _Resolver:
         image = spec.image
         if image.gallery is not None:
             image_id, definition = self._gallery(image.gallery)
-            generalized = definition.os_state is OsState.GENERALIZED
-            return image.model_copy(update={"gallery": None, "id": image_id}), generalized
+            made = {
+                "gallery": None,
+                "id": image_id,
+                "exact_version": image.exact_version or _exact_version(image_id, definition),
+            }
+            return image.model_copy(update=made), definition.os_state is OsState.GENERALIZED
         if image.managed_image is not None:
             folder = f"/subscriptions/{subscription}/resourceGroups/{spec.group}/{COMPUTE}/images"
             managed = _full(image.managed_image, folder)
@@ -328,6 +332,14 @@ class _Resolver:
             and gallery.group.lower() == parts[3]
             and definition.name.lower() == parts[9]
         )
+
+
+def _exact_version(image_id: str, definition: ImageDefinition) -> str | None:
+    """The version that a machine was made from: the one it names, else the newest."""
+    if "/versions/" in image_id:
+        return image_id.rsplit("/", 1)[1]
+    numbers = {tuple(map(int, v.split("."))): v for v in definition.versions}
+    return numbers[max(numbers)] if numbers else None
 
 
 def _full(name: str | None, folder: str) -> str | None:

@@ -20,6 +20,12 @@ from azsim.clock import timestamp
 URL_LIFETIME = timedelta(hours=12)
 """How long an operation's URL is good: longer than the longest install with its grace."""
 
+INTERNAL_ERROR = (
+    "VMGuestPatchInternalError",
+    "An internal execution error occurred. Please retry later.",
+)
+"""Code and message of a failed operation, as recorded from Azure."""
+
 _PADDING_BYTES = 2200
 _CERTIFICATE_BYTES = 200
 

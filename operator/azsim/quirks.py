@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from azsim.records import ErrorDetail, GuestError, RebootStatus, Status
+from azsim.records import ErrorDetail, RebootStatus, Status
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Quirks:
     """`rebootStatus` of an installation whose machine did not come back."""
 
     @property
-    def unsupported_guest(self) -> GuestError:
-        """The `error` of a result on a guest that patching does not work on."""
-        return GuestError.of([ErrorDetail(self.unsupported_code, self.unsupported_message)])
+    def unsupported_guest(self) -> ErrorDetail:
+        """What an operation says on a guest that patching does not work on."""
+        return ErrorDetail(self.unsupported_code, self.unsupported_message)
 
     @classmethod
     def drawn(cls, rng: random.Random) -> Quirks:

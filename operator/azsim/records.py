@@ -58,6 +58,13 @@ class ErrorDetail:
     message: str
 
 
+def superseded_by(operation_id: str) -> ErrorDetail:
+    """What the result of an operation says that made way for a newer one."""
+    return ErrorDetail(
+        "NEWER_OPERATION_SUPERSEDED", f"A newer operation was requested: {operation_id}"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class GuestError:
     """The `error` of a result; code "0" is success."""

@@ -84,7 +84,8 @@ class TestReading:
                 "{gallery: g/gen/1.0.0}",
                 {
                     "id": f"{SUB}/resourceGroups/rg-azsim/providers/Microsoft.Compute"
-                    "/galleries/g/images/gen/versions/1.0.0"
+                    "/galleries/g/images/gen/versions/1.0.0",
+                    "exactVersion": "1.0.0",
                 },
                 "FromImage",
                 True,
@@ -94,7 +95,8 @@ class TestReading:
                 "{gallery: g/spec}",
                 {
                     "id": f"{SUB}/resourceGroups/rg-azsim/providers/Microsoft.Compute"
-                    "/galleries/g/images/spec"
+                    "/galleries/g/images/spec",
+                    "exactVersion": "2.10.0",
                 },
                 "FromImage",
                 False,
@@ -125,7 +127,8 @@ class TestReading:
     ) -> None:
         sim = Azure(
             "subscriptions: [{galleries: [{name: g, images: "
-            "[{name: gen}, {name: spec, osState: Specialized}]}]}]\n"
+            "[{name: gen}, "
+            "{name: spec, osState: Specialized, versions: [2.10.0, 2.9.0]}]}]}]\n"
             f"machines: [{{name: web, image: {image}}}]"
         )
         properties = sim.call("GET", sim.machine("web").id).json()["properties"]
