@@ -332,7 +332,11 @@ async def test_a_refused_body_does_not_start_and_is_sent_once(
 
 async def test_features_come_with_the_name_that_the_portal_shows(owner: AzureClient) -> None:
     features = {feature.name: feature for feature in await owner.features(SUBSCRIPTION)}
-    assert features["SomeGalleryGuestPatchPreview"].state == "Registered"
+    feature = features["SomeGalleryGuestPatchPreview"]
+    assert (feature.state, feature.display_name) == (
+        "Registered",
+        "VM Guest Patch Gallery Image Preview",
+    )
 
 
 async def test_permissions_are_those_of_the_role(owner: AzureClient, nobody: AzureClient) -> None:

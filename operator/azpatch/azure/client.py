@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from azure.core.pipeline.transport import AsyncHttpTransport
 from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.core import AsyncARMPipelineClient
 from azure.mgmt.resourcegraph.aio import ResourceGraphClient
@@ -18,7 +17,7 @@ from azpatch.azure.metrics import AzureMetrics, MeasuredClient
 from azpatch.azure.pipeline import SeenAnswer, arm_pipeline
 from azpatch.azure.port import Accepted, AzureClient, Credentials, Progress
 from azpatch.azure.resource_graph import ResourceGraph
-from azpatch.azure.transport import PooledTransport
+from azpatch.azure.transport import PooledTransport, Transport
 from azpatch.clock import Clock
 from azpatch.domain.facts import (
     AssessmentResult,
@@ -33,8 +32,6 @@ from azpatch.domain.facts import (
 USER_AGENT = "azpatch"
 """Begins the User-Agent header, by which Azure's support finds our requests."""
 
-Transport = AsyncHttpTransport[Any, Any]
-
 
 class SdkAzureClient:
     """One identity's client: one token, one connection pool, the SDK's clients on top of them."""
@@ -42,26 +39,25 @@ class SdkAzureClient:
     def __init__(
         self,
         cloud: CloudSettings,
-        credential: SignIn,
+        sign_in: SignIn,
         clock: Clock,
         seen: SeenAnswer,
         transport: Transport | None = None,
     ) -> None:
         self._cloud = cloud
-        self._credential = credential
+        self._sign_in = sign_in
         pipeline = arm_pipeline(
-            cloud, credential, transport or PooledTransport(cloud), seen, USER_AGENT
+            cloud, sign_in, transport or PooledTransport(cloud), seen, USER_AGENT
         )
         self._options: dict[str, Any] = {"pipeline": pipeline, "policies": []}
         self._computes: dict[str, ComputeManagementClient] = {}
         self._pipeline_client: AsyncARMPipelineClient[Any, Any] = AsyncARMPipelineClient(
             cloud.base_url, **self._options
         )
-        arm = Arm(self._pipeline_client, cloud)
-        self._arm = arm
-        self._compute = Compute(self._compute_client, arm)
+        self._arm = Arm(self._pipeline_client, cloud)
+        self._compute = Compute(self._compute_client, self._arm)
         self._graph = ResourceGraph(
-            ResourceGraphClient(credential, cloud.base_url, **self._options), clock
+            ResourceGraphClient(sign_in, cloud.base_url, **self._options), clock
         )
 
     def _compute_client(self, subscription: str) -> ComputeManagementClient:
@@ -69,7 +65,7 @@ class SdkAzureClient:
         known = self._computes.get(subscription)
         if known is None:
             known = ComputeManagementClient(
-                self._credential, subscription, self._cloud.base_url, **self._options
+                self._sign_in, subscription, self._cloud.base_url, **self._options
             )
             self._computes[subscription] = known
         return known
@@ -121,32 +117,19 @@ class SdkAzureClient:
     async def close(self) -> None:
         """Ends the connections to ARM and to the authority."""
         await self._pipeline_client.close()
-        await self._credential.close()
+        await self._sign_in.close()
 
 
 class SdkAzureClients:
     """Makes measured clients for one cloud. Each call makes a new one; the caller closes it."""
 
-    def __init__(
-        self,
-        cloud: CloudSettings,
-        clock: Clock,
-        metrics: AzureMetrics,
-        *,
-        transport: Callable[[], Transport] | None = None,
-    ) -> None:
+    def __init__(self, cloud: CloudSettings, clock: Clock, metrics: AzureMetrics) -> None:
         self._cloud = cloud
         self._clock = clock
         self._metrics = metrics
-        self._transport = transport or (lambda: PooledTransport(cloud))
 
     def client(self, credentials: Credentials) -> AzureClient:
         """A client that signs in with these credentials when it is first used."""
-        client = SdkAzureClient(
-            self._cloud,
-            SignIn(credentials, self._cloud),
-            self._clock,
-            self._metrics.seen,
-            self._transport(),
-        )
+        sign_in = SignIn(credentials, self._cloud)
+        client = SdkAzureClient(self._cloud, sign_in, self._clock, self._metrics.seen)
         return MeasuredClient(client, self._metrics)

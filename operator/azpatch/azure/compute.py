@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from azure.core.rest import HttpRequest
@@ -23,10 +23,8 @@ ENDED = ("succeeded", "failed", "canceled")
 """ARM's terminal states of an operation; every other one means that it runs."""
 
 
-class ComputeClients(Protocol):
-    """The SDK's compute client of a subscription."""
-
-    def __call__(self, subscription: str) -> ComputeManagementClient: ...
+ComputeClients = Callable[[str], ComputeManagementClient]
+"""The SDK's compute client of a subscription."""
 
 
 class Compute:

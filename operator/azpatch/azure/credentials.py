@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
-from azure.core.pipeline.transport import AsyncHttpTransport
 from azure.identity.aio import (
     ClientSecretCredential,
     ManagedIdentityCredential,
@@ -19,7 +18,7 @@ from azpatch.azure.cloud import CloudSettings
 from azpatch.azure.errors import TokenUnavailable
 from azpatch.azure.port import Credentials
 from azpatch.azure.redaction import redacted
-from azpatch.azure.transport import PooledTransport
+from azpatch.azure.transport import PooledTransport, Transport
 
 SIGN_IN_TIMEOUT_SECONDS = 20
 """Real time for one token. Far below the minute in which an intent may be acted on, so that a slow
@@ -28,17 +27,13 @@ sign-in cannot push a POST beyond it; azure-identity alone would try managed ide
 SIGN_IN_RETRIES = 2
 """Repeats within that time; the work queue repeats the rest, with its own backoff."""
 
-Transport = AsyncHttpTransport[Any, Any]
-
 
 class Inner(Protocol):
-    """What all three of azure-identity's credentials can do."""
+    """What is used of azure-identity's three credentials."""
 
     async def get_token_info(
         self, *scopes: str, options: TokenRequestOptions | None = None
     ) -> AccessTokenInfo: ...
-
-    async def close(self) -> None: ...
 
 
 class SignIn:
@@ -59,7 +54,10 @@ class SignIn:
         self._credentials = credentials
         self._cloud = cloud
         self._environment = os.environ if environment is None else environment
-        self._transport = transport
+        # A proxy never leads to a link-local address, so IMDS is reached without the environment's.
+        self._transport = transport or PooledTransport(
+            cloud, use_env_settings=credentials.type != "ManagedIdentity"
+        )
         self._inner: Inner | None = None
 
     async def get_token_info(
@@ -83,10 +81,13 @@ class SignIn:
         info = await self.get_token_info(*scopes)
         return AccessToken(info.token, info.expires_on)
 
+    def forget(self) -> None:
+        """ARM refused the token: the next is asked of the authority, not taken from the cache."""
+        self._inner = None
+
     async def close(self) -> None:
         """Ends the connections to the authority."""
-        if self._inner is not None:
-            await self._inner.close()
+        await self._transport.close()
 
     async def __aenter__(self) -> SignIn:
         return self
@@ -126,12 +127,11 @@ class SignIn:
 
         IMDS is at its well-known address, or where AZURE_POD_IDENTITY_AUTHORITY_HOST says (read
         from the process's environment by azure-identity). In a pod with workload identity the SDK
-        would quietly take that one instead of what the resource asks for: excluded. A proxy never
-        leads to a link-local address: the environment's proxies are not used.
+        would quietly take that one instead of what the resource asks for: excluded.
         """
         return ManagedIdentityCredential(
             client_id=self._credentials.client_id,
-            transport=self._transport or PooledTransport(self._cloud, use_env_settings=False),
+            transport=self._transport,
             retry_total=SIGN_IN_RETRIES,
             _exclude_workload_identity_credential=True,
         )
@@ -140,7 +140,7 @@ class SignIn:
         return {
             "authority": self._cloud.authority_host,
             "disable_instance_discovery": not self._cloud.instance_discovery,
-            "transport": self._transport or PooledTransport(self._cloud),
+            "transport": self._transport,
             "retry_total": SIGN_IN_RETRIES,
         }
 

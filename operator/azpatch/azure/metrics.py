@@ -51,7 +51,7 @@ class AzureMetrics:
             registry=registry,
         )
 
-    def seen(self, _url: str, headers: Mapping[str, str]) -> None:
+    def seen(self, headers: Mapping[str, str]) -> None:
         """Takes note of the budgets in the headers of an answer."""
         for budget, left in remaining(headers).items():
             self.budget.labels(budget).set(left)

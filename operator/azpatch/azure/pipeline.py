@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from azure.core.credentials_async import AsyncSupportsTokenInfo
 from azure.core.pipeline import AsyncPipeline, PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import (
     AsyncBearerTokenCredentialPolicy,
@@ -25,20 +24,22 @@ from azure.core.pipeline.policies import (
     SansIOHTTPPolicy,
     UserAgentPolicy,
 )
-from azure.core.pipeline.transport import AsyncHttpTransport
 
 from azpatch.azure.cloud import CloudSettings
+from azpatch.azure.credentials import SignIn
+from azpatch.azure.transport import Transport
 
 READ_REPEATS = 2
 """Repeats of a GET within one call; beyond that the work queue's backoff is the better place."""
 READ_BACKOFF_SECONDS = 0.4
 """azure-core repeats at once, then after twice this."""
 
+UNAUTHORIZED = 401
 TOO_MANY_REQUESTS = 429
 
 ArmPipeline = AsyncPipeline[Any, Any]
-SeenAnswer = Callable[[str, Mapping[str, str]], None]
-"""Told the URL and the headers of every answer."""
+SeenAnswer = Callable[[Mapping[str, str]], None]
+"""Told the headers of every answer."""
 
 
 class RepeatReads(AsyncRetryPolicy[Any, Any]):
@@ -57,6 +58,17 @@ class RepeatReads(AsyncRetryPolicy[Any, Any]):
 
 class SignedIn(AsyncBearerTokenCredentialPolicy[Any, Any]):
     """Adds the token. A challenge is answered for reads only: one call is one POST."""
+
+    def __init__(self, sign_in: SignIn, scope: str) -> None:
+        super().__init__(sign_in, scope)
+        self._sign_in = sign_in
+
+    def on_response(
+        self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]
+    ) -> None:
+        """A refused token is forgotten; azure-identity would hand it out until it expires."""
+        if response.http_response.status_code == UNAUTHORIZED:
+            self._sign_in.forget()
 
     async def on_challenge(
         self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]
@@ -77,13 +89,13 @@ class Listening(SansIOHTTPPolicy[Any, Any]):
         self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]
     ) -> None:
         """Called for every answer, repeats included."""
-        self._seen(request.http_request.url, response.http_response.headers)
+        self._seen(response.http_response.headers)
 
 
 def arm_pipeline(
     cloud: CloudSettings,
-    credential: AsyncSupportsTokenInfo,
-    transport: AsyncHttpTransport[Any, Any],
+    sign_in: SignIn,
+    transport: Transport,
     seen: SeenAnswer,
     user_agent: str,
 ) -> ArmPipeline:
@@ -95,7 +107,7 @@ def arm_pipeline(
             UserAgentPolicy(user_agent),
             ContentDecodePolicy(),
             RepeatReads(),
-            SignedIn(credential, cloud.scope),
+            SignedIn(sign_in, cloud.scope),
             CustomHookPolicy(),
             Listening(seen),
         ],

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ssl
+from typing import Any
 
 import aiohttp
-from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpTransport
 
 from azpatch.azure.cloud import CloudSettings
+
+Transport = AsyncHttpTransport[Any, Any]
+"""What carries requests: sockets, or in tests a wire without them."""
 
 CONNECT_TIMEOUT = 10
 """Real seconds to connect. azure-core's own 300 would hold a worker for minutes."""

@@ -1,6 +1,7 @@
 """Assess and install: one POST each, whatever happens to it; then the operation's URL."""
 
 import logging
+import traceback
 from typing import Any
 
 import pytest
@@ -158,7 +159,7 @@ async def test_a_post_without_an_answer_is_not_repeated(
     with pytest.raises(port.AzureError) as caught:
         await client.install(VM, BODY, "a")
     assert type(caught.value) is expected
-    assert "sig=" not in str(caught.value)
+    assert "sig=" not in "".join(traceback.format_exception(caught.value))
     assert len(wire.sent) == 1
 
 
@@ -323,4 +324,3 @@ async def test_no_secret_token_or_signature_reaches_a_log_or_an_error(
     assert "s3cr3t" in str(sent.content)
     for secret in ("s3cr3t", "eyJ", "SIGNATURE"):
         assert secret not in everything
-    assert caught.value.__suppress_context__

@@ -171,6 +171,19 @@ async def test_a_read_that_fails_is_named_by_what_happens_next(
     assert len(wire.sent) == requests
 
 
+async def test_a_token_that_arm_refused_is_not_used_again(
+    client: port.AzureClient, wire: Any, authority: Any, answer: Any
+) -> None:
+    wire.answers(answer(200, MODEL), answer(200, MODEL), answer(401), answer(200, MODEL))
+    await client.machine(VM)
+    await client.machine(VM)
+    assert len(authority.sent) == 1
+    with pytest.raises(port.SignInFailed):
+        await client.machine(VM)
+    await client.machine(VM)
+    assert len(authority.sent) == 2
+
+
 async def test_a_read_that_azure_asks_to_wait_for_is_not_repeated_meanwhile(
     client: port.AzureClient, wire: Any, answer: Any
 ) -> None:

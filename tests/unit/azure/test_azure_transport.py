@@ -70,7 +70,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 async def connected(cloud: CloudSettings, authority: Any, clock: Any) -> SdkAzureClient:
     sign_in = SignIn(Credentials("ClientSecret", "t", "c", "s"), cloud, transport=authority)
-    return SdkAzureClient(cloud, sign_in, clock, lambda _url, _headers: None)
+    return SdkAzureClient(cloud, sign_in, clock, lambda _headers: None)
 
 
 async def test_many_requests_share_one_connection(
