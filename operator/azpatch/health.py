@@ -71,15 +71,14 @@ class HealthServer:
     """Serves the pages."""
 
     def __init__(self, app: web.Application, host: str, port: int) -> None:
-        # Its own access log would say every probe.
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        # Its own access log would say every probe; one that hangs must not hold up the end.
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         self._host, self._port = host, port
 
     async def start(self) -> tuple[str, int]:
         """Listens; returns host and port, which matters when port 0 asked for any."""
         await self._runner.setup()
-        # A probe that hangs must not hold up the end.
-        await web.TCPSite(self._runner, self._host, self._port, shutdown_timeout=1).start()
+        await web.TCPSite(self._runner, self._host, self._port).start()
         host, port = self._runner.addresses[0][:2]
         return str(host), int(port)
 

@@ -121,11 +121,12 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _own_time_only_with_a_simulation(self) -> Self:
         """A clock that runs fast would patch real machines outside their windows."""
+        arm = self.azure().arm_endpoint
         simulated = self.pace != 1 or self.clock_origin is not None
-        if simulated and not is_loopback(self.azure().arm_endpoint):
+        if simulated and not is_loopback(arm):
             raise ValueError(
                 "--clock-origin and --pace are for a simulated Azure on this machine, and "
-                f"--arm-endpoint is {self.azure().arm_endpoint}, which is not a loopback address"
+                f"--arm-endpoint is {arm}, which is not a loopback address"
             )
         return self
 

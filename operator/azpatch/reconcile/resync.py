@@ -8,10 +8,10 @@ LIST makes the store complete; no reconcile begins before it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -23,8 +23,8 @@ from azpatch.kube.port import (
     PATCH_TARGET,
     WATCHED,
     Kind,
-    Kube,
     KubeError,
+    Object,
 )
 from azpatch.reconcile import routing
 from azpatch.reconcile.queue import Key
@@ -48,12 +48,20 @@ RECONCILED = (AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET)
 others depend on comes first."""
 
 
+class Lists(Protocol):
+    """The one call of `Kube` that a resync needs."""
+
+    async def list(self, kind: Kind) -> Sequence[Object]:
+        """Every object of the kind. Raises KubeError."""
+        ...
+
+
 class Resync:
     """Lists, sweeps and enqueues, on an interval of real time."""
 
     def __init__(
         self,
-        kube: Kube,
+        kube: Lists,
         store: Store,
         enqueue: Callable[[Key], None],
         clock: Clock,
