@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from azsim import (
+    authority,
     compute,
     control,
     features,
     galleries,
     permissions,
-    signin,
     subscriptions,
 )
 from azsim.http import Router
 from azsim.resourcegraph import ResourceGraph
 
 _MODULES = (
+    authority,
     compute,
     control,
     features,
     galleries,
     permissions,
-    signin,
     subscriptions,
 )
 

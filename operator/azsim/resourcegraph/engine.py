@@ -7,6 +7,7 @@ Anything that the dialect refuses is a `QueryError`; nothing here knows HTTP.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,8 @@ from uuid import UUID
 
 import duckdb
 import duckdb_kql
+from duckdb_kql import ir
+from duckdb_kql.lower import lower
 
 from azsim.resourcegraph.tables import COLUMNS, TABLES, Rows
 
@@ -133,6 +136,7 @@ def _translate(kql: str, now: datetime) -> tuple[str, dict[str, Any]]:
     if kql.lstrip().startswith("."):
         raise QueryError("Control commands are not supported.", 1, 0)
     try:
+        _check_tables(lower(kql))
         translated = duckdb_kql.to_sql(kql, schema=_schema(kql), allow_write=False, query_now=now)
     except duckdb_kql.KqlSyntaxError as error:
         span = error.diagnostics[0].span if error.diagnostics else None
@@ -143,6 +147,26 @@ def _translate(kql: str, now: datetime) -> tuple[str, dict[str, Any]]:
     except duckdb_kql.KqlError as error:
         raise QueryError(str(error)) from error
     return str(translated), dict(translated.parameters or {})
+
+
+def _check_tables(query: object) -> None:
+    """QueryError if a query reads anything but Resource Graph's tables and its own `let`s."""
+    names = set(TABLES)
+    read: list[ir.TableRef] = []
+    left = [query]
+    while left:
+        node = left.pop()
+        if isinstance(node, (list, tuple)):
+            left.extend(node)
+        elif dataclasses.is_dataclass(node) and not isinstance(node, type):
+            if isinstance(node, ir.Query):
+                names.update(name.lower() for name, _ in node.lets)
+            elif isinstance(node, ir.TableRef):
+                read.append(node)
+            left.extend(getattr(node, part.name) for part in dataclasses.fields(node))
+    for table in read:
+        if table.database or table.cluster or table.name.lower() not in names:
+            raise QueryError(f"Table '{table.qualified}' is not one of Resource Graph's.")
 
 
 def _error_at(message: str, span: duckdb_kql.SourceSpan | None) -> QueryError:
