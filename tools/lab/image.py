@@ -43,7 +43,6 @@ CONTAINERS_CONF = "[containers]\ndefault_ulimits = []\n"
 """Podman's own default raises limits, which an unprivileged outer container refuses."""
 
 SANDBOX = (
-    "--network=none",
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
     "--read-only",
@@ -65,19 +64,54 @@ class Image:
     name: str
 
     def run(self, *command: str, entrypoint: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs it once in ``SANDBOX``; ``entrypoint`` replaces the image's own. Never raises for
-        the command's own exit status."""
+        """Runs it once in ``SANDBOX``, without a network; ``entrypoint`` replaces the image's own.
+        Never raises for the command's own exit status."""
         override = [f"--entrypoint={entrypoint}"] if entrypoint else []
         return self.podman.call(
-            "run", "--rm", "--pull=never", *SANDBOX, *override, self.name, *command,
+            "run", "--rm", "--pull=never", "--network=none", *SANDBOX, *override, self.name,
+            *command,
             timeout=RUN_TIMEOUT_SECONDS,
         )  # fmt: skip
+
+    @contextlib.contextmanager
+    def running(self, *command: str, options: Sequence[str], log: Path) -> Iterator["Container"]:
+        """``command`` in place of entrypoint and arguments, in ``SANDBOX`` and the host's network,
+        with further options of ``podman run``; what it prints goes to ``log``."""
+        name = f"azpatch-{os.getpid()}"
+        entrypoint, *arguments = command
+        started = self.podman.start(
+            "run", "--rm", f"--name={name}", "--pull=never", "--network=host", *SANDBOX, *options,
+            f"--entrypoint={entrypoint}", self.name, *arguments,
+            log=log,
+        )  # fmt: skip
+        try:
+            yield Container(self.podman, name, started)
+        finally:
+            self.podman.call("rm", "--force", "--time=0", name, timeout=RUN_TIMEOUT_SECONDS)
+            started.wait(RUN_TIMEOUT_SECONDS)
 
     def config(self) -> Mapping[str, object]:
         """What the image says of itself: User, Entrypoint, Cmd, Labels, ExposedPorts, Env."""
         answer = self.podman.succeed("image", "inspect", "--format={{json .Config}}", self.name)
         config: Mapping[str, object] = json.loads(answer)
         return config
+
+
+@dataclass(frozen=True)
+class Container:
+    """A running container."""
+
+    podman: "Podman"
+    name: str
+    process: subprocess.Popen[bytes]
+    """podman itself, which ends with the container and with its exit status."""
+
+    def stop(self, grace: int) -> int:
+        """As a kubelet does: SIGTERM, and SIGKILL after ``grace`` seconds. The exit status."""
+        self.podman.succeed(
+            "stop", f"--time={grace}", self.name, timeout=grace + RUN_TIMEOUT_SECONDS
+        )
+        return self.process.wait(RUN_TIMEOUT_SECONDS)
 
 
 class Podman:
@@ -105,6 +139,14 @@ class Podman:
             env=self._env, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
 
+    def start(self, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
+        """Does not wait for it."""
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                [*self._command, *arguments],
+                env=self._env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
     def succeed(self, *arguments: str, timeout: float = RUN_TIMEOUT_SECONDS) -> str:
         """Its standard output. RuntimeError with all it said, if it failed."""
         done = self.call(*arguments, timeout=timeout)
@@ -127,6 +169,8 @@ def built_image() -> Iterator[Image]:
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         podman = Podman(folder)
+        # Of a test run that was killed.
+        podman.call("rm", "--all", "--force", "--time=0", timeout=RUN_TIMEOUT_SECONDS)
         base = _base(podman)
         yield _build(podman, base)
 
