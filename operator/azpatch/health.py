@@ -73,14 +73,15 @@ class HealthServer:
     def __init__(self, app: web.Application, host: str, port: int) -> None:
         # Its own access log would say every probe; one that hangs must not hold up the end.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-        self._host, self._port = host, port
+        self.host = host
+        """What it listens on; after `start`, `port` is the one it got."""
+        self.port = port
 
-    async def start(self) -> tuple[str, int]:
-        """Listens; returns host and port, which matters when port 0 asked for any."""
+    async def start(self) -> None:
+        """Listens; port 0 asks for any that is free."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
-        host, port = self._runner.addresses[0][:2]
-        return str(host), int(port)
+        await web.TCPSite(self._runner, self.host, self.port).start()
+        self.port = int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
         """Ends it."""

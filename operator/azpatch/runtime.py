@@ -79,8 +79,8 @@ class Runtime:
     async def run(self) -> None:
         """Until a signal, or `stop`. Raises what ended a part that should not end."""
         self._take_signals()
-        host, port = await self._health.start()
-        log.info("serving health and metrics", host=host, port=port)
+        await self._health.start()
+        log.info("serving health and metrics", host=self._health.host, port=self._health.port)
         stop = self._start("stop", self._stopping.wait())
         try:
             self._start("resync", self._resync.run())

@@ -28,6 +28,7 @@ from azpatch.kube.port import (
 from azpatch.reconcile.queue import Key
 from azpatch.reconcile.resync import Resync
 from azpatch.reconcile.store import Store
+from lab import chart
 from lab.controlplane import ControlPlane
 
 PATIENCE = 20.0
@@ -282,8 +283,6 @@ async def test_watching_writes_nothing(
 
 async def test_the_watch_comes_back_when_the_api_server_does(namespace: str) -> None:
     with ControlPlane() as own:
-        from lab import chart  # noqa: PLC0415 - only this test has a control plane of its own
-
         chart.apply_crds(own)
         chart.create_namespace(own, namespace)
         kube = await KubernetesClient.connect(namespace, own.kubeconfig)

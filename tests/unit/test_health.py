@@ -108,8 +108,8 @@ class TestPages:
         Counter("azpatch_things", "Things.", registry=registry).inc()
         app = health.application(lambda: problems, lambda: problems, registry)
         server = health.HealthServer(app, "127.0.0.1", 0)
-        host, port = await server.start()
-        yield f"http://{host}:{port}"
+        await server.start()
+        yield f"http://{server.host}:{server.port}"
         await server.stop()
 
     @pytest.mark.parametrize("page", ["/healthz", "/readyz"])
