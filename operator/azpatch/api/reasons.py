@@ -73,6 +73,11 @@ class Reason(StrEnum):
         (_READY, _RECONCILING, _ACCESS, _FEATURE),
         "Azure did not answer; asked again.",
     )
+    REJECTED = (
+        "Rejected",
+        (_READY,),
+        "Azure refused the operation itself; the message has its words.",
+    )
     THROTTLED = ("Throttled", (_READY, _RECONCILING), "Azure asked to wait (429).")
     ACCESS_VERIFIED = (
         "AccessVerified",

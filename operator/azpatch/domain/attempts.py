@@ -33,11 +33,11 @@ def no_longer_due(attempts: Attempts | None) -> Attempts | None:
     """The machine is not due; what it was tried with before is history.
 
     The window stays while posts are counted in it: a machine that is due again within the day does
-    not get two more installs.
+    not get two more installs. What was in vain may be tried again when the machine is due again.
     """
     if attempts is None:
         return None
-    kept = attempts.replace(due_since=None)
+    kept = attempts.replace(due_since=None, selected_hash=None, retry_after=None)
     return None if kept == Attempts() else kept
 
 

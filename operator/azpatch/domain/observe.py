@@ -21,6 +21,7 @@ from azpatch.domain.facts import AssessmentResult, GuestStatus, Machine
 from azpatch.domain.feature import FeatureGate
 from azpatch.domain.image import Image
 from azpatch.domain.matrix import Matrix
+from azpatch.domain.outcome import ASSESSMENT_STALE
 from azpatch.domain.policy import operation_of
 from azpatch.domain.verdict import Ruling, SupportEvidence, verdicts
 from azpatch.domain.workload import excluded
@@ -33,7 +34,7 @@ class Surroundings:
     machine: Machine
     image: Image
     matrix: Matrix
-    gate: FeatureGate
+    gate: FeatureGate | None
     row: AssessmentResult | None
     """Resource Graph's newest assessment row, whether it counts or not."""
 
@@ -87,10 +88,14 @@ def replaced(before: PatchTargetStatus, machine: Machine) -> bool:
     return known is not None and known.lower() != machine.vm_id.lower()
 
 
-def awaits_row(status: PatchTargetStatus, row: AssessmentResult | None) -> bool:
-    """The last assessment went well, and the row that it makes has not appeared."""
+def awaits_row(status: PatchTargetStatus, newest: AssessmentResult | None, now: datetime) -> bool:
+    """Resource Graph has not shown the last assessment, and still may: also of a failed one, whose
+    row says whether Azure supports the machine at all."""
     assessment = status.assessment
-    return row is None and assessment is not None and assessment.status == SUCCEEDED
+    if assessment is None or now - assessment.time > ASSESSMENT_STALE:
+        return False
+    start = assessment.start_time or assessment.time
+    return newest is None or newest.last_modified is None or newest.last_modified < start
 
 
 def _identified(before: PatchTargetStatus, around: Surroundings) -> PatchTargetStatus:
@@ -181,7 +186,9 @@ def _evidence(
         workload=excluded(around.machine),
         gate=around.gate,
         detection=detection,
-        row_awaited=awaits_row(status, row),
+        row_awaited=row is None
+        and status.assessment is not None
+        and status.assessment.status == SUCCEEDED,
         on_undetermined=(install.on_undetermined_support if install else UndeterminedSupport.WAIT),
         probe_unsupported=policy.assessment.probe_unsupported,
     )

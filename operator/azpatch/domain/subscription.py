@@ -25,6 +25,9 @@ _LISTED = 3
 """How many missing rights a message names; the rest is counted."""
 
 
+_CANDIDATES_LISTED = 20
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """What keeps a subscription from being read: a reason, and a sentence with the remedy."""
@@ -45,9 +48,10 @@ class SubscriptionFacts:
     shrunk: int
     """Machines that vanished at once and are not confirmed to be gone."""
     permissions: Mapping[str, tuple[Permissions, ...]] | None
-    gate: FeatureGate
-    needs_feature: bool
-    """The matrix revision has a feature gate."""
+    denied: bool
+    """The identity may not even read its permissions."""
+    gate: FeatureGate | None
+    """None: the matrix revision has none."""
     image_classes: Iterable[str]
     """One entry a machine."""
     detected: Iterable[str]
@@ -63,11 +67,12 @@ def duplicate_of(
         for other in others
         if other.spec.subscription_id.lower() == mine.spec.subscription_id.lower()
     ]
-    first = min(same, key=_seniority, default=mine)
+    first = min(same, key=seniority, default=mine)
     return None if first.metadata.name == mine.metadata.name else first
 
 
-def _seniority(subscription: AzureSubscription) -> tuple[str, str]:
+def seniority(subscription: AzureSubscription) -> tuple[str, str]:
+    """Sorts the older one first, then by name."""
     created = subscription.metadata.creation_timestamp
     return (created.isoformat() if created else "", subscription.metadata.name)
 
@@ -88,18 +93,24 @@ def status(
     """The whole status. Without a reading, what was known of machines stays."""
     generation = subscription.metadata.generation or 0
     findings = [*_ready(facts), _access(subscription, facts)]
-    if facts.needs_feature:
+    if facts.gate is not None:
         findings.append(_feature(subscription, facts.gate))
     before = subscription.status
     known = facts.read and facts.trouble is None
-    feature = PreviewFeatureStatus(
-        name=facts.gate.name, state=facts.gate.state, candidates=facts.gate.candidates[:20]
-    )
     return AzureSubscriptionStatus(
         observed_generation=generation,
         conditions=merge(before.conditions, findings, generation, now),
-        preview_feature=feature if facts.needs_feature and facts.read else before.preview_feature,
+        preview_feature=_preview_feature(facts) if facts.read else before.preview_feature,
         machines=_machines(facts) if known else before.machines,
+    )
+
+
+def _preview_feature(facts: SubscriptionFacts) -> PreviewFeatureStatus | None:
+    gate = facts.gate
+    if gate is None:
+        return None
+    return PreviewFeatureStatus(
+        name=gate.name, state=gate.state, candidates=gate.candidates[:_CANDIDATES_LISTED]
     )
 
 
@@ -142,6 +153,14 @@ def _access(subscription: AzureSubscription, facts: SubscriptionFacts) -> Findin
     if facts.trouble is not None and not facts.read:
         return Finding(
             ConditionType.ACCESS_VERIFIED, "Unknown", facts.trouble.reason, facts.trouble.message
+        )
+    if facts.denied:
+        return Finding(
+            ConditionType.ACCESS_VERIFIED,
+            "False",
+            Reason.ACCESS_MISSING,
+            "The identity has no role on the subscription. Give it the custom roles of "
+            "docs/install.md; what it cannot see looks as if it did not exist.",
         )
     if facts.permissions is None:
         return Finding(

@@ -67,7 +67,8 @@ class SupportEvidence:
     image: Image
     matrix: Matrix
     workload: ExcludedWorkload | None
-    gate: FeatureGate
+    gate: FeatureGate | None
+    """None where the matrix revision has none."""
     detection: Detection
     row_awaited: bool = False
     """Our last assessment succeeded, and its row has not appeared in Resource Graph."""
@@ -126,6 +127,7 @@ def _row_by_matrix(
     proved = evidence.detection.sign in {Sign.SUPPORTED, Sign.SUCCEEDED}
     if proved or not evidence.matrix.needs_feature(image_class):
         return Row.MATRIX_SUPPORTED
+    assert evidence.gate is not None
     match evidence.gate.gate:
         case Gate.PASSED:
             return Row.MATRIX_SUPPORTED
@@ -205,6 +207,7 @@ def _judged(operation: OperationName, evidence: SupportEvidence) -> bool:
 
 
 def _gate_closed(evidence: SupportEvidence) -> tuple[Reason, str]:
+    assert evidence.gate is not None
     return Reason.PREVIEW_FEATURE_NOT_REGISTERED, (
         f"{_matrix(evidence)} patches {_images(evidence)} only with a preview feature in the "
         f"machine's own subscription. {evidence.gate.message}"
@@ -264,6 +267,7 @@ def _why_waiting(row: Row, evidence: SupportEvidence) -> tuple[Reason, str]:
             "which is asked again until it has. That is usually a matter of minutes."
         )
     if row is Row.GALLERY_GATE_UNDETERMINED:
+        assert evidence.gate is not None
         return Reason.PREVIEW_FEATURE_UNDETERMINED, evidence.gate.message
     if evidence.detection.sign is Sign.NONE:
         return Reason.NOT_ASSESSED, (

@@ -59,6 +59,8 @@ class SubscriptionInventory:
     """None: they cannot be read."""
     permissions: Mapping[str, tuple[Permissions, ...]] | None = None
     """By scope; None: they cannot be read."""
+    rights_error: AzureError | None = None
+    """Why the permissions cannot be read."""
 
     def take(self, snapshot: Snapshot, known: Iterable[str], now: datetime) -> Changes:
         """Takes in what Resource Graph shows; what it no longer shows becomes `missing`.

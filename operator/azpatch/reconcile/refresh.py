@@ -151,11 +151,13 @@ class Refresher:
     async def _permissions(
         self, subscription: SubscriptionInventory
     ) -> dict[str, tuple[Permissions, ...]] | None:
+        subscription.rights_error = None
         try:
             return {
                 scope: await subscription.client.permissions(scope) for scope in subscription.scopes
             }
         except AzureError as error:
+            subscription.rights_error = error
             log.info(
                 "permissions not read", subscription=subscription.subscription_id, code=error.code
             )

@@ -1,0 +1,299 @@
+"""Follows an operation that is in flight, or may be, until its end is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from azpatch.api.install import RebootSetting
+from azpatch.api.policy import PatchPolicy
+from azpatch.api.reasons import Reason
+from azpatch.api.target import (
+    Operation,
+    OperationKind,
+    OperationState,
+    PatchTarget,
+    PatchTargetStatus,
+)
+from azpatch.azure.port import AzureClient, AzureError, Denied, Gone
+from azpatch.domain import target as decide
+from azpatch.domain.availability import SUCCEEDED
+from azpatch.domain.ending import assessed, dropped, installed
+from azpatch.domain.facts import AssessmentResult, InstallationResult
+from azpatch.domain.ids import key as machine_key_of
+from azpatch.domain.operation import (
+    LOOK_EARLY,
+    Ended,
+    Evidence,
+    Going,
+    Lost,
+    LostReason,
+    NeverStarted,
+    judge,
+    running,
+)
+from azpatch.domain.outcome import InstallOutcome, NotOver, install_outcome, lost
+from azpatch.kube.port import PATCH_POLICY
+from azpatch.reconcile.context import Context
+from azpatch.reconcile.looks import Subject
+from azpatch.reconcile.memory import MachineMemory
+from azpatch.reconcile.queue import Key
+from azpatch.reconcile.start import subject_of
+from azpatch.reconcile.store import Stored
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What following came to."""
+
+    stored: Stored[PatchTarget]
+    look_after: timedelta | None = None
+    """It still runs, or may: when to look again."""
+    status: PatchTargetStatus | None = None
+    """It has ended: the status without it, not written yet."""
+
+
+class Flight:
+    """One per process."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def follow(
+        self, key: Key, stored: Stored[PatchTarget], memory: MachineMemory
+    ) -> Followed:
+        """One look, if it is time for one."""
+        target = stored.parsed
+        assert target is not None
+        operation = target.status.operation
+        assert operation is not None
+        self._context.looks.want(target.spec.machine_id, subject_of(operation.kind), following=True)
+        now = self._context.clock.now()
+        early = memory.next_look is not None and now < memory.next_look
+        if early and memory.next_look and not self._row_has_news(target, operation):
+            return Followed(stored, look_after=memory.next_look - now)
+        operation = _answered(operation, memory)
+        evidence = await self._gather(target, operation, memory)
+        return await self._judge(key, stored, operation, evidence, memory)
+
+    # --- gather -----------------------------------------------------------------------------------
+
+    def _row_has_news(self, target: PatchTarget, operation: Operation) -> bool:
+        """Resource Graph shows an end that ARM has not been asked about."""
+        machine_id = target.spec.machine_id
+        if operation.kind is OperationKind.INSTALL:
+            install = self._context.inventory.installations.get(machine_key_of(machine_id))
+            return (
+                install is not None
+                and install.status.ended
+                and install.activity_id == operation.operation_id
+            )
+        row = self._context.inventory.row(machine_id)
+        return (
+            row is not None
+            and row.status.ended
+            and row.last_modified is not None
+            and row.last_modified >= operation.intent_time
+        )
+
+    async def _gather(
+        self, target: PatchTarget, operation: Operation, memory: MachineMemory
+    ) -> Evidence:
+        """From the operation's own URL while there is one, else from the machine."""
+        machine_id = target.spec.machine_id
+        inventory = self._context.inventory.of(machine_id)
+        row = None
+        if operation.kind is OperationKind.INSTALL:
+            row = self._context.inventory.installations.get(memory.machine_key)
+        if inventory is None:
+            return Evidence(row=row)
+        known = memory.accepted
+        if known is not None and known[0] == operation.attempt_id:
+            evidence = await self._ask_operation(inventory.client, known[1].poll_url, memory)
+            if evidence is not None:
+                return replace(evidence, row=row)
+        return replace(await self._ask_machine(inventory.client, machine_id), row=row)
+
+    async def _ask_operation(
+        self, client: AzureClient, poll_url: str, memory: MachineMemory
+    ) -> Evidence | None:
+        """None: the URL is of no use (any more)."""
+        try:
+            progress = await client.operation(poll_url)
+        except (Gone, Denied):
+            memory.accepted = None
+            return None
+        except AzureError as error:
+            log.info("operation not read", code=error.code)
+            return Evidence()
+        return Evidence(
+            running=progress.running,
+            result=progress.assessment or progress.installation,
+            error=progress.error,
+        )
+
+    async def _ask_machine(self, client: AzureClient, machine_id: str) -> Evidence:
+        try:
+            return Evidence(view=await client.machine(machine_id))
+        except Gone:
+            return Evidence(machine_gone=True)
+        except Denied:
+            return Evidence(denied=True)
+        except AzureError as error:
+            log.info("machine not read", machine=machine_id, code=error.code)
+            return Evidence()
+
+    # --- decide and act ---------------------------------------------------------------------------
+
+    async def _judge(
+        self,
+        key: Key,
+        stored: Stored[PatchTarget],
+        operation: Operation,
+        evidence: Evidence,
+        memory: MachineMemory,
+    ) -> Followed:
+        target = stored.parsed
+        assert target is not None
+        status = target.status.replace(operation=operation)
+        vm_id = status.machine.vm_id if status.machine else None
+        now = self._context.clock.now()
+        match judge(operation, vm_id, evidence, now):
+            case Going(current, look_after):
+                return await self._go_on(
+                    stored, status.replace(operation=current), memory, look_after
+                )
+            case NeverStarted():
+                log.info("never started", machine=target.spec.machine_id, kind=operation.kind)
+                return self._end(stored, dropped(status), memory)
+            case Lost(LostReason.REPLACED):
+                kept = PatchTargetStatus(governs=status.governs, conditions=status.conditions)
+                return self._end(stored, kept, memory)
+            case Lost(reason) if operation.kind is OperationKind.INSTALL:
+                return await self._installed(stored, status, None, lost(Reason(reason)), memory)
+            case Lost():
+                return self._end(stored, assessed(status, None, False, now), memory)
+            case Ended(AssessmentResult() as result):
+                well = result.status == SUCCEEDED
+                return self._end(stored, assessed(status, result, well, now), memory)
+            case Ended(result):
+                assert isinstance(result, InstallationResult)
+                return await self._consider(stored, status, result, evidence, memory)
+
+    async def _consider(
+        self,
+        stored: Stored[PatchTarget],
+        status: PatchTargetStatus,
+        result: InstallationResult,
+        evidence: Evidence,
+        memory: MachineMemory,
+    ) -> Followed:
+        """An install's result counts when the machine is back."""
+        target = stored.parsed
+        assert target is not None
+        assert status.operation is not None
+        view = evidence.view
+        inventory = self._context.inventory.of(target.spec.machine_id)
+        if view is None and inventory is not None:
+            looked = await self._ask_machine(inventory.client, target.spec.machine_id)
+            if looked.machine_gone:
+                gone = lost(Reason.MACHINE_GONE)
+                return await self._installed(stored, status, result, gone, memory)
+            view = looked.view
+        now = self._context.clock.now()
+        outcome = install_outcome(
+            result,
+            reboot_setting=self._reboot_setting(stored),
+            agent_ready=view is not None and view.agent_ready,
+            ended=result.last_modified or now,
+            deadline=status.operation.deadline,
+            newer_running=view is not None and running(view),
+            now=now,
+        )
+        if isinstance(outcome, InstallOutcome):
+            return await self._installed(stored, status, result, outcome, memory)
+        return await self._go_on(stored, status, memory, _patience(outcome, now))
+
+    async def _go_on(
+        self,
+        stored: Stored[PatchTarget],
+        status: PatchTargetStatus,
+        memory: MachineMemory,
+        look_after: timedelta,
+    ) -> Followed:
+        target = stored.parsed
+        assert target is not None
+        now = self._context.clock.now()
+        memory.next_look = now + look_after
+        stored = await self._context.write_status(stored, decide.in_flight(target, status, now))
+        return Followed(stored, look_after=look_after)
+
+    async def _installed(
+        self,
+        stored: Stored[PatchTarget],
+        status: PatchTargetStatus,
+        result: InstallationResult | None,
+        outcome: InstallOutcome,
+        memory: MachineMemory,
+    ) -> Followed:
+        ended = installed(status, result, outcome, self._context.clock.now())
+        await self._report(stored, outcome)
+        return self._end(stored, ended, memory)
+
+    def _end(
+        self, stored: Stored[PatchTarget], status: PatchTargetStatus, memory: MachineMemory
+    ) -> Followed:
+        memory.accepted = None
+        memory.next_look = None
+        self._context.inventory.installations.pop(memory.machine_key, None)
+        self._context.looks.enough(memory.machine_key, Subject.ASSESSMENT, Subject.INSTALLATION)
+        return Followed(stored, status=status)
+
+    async def _report(self, stored: Stored[PatchTarget], outcome: InstallOutcome) -> None:
+        """An Event on the policy, and a line in the log."""
+        assert stored.parsed is not None
+        machine_id = stored.parsed.spec.machine_id
+        log.info(
+            "install ended",
+            policy=f"{stored.namespace}/{stored.parsed.spec.policy}",
+            machine=machine_id,
+            outcome=outcome.outcome,
+            reason=outcome.reason,
+        )
+        policy = self._context.store.policy(stored.namespace, stored.parsed.spec.policy)
+        if policy is not None:
+            await self._context.kube.event(
+                PATCH_POLICY,
+                policy.raw,
+                warning=outcome.counts_as_failed,
+                reason=outcome.reason or "Installed",
+                action="Install",
+                note=f"{machine_id.rsplit('/', 1)[-1]}: {outcome.message}",
+            )
+
+    def _reboot_setting(self, stored: Stored[PatchTarget]) -> RebootSetting:
+        """As the policy has it; Azure's default if the policy is gone."""
+        assert stored.parsed is not None
+        policy = self._context.store.policy(stored.namespace, stored.parsed.spec.policy)
+        declared: PatchPolicy | None = policy.parsed if policy else None
+        if declared is None or declared.spec.install is None:
+            return RebootSetting.IF_REQUIRED
+        return declared.spec.install.reboot_setting
+
+
+def _answered(operation: Operation, memory: MachineMemory) -> Operation:
+    """Azure's answer to the POST, where writing it down failed."""
+    known = memory.accepted
+    if operation.operation_id is not None or known is None or known[0] != operation.attempt_id:
+        return operation
+    return operation.replace(state=OperationState.STARTED, operation_id=known[1].operation_id)
+
+
+def _patience(outcome: NotOver, now: datetime) -> timedelta:
+    if outcome.until is None:
+        return LOOK_EARLY
+    return max(min(outcome.until - now, LOOK_EARLY), timedelta(seconds=1))

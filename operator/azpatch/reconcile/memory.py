@@ -1,0 +1,62 @@
+"""What is remembered of each machine between reconciles, and may be forgotten by a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from weakref import WeakValueDictionary
+
+from azpatch.api.install import Install
+from azpatch.azure.port import Accepted
+from azpatch.domain.plan import Idle
+from azpatch.domain.selection import Selection
+from azpatch.reconcile.queue import Key
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionOf:
+    """A selection, and what it was made from."""
+
+    row_time: datetime | None
+    install: Install
+    selection: Selection
+
+
+@dataclass(slots=True)
+class MachineMemory:
+    """Of one PatchTarget."""
+
+    machine_key: str
+    selection: SelectionOf | None = None
+    blocked: Idle | None = None
+    """What the last look at the machine found in the way; holds until its `wake`."""
+    accepted: tuple[str, Accepted] | None = None
+    """Attempt id of the operation in flight, and Azure's answer to it."""
+    next_look: datetime | None = None
+    """When ARM is asked about the operation in flight again."""
+    told: tuple[str, str] | None = None
+    """The decision that was logged last."""
+
+
+class Memory:
+    """By PatchTarget; and the locks, one a machine."""
+
+    def __init__(self) -> None:
+        self._machines: dict[Key, MachineMemory] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, key: Key, machine_key: str) -> MachineMemory:
+        """What is remembered of a PatchTarget."""
+        return self._machines.setdefault(key, MachineMemory(machine_key))
+
+    def forget(self, key: Key) -> MachineMemory | None:
+        """The PatchTarget is gone."""
+        return self._machines.pop(key, None)
+
+    def lock(self, machine_key: str) -> asyncio.Lock:
+        """Two PatchTargets of one machine never decide at the same time."""
+        lock = self._locks.get(machine_key)
+        if lock is None:
+            lock = self._locks[machine_key] = asyncio.Lock()
+        return lock

@@ -1,0 +1,117 @@
+"""The reconcilers and what runs beside them, put together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from random import Random
+
+from azpatch.azure.port import AzureClients
+from azpatch.clock import Clock
+from azpatch.domain.ids import subscription_of
+from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Kube
+from azpatch.reconcile.context import Context
+from azpatch.reconcile.holds import Holds
+from azpatch.reconcile.inventory import Changes, Inventory
+from azpatch.reconcile.looks import Looks
+from azpatch.reconcile.machine import MachineReconciler
+from azpatch.reconcile.policy import PolicyReconciler
+from azpatch.reconcile.queue import Key, Result, WorkQueue
+from azpatch.reconcile.refresh import Refresher
+from azpatch.reconcile.routing import own_key
+from azpatch.reconcile.slots import Slots
+from azpatch.reconcile.store import Store
+from azpatch.reconcile.subscription import SubscriptionReconciler
+
+
+class Operator:
+    """Reconciles by kind; wakes who is concerned when Azure changed."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._subscriptions = SubscriptionReconciler(context)
+        self._policies = PolicyReconciler(context)
+        self._machines = MachineReconciler(context)
+
+    async def reconcile(self, key: Key) -> Result:
+        """One key."""
+        match key.kind:
+            case AZURE_SUBSCRIPTION.kind:
+                return await self._subscriptions.reconcile(key)
+            case PATCH_POLICY.kind:
+                return await self._policies.reconcile(key)
+            case PATCH_TARGET.kind:
+                return await self._machines.reconcile(key)
+        raise AssertionError(f"nobody reconciles {key}")
+
+    async def run_background(self) -> None:
+        """The inventory's loops, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._context.refresher.run(), name="inventory")
+            tasks.create_task(self._context.looks.run(), name="look-ups")
+
+    def health(self) -> Sequence[str]:
+        """The loops end the operator when they fail; there is nothing else to tell."""
+        return ()
+
+    async def close(self) -> None:
+        """Ends the connections to Azure."""
+        for client in self._subscriptions.clients():
+            await client.close()
+
+
+def build(
+    *,
+    clock: Clock,
+    random: Random,
+    kube: Kube,
+    azure: AzureClients,
+    store: Store,
+    queue: WorkQueue,
+    inventory_interval: timedelta,
+) -> Operator:
+    """An operator over these ports."""
+    inventory = Inventory()
+
+    def wake_machine(machine_key: str) -> None:
+        for target in store.targets_on(machine_key):
+            queue.add(own_key(target))
+
+    def known(subscription_id: str) -> Iterator[str]:
+        for target in store.targets():
+            if target.parsed and subscription_of(target.parsed.spec.machine_id) == subscription_id:
+                yield target.parsed.spec.machine_id
+
+    def changed(subscription_id: str, changes: Changes) -> None:
+        for subscription in store.subscriptions():
+            parsed = subscription.parsed
+            if parsed and parsed.spec.subscription_id.lower() == subscription_id:
+                queue.add(own_key(subscription))
+        for machine_key in changes.machines:
+            wake_machine(machine_key)
+        if changes.subscription:
+            for target in store.targets():
+                if target.parsed and subscription_of(target.parsed.spec.machine_id) == (
+                    subscription_id
+                ):
+                    queue.add(own_key(target))
+        if changes.machines or changes.subscription:
+            for policy in store.policies():
+                queue.add(own_key(policy))
+
+    return Operator(
+        Context(
+            clock=clock,
+            random=random,
+            kube=kube,
+            azure=azure,
+            store=store,
+            queue=queue,
+            inventory=inventory,
+            refresher=Refresher(inventory, clock, random, inventory_interval, known, changed),
+            looks=Looks(inventory, clock, wake_machine),
+            slots=Slots(),
+            holds=Holds(),
+        )
+    )

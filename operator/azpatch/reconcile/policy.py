@@ -1,0 +1,187 @@
+"""Reconciles PatchPolicies: their PatchTargets, their slots and their status."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from itertools import islice
+
+import structlog
+
+from azpatch.api.common import API_VERSION
+from azpatch.api.policy import PatchPolicy
+from azpatch.api.target import POLICY_LABEL, SUBSCRIPTION_LABEL, PatchTarget
+from azpatch.domain import policy as decide
+from azpatch.domain.availability import unavailable
+from azpatch.domain.grants import Namespace
+from azpatch.domain.ids import key as machine_key
+from azpatch.domain.membership import Member, Membership, Scope, membership
+from azpatch.domain.naming import target_name
+from azpatch.kube.port import PATCH_POLICY, PATCH_TARGET, Conflict, Object
+from azpatch.reconcile.context import Context
+from azpatch.reconcile.queue import Key, Result
+from azpatch.reconcile.routing import own_key
+from azpatch.reconcile.store import Stored
+from azpatch.reconcile.subscription import usable_subscriptions
+
+AT_A_TIME = 16
+"""Writes of one reconcile in flight: enough to keep the API server busy, few enough to be fair."""
+
+log = structlog.get_logger(__name__)
+
+
+class PolicyReconciler:
+    """One per process."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._terms: dict[Key, object] = {}
+        """What was declared when the policy's machines were last told to decide anew."""
+
+    async def reconcile(self, key: Key) -> Result:
+        """Gather, decide, act, write status."""
+        stored = self._context.store.policy(key.namespace, key.name)
+        if stored is None:
+            self._terms.pop(key, None)
+            return Result()
+        if stored.parsed is None:
+            log.error("PatchPolicy cannot be read", policy=str(key), error=stored.error)
+            return Result()
+        policy, targets = stored.parsed, self._targets(key)
+        scopes = self._scopes()
+        self._tell_machines(key, stored, scopes, targets)
+        members = membership(
+            policy,
+            Namespace(key.namespace, self._context.store.namespace_labels(key.namespace) or {}),
+            scopes,
+            frozenset(machine_key(target.raw["spec"]["machineId"]) for target in targets),
+        )
+        if not stored.deleting:
+            await self._create(policy, members, targets)
+            await self._delete(members, targets)
+            self._hand_out(key, policy)
+        status = decide.status(
+            policy,
+            [target.parsed for target in self._targets(key) if target.parsed],
+            members.trouble,
+            self._context.clock.now(),
+        )
+        written = await self._context.write_status(stored, status)
+        if written.deleting and not self._in_use(key):
+            await self._context.remove_finalizer(written)
+        return Result()
+
+    def _targets(self, key: Key) -> tuple[Stored[PatchTarget], ...]:
+        return self._context.store.targets_of(key.namespace, key.name)
+
+    def _scopes(self) -> dict[str, Scope]:
+        scopes = {}
+        for id_, subscription in usable_subscriptions(self._context.store).items():
+            inventory = self._context.inventory.subscription(id_)
+            scopes[id_] = Scope(
+                name=subscription.metadata.name,
+                grants=subscription.spec.grants,
+                read=inventory is not None and inventory.refreshed is not None,
+                machines=inventory.machines if inventory else {},
+                gone=frozenset(inventory.gone) if inventory else frozenset(),
+            )
+        return scopes
+
+    def _tell_machines(
+        self,
+        key: Key,
+        stored: Stored[PatchPolicy],
+        scopes: Mapping[str, Scope],
+        targets: Iterable[Stored[PatchTarget]],
+    ) -> None:
+        """Wakes the policy's machines when what was declared changed."""
+        subscriptions = usable_subscriptions(self._context.store)
+        terms = (
+            stored.uid,
+            stored.generation,
+            stored.deleting,
+            self._context.store.namespace_labels(key.namespace),
+            {id_: (one.metadata.name, one.spec) for id_, one in subscriptions.items()},
+        )
+        if self._terms.get(key) == terms:
+            return
+        self._terms[key] = terms
+        for id_ in scopes:
+            self._context.refresher.ask(id_)
+        for target in targets:
+            self._context.queue.add(own_key(target))
+
+    async def _create(
+        self,
+        policy: PatchPolicy,
+        members: Membership,
+        targets: Sequence[Stored[PatchTarget]],
+    ) -> None:
+        present = {machine_key(target.raw["spec"]["machineId"]) for target in targets}
+        missing = [member for key_, member in members.members.items() if key_ not in present]
+        await _in_turns(self._create_one(policy, member) for member in missing)
+
+    async def _create_one(self, policy: PatchPolicy, member: Member) -> None:
+        try:
+            await self._context.create(PATCH_TARGET, _new_target(policy, member))
+        except Conflict:
+            # One of that name is still being deleted, or was made a moment ago: its event tells.
+            log.info("PatchTarget exists", policy=policy.metadata.name, machine=member.machine_id)
+
+    async def _delete(self, members: Membership, targets: Sequence[Stored[PatchTarget]]) -> None:
+        wanted = members.members.keys() | members.kept
+        leaving = [
+            target
+            for target in targets
+            if machine_key(target.raw["spec"]["machineId"]) not in wanted and not target.deleting
+        ]
+        await _in_turns(self._context.kube.delete(PATCH_TARGET, target.raw) for target in leaving)
+
+    def _hand_out(self, key: Key, policy: PatchPolicy) -> None:
+        """Gives the free slots of maxUnavailable to machines that asked."""
+        targets = [target.parsed for target in self._targets(key) if target.parsed]
+        chosen = self._context.slots.hand_out(
+            (key.namespace, key.name),
+            decide.slot_limit(policy, targets),
+            {target.metadata.name for target in targets if unavailable(target.status)},
+        )
+        for name in chosen:
+            self._context.queue.add(Key(PATCH_TARGET.kind, key.namespace, name))
+
+    def _in_use(self, key: Key) -> bool:
+        """An operation of the policy is in flight, or about to be."""
+        return self._context.holds.held(key) or any(
+            target.parsed is None or target.parsed.status.operation is not None
+            for target in self._targets(key)
+        )
+
+
+async def _in_turns(writes: Iterable[Awaitable[None]]) -> None:
+    """All of them, at most AT_A_TIME in flight."""
+    waiting = iter(writes)
+    while some := list(islice(waiting, AT_A_TIME)):
+        await asyncio.gather(*some)
+
+
+def _new_target(policy: PatchPolicy, member: Member) -> Object:
+    meta = policy.metadata
+    return {
+        "apiVersion": API_VERSION,
+        "kind": PATCH_TARGET.kind,
+        "metadata": {
+            "name": target_name(meta.uid or "", member.machine_id),
+            "namespace": meta.namespace,
+            "labels": {POLICY_LABEL: meta.name, SUBSCRIPTION_LABEL: member.azure_subscription},
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": PATCH_POLICY.kind,
+                    "name": meta.name,
+                    "uid": meta.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": {"machineId": member.machine_id, "policy": meta.name},
+    }

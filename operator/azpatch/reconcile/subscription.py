@@ -1,0 +1,210 @@
+"""Reconciles AzureSubscriptions: how they are read, and what their status says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from azpatch.api.reasons import Reason
+from azpatch.api.subscription import AzureSubscription, IdentityType
+from azpatch.azure.port import AzureClient, AzureError, Credentials, Denied, Gone, SignInFailed
+from azpatch.domain import subscription as decide
+from azpatch.domain.feature import FeatureGate, feature_gate
+from azpatch.domain.ids import subscription_of
+from azpatch.domain.image import classify
+from azpatch.domain.matrix import revision
+from azpatch.domain.membership import usable
+from azpatch.domain.rights import scopes
+from azpatch.domain.subscription import SubscriptionFacts, Trouble, duplicate, duplicate_of
+from azpatch.kube.port import NotFound
+from azpatch.reconcile.context import Context
+from azpatch.reconcile.inventory import SubscriptionInventory
+from azpatch.reconcile.queue import Key, Result
+from azpatch.reconcile.store import Store, Stored
+
+SECRET_KEY = "AZURE_CLIENT_SECRET"
+
+log = structlog.get_logger(__name__)
+
+
+def usable_subscriptions(store: Store) -> Mapping[str, AzureSubscription]:
+    """The AzureSubscriptions that count, by subscription id."""
+    return usable(sorted(_parsed(store.subscriptions()), key=decide.seniority))
+
+
+def gate_of(
+    subscription: AzureSubscription, inventory: SubscriptionInventory | None
+) -> FeatureGate | None:
+    """The preview feature gate of a subscription, as last read; None: its matrix has none."""
+    needed = revision(subscription.spec.support_matrix).preview_feature
+    if needed is None:
+        return None
+    features = inventory.features if inventory else None
+    return feature_gate(subscription.spec.preview_feature, needed, features)
+
+
+def _parsed(stored: Iterable[Stored[AzureSubscription]]) -> list[AzureSubscription]:
+    return [one.parsed for one in stored if one.parsed is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """Credentials, or why there are none."""
+
+    credentials: Credentials | None
+    trouble: Trouble | None = None
+
+
+class SubscriptionReconciler:
+    """One per process."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._clients: dict[Credentials, AzureClient] = {}
+        self._ids: dict[str, str] = {}
+        """Subscription id by name of the AzureSubscription that configured it."""
+        self._generations: dict[str, int] = {}
+
+    async def reconcile(self, key: Key) -> Result:
+        """Gather, decide, write status."""
+        stored = self._context.store.subscription(key.name)
+        if stored is None:
+            self._forget(key.name)
+            return Result()
+        if stored.parsed is None:
+            log.error("AzureSubscription cannot be read", name=key.name, error=stored.error)
+            return Result()
+        trouble = await self._configure(stored, stored.parsed)
+        facts = self._facts(stored.parsed, trouble)
+        status = decide.status(stored.parsed, facts, self._context.clock.now())
+        written = await self._context.write_status(stored, status)
+        if written.deleting and not self._in_use(key, stored.parsed):
+            await self._context.remove_finalizer(written)
+        return Result()
+
+    def clients(self) -> tuple[AzureClient, ...]:
+        """Every client made so far."""
+        return tuple(self._clients.values())
+
+    async def _configure(
+        self, stored: Stored[AzureSubscription], subscription: AzureSubscription
+    ) -> Trouble | None:
+        """Makes the inventory read this subscription; what keeps it from that."""
+        first = duplicate_of(subscription, _parsed(self._context.store.subscriptions()))
+        if first is not None:
+            return duplicate(first)
+        identity = await self._identity(subscription)
+        if identity.credentials is None:
+            return identity.trouble
+        client = self._clients.get(identity.credentials)
+        if client is None:
+            client = self._context.azure.client(identity.credentials)
+            self._clients[identity.credentials] = client
+        name, id_ = stored.name, subscription.spec.subscription_id
+        where = scopes(id_, subscription.spec.grants)
+        news = self._context.inventory.configure(id_, client, where)
+        self._ids[name] = id_
+        if news:
+            self._context.refresher.force(id_)
+        elif self._generations.get(name) != stored.generation:
+            self._context.refresher.ask(id_)
+        self._generations[name] = stored.generation
+        return self._reading_trouble(id_)
+
+    async def _identity(self, subscription: AzureSubscription) -> _Identity:
+        tenant, identity = subscription.spec.tenant_id, subscription.spec.identity
+        if identity is None:
+            return _Identity(Credentials(IdentityType.WORKLOAD_IDENTITY, tenant))
+        if identity.secret_ref is None:
+            return _Identity(Credentials(identity.type, tenant, identity.client_id))
+        name = identity.secret_ref.name
+        try:
+            data = await self._context.kube.secret(name)
+            secret = data[SECRET_KEY].decode().strip()
+        except (NotFound, KeyError, UnicodeDecodeError):
+            return _Identity(
+                None,
+                Trouble(
+                    Reason.SECRET_NOT_FOUND,
+                    f"There is no Secret {name} with key {SECRET_KEY} in the operator's namespace. "
+                    "It is looked for every few minutes; create it.",
+                    stalled=True,
+                ),
+            )
+        return _Identity(Credentials(identity.type, tenant, identity.client_id, secret))
+
+    def _reading_trouble(self, subscription_id: str) -> Trouble | None:
+        inventory = self._context.inventory.subscription(subscription_id)
+        if inventory is None:
+            return None
+        if inventory.error is not None:
+            return _trouble(inventory.error)
+        if isinstance(inventory.rights_error, Gone):
+            return Trouble(
+                Reason.SUBSCRIPTION_NOT_FOUND,
+                f"Azure knows no subscription {subscription_id} that this identity may see. Check "
+                "spec.subscriptionId and spec.tenantId, and give the identity its role.",
+                stalled=True,
+            )
+        return None
+
+    def _facts(self, subscription: AzureSubscription, trouble: Trouble | None) -> SubscriptionFacts:
+        inventory = self._context.inventory.subscription(subscription.spec.subscription_id)
+        if inventory is None or (trouble and trouble.reason is Reason.DUPLICATE_SUBSCRIPTION):
+            gate = gate_of(subscription, None)
+            return SubscriptionFacts(trouble, False, 0, None, False, gate, (), ())
+        definitions = self._context.inventory.definitions()
+        return SubscriptionFacts(
+            trouble=trouble,
+            read=inventory.refreshed is not None,
+            shrunk=inventory.shrunk,
+            permissions=inventory.permissions,
+            denied=isinstance(inventory.rights_error, Denied),
+            gate=gate_of(subscription, inventory),
+            image_classes=[
+                classify(machine, definitions).image_class
+                for machine in inventory.machines.values()
+            ],
+            detected=[row.detected for row in inventory.assessments.values() if row.detected],
+        )
+
+    def _in_use(self, key: Key, subscription: AzureSubscription) -> bool:
+        """An operation is in flight on one of its machines, or about to be."""
+        mine = subscription.spec.subscription_id.lower()
+        return self._context.holds.held(key) or any(
+            target.parsed is not None
+            and target.parsed.status.operation is not None
+            and subscription_of(target.parsed.spec.machine_id) == mine
+            for target in self._context.store.targets()
+        )
+
+    def _forget(self, name: str) -> None:
+        id_ = self._ids.pop(name, None)
+        self._generations.pop(name, None)
+        if id_ is not None and id_ not in self._ids.values():
+            self._context.inventory.remove(id_)
+
+
+def _trouble(error: AzureError) -> Trouble:
+    if isinstance(error, SignInFailed):
+        return Trouble(
+            Reason.IDENTITY_FAILED,
+            f"Signing in to Azure failed: {error.message} It is tried again every minute. Check "
+            "spec.identity, spec.tenantId and the identity's federated credential or secret.",
+            stalled=True,
+        )
+    if isinstance(error, Denied):
+        return Trouble(
+            Reason.ACCESS_MISSING,
+            f"Azure refuses the identity: {error.message} Give it the custom roles of "
+            "docs/install.md.",
+            stalled=True,
+        )
+    return Trouble(
+        Reason.AZURE_UNREACHABLE,
+        f"Azure cannot be read now ({error.code}). It is tried again every minute; what was read "
+        "before still counts.",
+        stalled=False,
+    )
