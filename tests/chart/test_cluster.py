@@ -21,13 +21,20 @@ from lab.controlplane import ControlPlane
 NAMESPACE = chart.NAMESPACE
 TEAM = "web"
 
+MACHINE = (
+    "/subscriptions/6f1c0000-0000-4000-8000-000000000001/resourceGroups/rg"
+    "/providers/Microsoft.Compute/virtualMachines/web-1"
+)
+
 DEFINITIONS = ("azuresubscriptions", "patchpolicies", "patchtargets")
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ControlPlane]:
-    """A control plane of this module's own: what is tested here is cluster-wide."""
-    with ControlPlane() as running:
+    """A control plane of this module's own: what is tested here is cluster-wide. It checks owner
+    references as OpenShift does."""
+    plugin = "--enable-admission-plugins=OwnerReferencesPermissionEnforcement"
+    with ControlPlane(apiserver_flags=[plugin]) as running:
         chart.create_namespace(running, TEAM)
         yield running
 
@@ -222,6 +229,35 @@ def test_kubectl_auth_can_i_says_so_too(
         "auth", "can-i", verb, resource, f"--as={ACCOUNT}", *scope, *extra, check=False
     )
     assert done.stdout.strip() == allowed, done.stderr
+
+
+def test_the_operator_may_make_a_target_that_its_policy_waits_for(
+    cluster: ControlPlane, operator: ApiClient
+) -> None:
+    path = f"/apis/azpatch.dev/v1alpha1/namespaces/{TEAM}"
+    policy = {
+        "apiVersion": "azpatch.dev/v1alpha1",
+        "kind": "PatchPolicy",
+        "metadata": {"name": "owner"},
+        "spec": {"target": {"virtualMachine": {"id": MACHINE}}},
+    }
+    uid = cluster.admin.create(f"{path}/patchpolicies", policy)["metadata"]["uid"]
+    owner = {
+        "apiVersion": policy["apiVersion"],
+        "kind": policy["kind"],
+        "name": "owner",
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    target = {
+        "apiVersion": "azpatch.dev/v1alpha1",
+        "kind": "PatchTarget",
+        "metadata": {"name": "owned", "ownerReferences": [owner]},
+        "spec": {"machineId": MACHINE, "policy": "owner"},
+    }
+    made = operator.create(f"{path}/patchtargets", target)
+    assert made["metadata"]["ownerReferences"] == [owner]
 
 
 POLICIES = "azpatch.dev/patchpolicies"
