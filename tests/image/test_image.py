@@ -72,13 +72,12 @@ def test_nothing_can_be_written(image: Image, folder: str) -> None:
     assert "Read-only file system" in done.stderr
 
 
-@pytest.mark.parametrize("program", COMPILERS)
-def test_there_is_no_compiler(image: Image, program: str) -> None:
-    assert _which(image, program) == "None"
+def test_there_is_no_compiler(image: Image) -> None:
+    assert _found(image, *COMPILERS) == []
 
 
 def test_there_is_no_way_to_install_more(image: Image) -> None:
-    assert _which(image, "pip") == "None"
+    assert _found(image, "pip", "pip3") == []
     for module in ("pip", "ensurepip"):
         for python in ("/opt/azpatch/bin/python", "/usr/local/bin/python"):
             done = image.run("-m", module, "--version", entrypoint=python)
@@ -155,5 +154,9 @@ def _missing(image: Image, *paths: str) -> list[str]:
     return done.stdout.split()
 
 
-def _which(image: Image, program: str) -> str:
-    return _python(image, f"import shutil; print(shutil.which({program!r}))").strip()
+def _found(image: Image, *programs: str) -> list[str]:
+    """Those that are on the path."""
+    program = "import shutil, sys; print(*filter(shutil.which, sys.argv[1:]))"
+    done = image.run("-c", program, *programs, entrypoint="python")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
