@@ -23,6 +23,8 @@ from azsim.journal import Journal
 from azsim.resourcegraph import ResourceGraph
 from azsim.server import HOST, Addresses, serving
 
+PORT = click.IntRange(0, 65535)
+
 
 @click.group()
 def main() -> None:
@@ -57,8 +59,14 @@ class Instant(click.ParamType[datetime]):
     required=True,
     help="What the simulated Azure holds (YAML or JSON).",
 )
-@click.option("--port", default=0, show_default="any free", help="HTTPS port.")
-@click.option("--imds-port", default=0, show_default="any free", help="Metadata service's port.")
+@click.option("--port", type=PORT, default=0, show_default="any free", help="HTTPS port.")
+@click.option(
+    "--imds-port",
+    type=PORT,
+    default=0,
+    show_default="any free",
+    help="HTTP port of the metadata service.",
+)
 @click.option(
     "--pace",
     type=click.FloatRange(min=0, min_open=True),
