@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -86,12 +87,24 @@ def translated(error: BaseException, call: Call) -> AzureError:
     if isinstance(error, AzureError):
         return error
     if isinstance(error, TokenUnavailable):
-        return SignInFailed("SignInFailed", redacted(error.message))
+        return _sign_in_failed(error.message)
     response = error.response if isinstance(error, core.HttpResponseError) else None
     if response is not None and (response.status_code or 0) >= 300:
         return _refused(response, call)
     kinds = NEVER_SENT if _never_sent(error) else NO_USABLE_ANSWER
     return _pick(kinds, call)(type(error).__name__, redacted(str(error)) or "no answer")
+
+
+_ENTRA_ERROR = re.compile(r"(?P<code>AADSTS\d+):\s*(?P<message>.*?)(?=\s*Trace ID:|['\n]|$)")
+"""Microsoft Entra ID's words without the trace id and time that follow them: an error that stays
+the same must read the same, because it stands in a status."""
+
+
+def _sign_in_failed(text: str) -> AzureError:
+    entra = _ENTRA_ERROR.search(text)
+    if entra is None:
+        return SignInFailed("SignInFailed", redacted(text.splitlines()[0] if text else text))
+    return SignInFailed(entra["code"], redacted(f"{entra['code']}: {entra['message']}"))
 
 
 def _refused(response: Any, call: Call) -> AzureError:

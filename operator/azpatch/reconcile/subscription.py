@@ -9,7 +9,7 @@ import structlog
 
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import AzureSubscription, IdentityType
-from azpatch.azure.port import AzureClient, AzureError, Credentials, Denied, Gone, SignInFailed
+from azpatch.azure.port import AzureClient, AzureError, Credentials, Denied, SignInFailed
 from azpatch.domain import subscription as decide
 from azpatch.domain.feature import FeatureGate, feature_gate
 from azpatch.domain.ids import subscription_of
@@ -25,6 +25,9 @@ from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.store import Store, Stored
 
 SECRET_KEY = "AZURE_CLIENT_SECRET"
+
+NO_SUCH_SUBSCRIPTION = "SubscriptionNotFound"
+"""ARM's code for a subscription that is not there, or not to be seen."""
 
 log = structlog.get_logger(__name__)
 
@@ -141,7 +144,7 @@ class SubscriptionReconciler:
             return None
         if inventory.error is not None:
             return _trouble(inventory.error)
-        if isinstance(inventory.rights_error, Gone):
+        if inventory.rights_error and inventory.rights_error.code == NO_SUCH_SUBSCRIPTION:
             return Trouble(
                 Reason.SUBSCRIPTION_NOT_FOUND,
                 f"Azure knows no subscription {subscription_id} that this identity may see. Check "
