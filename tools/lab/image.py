@@ -139,6 +139,9 @@ class Podman:
             env=self._env, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
 
+    def has(self, image: str) -> bool:
+        return self.call("image", "exists", image, timeout=RUN_TIMEOUT_SECONDS).returncode == 0
+
     def start(self, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
         """Does not wait for it."""
         with log.open("wb") as output:
@@ -172,7 +175,7 @@ def built_image() -> Iterator[Image]:
         # Of a test run that was killed.
         podman.call("rm", "--all", "--force", "--time=0", timeout=RUN_TIMEOUT_SECONDS)
         base = _base(podman)
-        yield _build(podman, base)
+        yield _image(podman, base, folder)
 
 
 def cache_folder() -> Path:
@@ -194,7 +197,7 @@ def _base(podman: Podman) -> str:
     """The name of the base in podman's store; made at first, and proved to run."""
     key = hashlib.sha256(repr(BASE_RECIPE).encode()).hexdigest()[:12]
     name = f"localhost/azpatch-base:{key}"
-    if podman.call("image", "exists", name, timeout=RUN_TIMEOUT_SECONDS).returncode:
+    if not podman.has(name):
         _make_base(podman, name)
     trial = Image(podman, name).run("-c", "print('ok')", entrypoint="python")
     if trial.stdout != "ok\n":
@@ -215,8 +218,29 @@ def _make_base(podman: Podman, name: str) -> None:
         podman.succeed("import", "--quiet", *changes, archive, name, timeout=BASE_TIMEOUT_SECONDS)
 
 
-def _build(podman: Podman, base: str) -> Image:
-    image = "localhost/azpatch:test"
+def _image(podman: Podman, base: str, folder: Path) -> Image:
+    """The image of what the Dockerfile is given now: the one that is there, or a new one."""
+    image = Image(podman, "localhost/azpatch:test")
+    built_from = folder / "built-from"
+    inputs = f"{base} {_digest_of_inputs()}"
+    if not built_from.exists() or built_from.read_text() != inputs or not podman.has(image.name):
+        _build(podman, base, image.name)
+        built_from.write_text(inputs)
+    return image
+
+
+def _digest_of_inputs() -> str:
+    files = [ROOT / name for name in ("Dockerfile", ".dockerignore", "requirements.lock")]
+    sources = (ROOT / "operator" / "azpatch").rglob("*")
+    files += sorted(path for path in sources if path.is_file() and path.suffix != ".pyc")
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _build(podman: Podman, base: str, image: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         secrets = _pip_secrets(Path(folder))
         # The stage with the packages has a name of its own, so that pruning leaves it.
@@ -228,7 +252,6 @@ def _build(podman: Podman, base: str) -> Image:
                 timeout=BUILD_TIMEOUT_SECONDS,
             )  # fmt: skip
     podman.succeed("image", "prune", "--force")
-    return Image(podman, image)
 
 
 def _pip_secrets(folder: Path) -> Sequence[str]:
