@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from azsim.http import Params, Principal, Request, Response, Router
+from azsim.subscriptions import spent
 
 if TYPE_CHECKING:
     from azsim.cloud import Cloud
@@ -33,4 +34,8 @@ def list_permissions(
     """
     scope = request.path[: request.path.lower().rindex(_SUFFIX.lower())]
     granted = cloud.rights.at(principal.object_id, scope)
-    return Response(200, {"value": [assignment.permission() for assignment in granted]})
+    return Response(
+        200,
+        {"value": [assignment.permission() for assignment in granted]},
+        spent(cloud, principal, params["sub"]),
+    )

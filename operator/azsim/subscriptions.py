@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from azsim.http import ArmError, Params, Principal, Request, Response, Router, require
+from azsim.throttling import READS, WRITES, Limit, charge
 
 if TYPE_CHECKING:
     from azsim.cloud import Cloud, Subscription
     from azsim.fleet import ResourceGroup
+
+TENANT_READS = Limit("tenant-reads", READS.size, READS.per_second)
+"""ARM's reads outside of subscriptions have a bucket of their own, of the same size."""
 
 PROVIDERS = ("Microsoft.Compute", "Microsoft.Features", "Microsoft.ResourceGraph")
 """The resource providers that a subscription of the simulated Azure knows, all registered."""
@@ -56,14 +60,19 @@ def list_subscriptions(
 ) -> Response:
     """What the principal can see; without any role an empty list."""
     found = [_subscription(each) for each in visible(cloud, principal)]
-    return Response(200, {"value": found, "count": {"type": "Total", "value": len(found)}})
+    return Response(
+        200,
+        {"value": found, "count": {"type": "Total", "value": len(found)}},
+        _tenant_read(cloud, principal),
+    )
 
 
 def get_subscription(
     cloud: Cloud, request: Request, params: Params, principal: Principal
 ) -> Response:
     """One subscription."""
-    return Response(200, _subscription(subscription_of(cloud, principal, params["sub"])))
+    subscription = subscription_of(cloud, principal, params["sub"])
+    return Response(200, _subscription(subscription), spent(cloud, principal, params["sub"]))
 
 
 def list_tenants(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
@@ -84,6 +93,7 @@ def list_tenants(cloud: Cloud, request: Request, params: Params, principal: Prin
                 if tenant.id.lower() == principal.tenant_id.lower()
             ]
         },
+        _tenant_read(cloud, principal),
     )
 
 
@@ -102,6 +112,7 @@ def list_groups(cloud: Cloud, request: Request, params: Params, principal: Princ
                 )
             ]
         },
+        spent(cloud, principal, params["sub"]),
     )
 
 
@@ -110,7 +121,8 @@ def get_group(cloud: Cloud, request: Request, params: Params, principal: Princip
     subscription = subscription_of(cloud, principal, params["sub"])
     group = subscription.resource_groups.get(params["rg"].lower())
     if group is not None:
-        return Response(200, _group(subscription, group))
+        headers = spent(cloud, principal, params["sub"])
+        return Response(200, _group(subscription, group), headers)
     raise ArmError(
         404, "ResourceGroupNotFound", f"Resource group '{params['rg']}' could not be found."
     )
@@ -121,13 +133,15 @@ def list_providers(
 ) -> Response:
     """The resource providers of the simulated Azure."""
     subscription = subscription_of(cloud, principal, params["sub"])
-    return Response(200, {"value": [_provider(subscription, name) for name in PROVIDERS]})
+    found = [_provider(subscription, name) for name in PROVIDERS]
+    return Response(200, {"value": found}, spent(cloud, principal, params["sub"]))
 
 
 def get_provider(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
     """One resource provider."""
     subscription = subscription_of(cloud, principal, params["sub"])
-    return Response(200, _provider(subscription, _known(params["ns"])))
+    headers = spent(cloud, principal, params["sub"])
+    return Response(200, _provider(subscription, _known(params["ns"])), headers)
 
 
 def register_provider(
@@ -137,7 +151,21 @@ def register_provider(
     namespace = _known(params["ns"])
     require(cloud, principal, f"{namespace}/register/action", f"/subscriptions/{params['sub']}")
     subscription = subscription_of(cloud, principal, params["sub"])
-    return Response(200, _provider(subscription, namespace))
+    headers = spent(cloud, principal, params["sub"], WRITES)
+    return Response(200, _provider(subscription, namespace), headers)
+
+
+def spent(
+    cloud: Cloud, principal: Principal, subscription_id: str, limit: Limit = READS
+) -> dict[str, str]:
+    """Take a request from ARM's budget; the headers that say what is left. ArmError 429."""
+    return charge(cloud.buckets, cloud.now, subscription_id.lower(), principal.object_id, limit)
+
+
+def _tenant_read(cloud: Cloud, principal: Principal) -> dict[str, str]:
+    """The same for what belongs to no subscription."""
+    left = cloud.buckets.take(cloud.now, TENANT_READS, principal.tenant_id, principal.object_id)
+    return {"x-ms-ratelimit-remaining-tenant-reads": str(left)}
 
 
 def group_id(subscription_id: str, name: str) -> str:
