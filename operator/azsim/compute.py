@@ -292,6 +292,9 @@ def _stop(
     after: PowerState,
 ) -> Response:
     def act(machine: Machine, operation: Operation) -> None:
+        if machine.power is after:
+            operation.succeed(cloud.now)
+            return
         cloud.guest(machine).stop()
         cloud.set_power(machine, during)
 

@@ -28,10 +28,10 @@ Event = Literal[
     "RebootEnded",
     "RebootFailed",
     "AgentLost",
-    "PowerStateChanged",  # details: from, to
+    "PowerStateChanged",  # details: before, after
     "MachineCreated",
     "MachineDeleted",
-    "FeatureStateChanged",  # details: feature, from, to
+    "FeatureStateChanged",  # details: feature, before, after
 ]
 """Everything that can happen other than a request."""
 

@@ -346,6 +346,12 @@ class TestPower:
         assert sim.view("web")["statuses"][1]["code"] == after
         assert sim.operation(accepted)["status"] == "Succeeded"
 
+    def test_deallocating_what_is_deallocated_changes_nothing(self, sim: Azure) -> None:
+        accepted = sim.post("idle", "deallocate")
+
+        assert sim.operation(accepted)["status"] == "Succeeded"
+        assert sim.journal.events() == []
+
     def test_resource_graph_learns_of_it_later(self, sim: Azure) -> None:
         machine = sim.machine("idle")
         sim.post("idle", "start")
