@@ -14,13 +14,13 @@ from azsim.clock import timestamp
 from azsim.fleet import (
     Detection,
     Gallery,
-    ImageDefinition,
     OsType,
     Patch,
     PowerState,
     RebootBehavior,
     ResourceGroup,
 )
+from azsim.galleries import gallery_to_arm, image_to_arm, version_to_arm
 from azsim.machine import Machine, installation_counts, power_status
 from azsim.records import AssessmentRecord, InstallationRecord
 
@@ -298,48 +298,21 @@ def _group_row(subscription: Subscription, group: ResourceGroup) -> Row:
 
 
 def _gallery_rows(subscription: Subscription, gallery: Gallery) -> Iterator[Row]:
-    gallery_id = (
-        f"/subscriptions/{subscription.id}/resourceGroups/{gallery.group}"
-        f"/providers/Microsoft.Compute/galleries/{gallery.name}"
-    )
-    common = {
-        "tenantId": subscription.tenant_id,
-        "location": gallery.location,
-        "resourceGroup": gallery.group.lower(),
-        "subscriptionId": subscription.id,
-        "tags": {},
-    }
-    kind = "microsoft.compute/galleries"
-    done = {"provisioningState": "Succeeded"}
-    yield {**common, "id": gallery_id, "name": gallery.name, "type": kind, "properties": done}
-    for image in gallery.images:
-        image_id = f"{gallery_id}/images/{image.name}"
-        yield {
-            **common,
-            "id": image_id,
-            "name": f"{gallery.name}/{image.name}",
-            "type": f"{kind}/images",
-            "properties": {**done, **_definition(image)},
+    def row(resource: dict[str, Any]) -> Row:
+        return {
+            "id": resource["id"],
+            "name": resource["name"],
+            "type": resource["type"].lower(),
+            "tenantId": subscription.tenant_id,
+            "location": resource["location"],
+            "resourceGroup": gallery.group.lower(),
+            "subscriptionId": subscription.id,
+            "tags": resource["tags"],
+            "properties": resource["properties"],
         }
+
+    yield row(gallery_to_arm(subscription.id, gallery))
+    for image in gallery.images:
+        yield row(image_to_arm(subscription.id, gallery, image))
         for version in image.versions:
-            yield {
-                **common,
-                "id": f"{image_id}/versions/{version}",
-                "name": f"{gallery.name}/{image.name}/{version}",
-                "type": f"{kind}/images/versions",
-                "properties": done,
-            }
-
-
-def _definition(image: ImageDefinition) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "osType": image.os_type.value,
-        "osState": image.os_state.value,
-        "hyperVGeneration": image.hyper_v_generation,
-        "architecture": image.architecture,
-    }
-    if image.identifier is not None:
-        shown["identifier"] = dict(image.identifier)
-    if image.purchase_plan is not None:
-        shown["purchasePlan"] = image.purchase_plan.model_dump(by_alias=True)
-    return shown
+            yield row(version_to_arm(subscription.id, gallery, image, version))

@@ -121,9 +121,9 @@ def test_galleries_their_images_and_versions_are_rows(azure: Azure) -> None:
 
     assert [(row["type"], row["name"]) for row in found] == [
         ("microsoft.compute/galleries", "golden"),
-        ("microsoft.compute/galleries/images", "golden/web"),
-        ("microsoft.compute/galleries/images/versions", "golden/web/1.0.0"),
-        ("microsoft.compute/galleries/images/versions", "golden/web/1.1.0"),
+        ("microsoft.compute/galleries/images", "web"),
+        ("microsoft.compute/galleries/images/versions", "1.0.0"),
+        ("microsoft.compute/galleries/images/versions", "1.1.0"),
     ]
     assert found[1]["properties"]["osState"] == "Generalized"
 
