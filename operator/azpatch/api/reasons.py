@@ -22,6 +22,8 @@ _FEATURE = ConditionType.PREVIEW_FEATURE
 
 _BLOCKED = (_READY, _STALLED)
 """Reasons that a person must act on."""
+_UNDECIDED = (_READY, _SUPPORTED)
+"""Why an operation waits for evidence."""
 _DELAYED = (_READY, _RECONCILING)
 """Reasons that pass by themselves, or when another object changes."""
 
@@ -124,7 +126,7 @@ class Reason(StrEnum):
     )
     PREVIEW_FEATURE_UNDETERMINED = (
         "PreviewFeatureUndetermined",
-        (_FEATURE, _SUPPORTED),
+        (_FEATURE, *_UNDECIDED),
         "The preview feature was not found, is ambiguous, or may not be read.",
     )
 
@@ -276,7 +278,7 @@ class Reason(StrEnum):
     # --- supported: not known
     NOT_ASSESSED = (
         "NotAssessed",
-        (_SUPPORTED, _COMPLIANT),
+        (*_UNDECIDED, _COMPLIANT),
         "No assessment that counts yet.",
     )
     WAITING_FOR_RESOURCE_GRAPH = (
@@ -286,22 +288,22 @@ class Reason(StrEnum):
     )
     UNABLE_TO_DETERMINE = (
         "UnableToDetermine",
-        (_SUPPORTED,),
+        _UNDECIDED,
         "Azure could not determine support; onUndeterminedSupport is Wait.",
     )
     NO_MARKETPLACE_RULE = (
         "NoMarketplaceRule",
-        (_SUPPORTED,),
+        _UNDECIDED,
         "No rule of the matrix knows this marketplace image.",
     )
     IMAGE_UNKNOWN = (
         "ImageUnknown",
-        (_SUPPORTED,),
+        _UNDECIDED,
         "What the machine was built from is not known.",
     )
     SOME_UNKNOWN = (
         "SomeUnknown",
-        (_SUPPORTED, _COMPLIANT),
+        (*_UNDECIDED, _COMPLIANT),
         "Of some governed machines it is not known yet.",
     )
 
@@ -316,7 +318,7 @@ class Reason(StrEnum):
     )
     NOTHING_INSTALLABLE = (
         "NothingInstallable",
-        (_COMPLIANT,),
+        (_READY, _COMPLIANT),
         "An install of the same selection installed nothing; it is not sent again.",
     )
     ASSESSMENT_FAILED = (

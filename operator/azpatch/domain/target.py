@@ -41,12 +41,23 @@ def settled(
         assessment=_with_selection(observed, selection),
         attempts=_attempts(policy, observed.status, selection, now),
     )
-    findings = (
-        _ready(plan),
-        _supported(policy, observed),
-        _compliant(policy, status, observed, selection, plan, now),
-    )
+    if isinstance(plan, Idle) and plan.reason is Reason.GOVERNED_ELSEWHERE:
+        findings = (_ready(plan), *_elsewhere(plan))
+    else:
+        findings = (
+            _ready(plan),
+            _supported(policy, observed),
+            _compliant(policy, status, observed, selection, plan, now),
+        )
     return _with_conditions(target, status, findings, now)
+
+
+def _elsewhere(plan: Idle) -> tuple[Finding, Finding]:
+    """Of a machine that another policy governs, that policy speaks."""
+    return (
+        Finding(ConditionType.SUPPORTED, "Unknown", plan.reason, plan.message),
+        Finding(ConditionType.COMPLIANT, "Unknown", plan.reason, plan.message),
+    )
 
 
 def in_flight(target: PatchTarget, status: PatchTargetStatus, now: datetime) -> PatchTargetStatus:

@@ -48,6 +48,10 @@ class Context:
         answer = await self.kube.replace_status(stored.kind, stored.raw, wanted)
         return self._take(stored, answer)
 
+    def newest(self, stored: Stored[Any]) -> Stored[Any]:
+        """The object as it is now: somebody else in this process may have written it since."""
+        return self.store.get(stored.kind, stored.namespace, stored.name) or stored
+
     async def add_finalizer(self, stored: Stored[Any]) -> Stored[Any]:
         """Puts the operation finalizer on, if it is not there. Raises KubeError."""
         if OPERATION_FINALIZER in stored.finalizers:
@@ -72,7 +76,7 @@ class Context:
     def _take(self, stored: Stored[Any], answer: Mapping[str, Any]) -> Stored[Any]:
         """The object as it is after our own write. The watch may have shown a newer one already."""
         self.store.observe(stored.kind, answer)
-        return self.store.get(stored.kind, stored.namespace, stored.name) or stored
+        return self.newest(stored)
 
 
 def _pruned(status: Mapping[str, Any]) -> Mapping[str, Any]:

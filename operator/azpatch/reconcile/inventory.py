@@ -120,6 +120,8 @@ class Inventory:
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, SubscriptionInventory] = {}
+        self._parts: list[Mapping[str, ImageDefinition]] = []
+        self._merged: dict[str, ImageDefinition] = {}
         self.patches: dict[str, tuple[MissingPatch, ...]] = {}
         """What assessments found, by machine key, from when it was asked for until it is used."""
         self.installations: dict[str, InstallationResult] = {}
@@ -169,7 +171,10 @@ class Inventory:
 
     def definitions(self) -> Mapping[str, ImageDefinition]:
         """Every image definition that any identity can read, by key."""
-        merged: dict[str, ImageDefinition] = {}
-        for subscription in self._subscriptions.values():
-            merged.update(subscription.definitions)
-        return merged
+        parts = [subscription.definitions for subscription in self._subscriptions.values()]
+        if len(parts) != len(self._parts) or any(
+            new is not old for new, old in zip(parts, self._parts, strict=True)
+        ):
+            # Asked for once a machine, and changed by a refresh at most.
+            self._parts, self._merged = parts, {k: d for part in parts for k, d in part.items()}
+        return self._merged

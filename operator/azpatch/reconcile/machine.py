@@ -87,7 +87,7 @@ class MachineReconciler:
             stored = self._context.store.target(key.namespace, key.name)
             if stored is None or stored.parsed is None:
                 return Result()
-            memory = self._memory.of(key, machine_key)
+            memory = self._memory.of(key, machine_key, stored.parsed.spec.policy)
             status = stored.parsed.status
             if status.operation is not None:
                 followed = await self._flight.follow(key, stored, memory)
@@ -109,18 +109,21 @@ class MachineReconciler:
         """Decides about a machine with nothing in flight. `status` is newer than what is stored
         where an operation has just ended."""
         assert stored.parsed is not None
-        if stored.deleting:
-            self._give_back(key, stored)
-            stored = await self._context.write_status(stored, status)
-            await self._context.remove_finalizer(stored)
-            return Result()
-        case = self._gather(key, stored, memory)
-        if case is None:
-            self._give_back(key, stored)
-            stored = await self._context.write_status(stored, status)
-            await self._context.remove_finalizer(stored)
-            return Result()
-        return await self._decide(case, status)
+        case = None if stored.deleting else self._gather(key, stored, memory)
+        if case is not None:
+            return await self._decide(case, status)
+        self._give_back(key, stored)
+        if not stored.deleting and self._without_subscription(stored.parsed):
+            now = self._context.clock.now()
+            status = decide.blocked(stored.parsed, status, _NO_SUBSCRIPTION, now)
+        stored = await self._context.write_status(stored, status)
+        await self._context.remove_finalizer(stored)
+        return Result()
+
+    def _without_subscription(self, target: PatchTarget) -> bool:
+        """No AzureSubscription for the machine, or only one that is being deleted."""
+        id_ = subscription_of(target.spec.machine_id)
+        return id_ not in usable_subscriptions(self._context.store)
 
     def _gather(self, key: Key, stored: Stored[PatchTarget], memory: MachineMemory) -> _Case | None:
         """None: something is missing whose arrival wakes this key."""
@@ -379,6 +382,8 @@ class MachineReconciler:
         memory = self._memory.forget(key)
         if memory is None:
             return
+        if self._context.slots.give_back((key.namespace, memory.policy), key.name):
+            self._context.queue.add(Key(PATCH_POLICY.kind, key.namespace, memory.policy))
         others = self._context.store.targets_on(memory.machine_key)
         if not others:
             self._context.looks.enough(memory.machine_key)
@@ -401,6 +406,13 @@ class MachineReconciler:
             reason=told[1],
         )
 
+
+_NO_SUBSCRIPTION = Idle(
+    False,
+    Reason.AZURE_SUBSCRIPTION_MISSING,
+    "There is no AzureSubscription for this machine's subscription (any more), so nothing is sent "
+    "to it. The platform team creates it.",
+)
 
 _GONE = Idle(False, Reason.MACHINE_GONE, "Azure says that the machine does not exist (404).")
 

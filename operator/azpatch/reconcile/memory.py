@@ -28,6 +28,8 @@ class MachineMemory:
     """Of one PatchTarget."""
 
     machine_key: str
+    policy: str
+    """Name of its policy."""
     selection: SelectionOf | None = None
     blocked: Idle | None = None
     """What the last look at the machine found in the way; holds until its `wake`."""
@@ -46,9 +48,9 @@ class Memory:
         self._machines: dict[Key, MachineMemory] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def of(self, key: Key, machine_key: str) -> MachineMemory:
+    def of(self, key: Key, machine_key: str, policy: str) -> MachineMemory:
         """What is remembered of a PatchTarget."""
-        return self._machines.setdefault(key, MachineMemory(machine_key))
+        return self._machines.setdefault(key, MachineMemory(machine_key, policy))
 
     def forget(self, key: Key) -> MachineMemory | None:
         """The PatchTarget is gone."""

@@ -67,8 +67,9 @@ class PolicyReconciler:
             self._context.clock.now(),
         )
         written = await self._context.write_status(stored, status)
-        if written.deleting and not self._in_use(key):
-            await self._context.remove_finalizer(written)
+        async with self._context.holds.lock(key):
+            if not self._in_use(key):
+                await self._context.remove_finalizer(self._context.newest(written))
         return Result()
 
     def _targets(self, key: Key) -> tuple[Stored[PatchTarget], ...]:

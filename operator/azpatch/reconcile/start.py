@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -115,8 +114,9 @@ class Starter:
 
     async def _intend(self, start: Start) -> Stored[PatchTarget]:
         """What reads the result must outlive the operation: finalizers first, then the intent."""
-        await self._context.add_finalizer(self._newest(start.policy))
-        await self._context.add_finalizer(self._newest(start.subscription))
+        for owner in (start.policy, start.subscription):
+            async with self._context.holds.lock(own_key(owner)):
+                await self._context.add_finalizer(self._context.newest(owner))
         stored = await self._context.add_finalizer(start.stored)
         assert stored.parsed is not None
         policy = start.policy.parsed
@@ -137,10 +137,6 @@ class Starter:
         )
         status = decide.in_flight(stored.parsed, status, now)
         return await self._context.write_status(stored, status)
-
-    def _newest(self, stored: Stored[Any]) -> Stored[Any]:
-        """Its own reconciler may have written its status since."""
-        return self._context.store.get(stored.kind, stored.namespace, stored.name) or stored
 
     async def _post(self, start: Start, attempt_id: str) -> Accepted:
         if start.kind is OperationKind.ASSESS:

@@ -22,6 +22,7 @@ from azpatch.kube.port import NotFound
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.inventory import SubscriptionInventory
 from azpatch.reconcile.queue import Key, Result
+from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.store import Store, Stored
 
 SECRET_KEY = "AZURE_CLIENT_SECRET"
@@ -83,8 +84,9 @@ class SubscriptionReconciler:
         facts = self._facts(stored.parsed, trouble)
         status = decide.status(stored.parsed, facts, self._context.clock.now())
         written = await self._context.write_status(stored, status)
-        if written.deleting and not self._in_use(key, stored.parsed):
-            await self._context.remove_finalizer(written)
+        async with self._context.holds.lock(key):
+            if not self._in_use(key, stored.parsed):
+                await self._context.remove_finalizer(self._context.newest(written))
         return Result()
 
     def clients(self) -> tuple[AzureClient, ...]:
@@ -184,10 +186,13 @@ class SubscriptionReconciler:
         )
 
     def _forget(self, name: str) -> None:
+        """One that was second for the same subscription comes first now."""
         id_ = self._ids.pop(name, None)
         self._generations.pop(name, None)
         if id_ is not None and id_ not in self._ids.values():
             self._context.inventory.remove(id_)
+        for other in self._context.store.subscriptions():
+            self._context.queue.add(own_key(other))
 
 
 def _trouble(error: AzureError) -> Trouble:
