@@ -43,10 +43,23 @@ class QueryError(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """What a query gave: (name, Resource Graph's type) of each column, and the rows."""
+    """What a query gave: (name, DuckDB's type) of each column, and the rows as DuckDB gave them.
 
-    columns: list[tuple[str, str]]
+    Of many rows a page is sent, so only what is asked for is turned into JSON's values.
+    """
+
+    described: list[tuple[str, str]]
     rows: list[tuple[Any, ...]]
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """(name, Resource Graph's type) of each column."""
+        return [(name, _type(kind)) for name, kind in self.described]
+
+    def values(self, rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+        """Rows as Resource Graph prints them."""
+        readers = [_reader(kind) for _, kind in self.described]
+        return [[read(value) for read, value in zip(readers, row, strict=True)] for row in rows]
 
 
 @dataclass(frozen=True)
@@ -117,12 +130,7 @@ class Engine:
             raise QueryError(str(error).splitlines()[0]) from error
         finally:
             cursor.close()
-        kinds = [str(column[1]) for column in described]
-        readers = [_reader(kind) for kind in kinds]
-        return Result(
-            [(column[0], _type(kind)) for column, kind in zip(described, kinds, strict=True)],
-            [tuple(read(value) for read, value in zip(readers, row, strict=True)) for row in rows],
-        )
+        return Result([(column[0], str(column[1])) for column in described], rows)
 
 
 _INSERTED = "(j->>'owner')::BIGINT, " + ", ".join(

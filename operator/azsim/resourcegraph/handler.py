@@ -156,13 +156,13 @@ def _as_table(request: Request, options: dict[str, Any]) -> bool:
 
 def _answer(query: str, page: Page, result: Result, *, as_table: bool) -> dict[str, Any]:
     names = [name for name, _ in result.columns]
-    rows = page.cut(query, result.rows)
+    rows = result.values(page.cut(query, result.rows))
     token = page.next_token(len(result.rows))
     data: Any
     if as_table:
         data = {
             "columns": [{"name": name, "type": kind} for name, kind in result.columns],
-            "rows": [list(row) for row in rows],
+            "rows": rows,
         }
     else:
         data = [dict(zip(names, row, strict=True)) for row in rows]

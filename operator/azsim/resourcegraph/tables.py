@@ -23,6 +23,7 @@ from azsim.fleet import (
 from azsim.galleries import gallery_to_arm, image_to_arm, version_to_arm
 from azsim.machine import Machine, installation_counts, power_status
 from azsim.records import AssessmentRecord, InstallationRecord
+from azsim.results import patch_id
 
 if TYPE_CHECKING:
     from azsim.cloud import Subscription
@@ -201,11 +202,6 @@ def _patch(machine: Machine, patch: Patch) -> dict[str, Any]:
         ),
         "msrcSeverity": patch.msrc_severity,
     }
-
-
-def patch_id(patch: Patch) -> str:
-    """A patch's id as guests report it: package and version, or the update's KB."""
-    return f"{patch.name}_{patch.version}" if patch.version else f"{patch.name}_{patch.kb_id}"
 
 
 def _installation_rows(machine: Machine, tenant_id: str) -> Iterator[Row]:
