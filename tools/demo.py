@@ -1,0 +1,235 @@
+"""``make demo``: policies patch the machines of a simulated Azure, on a real control plane.
+
+With ``DEMO_EXIT=1`` it ends with a table, exit status 0 if every machine came to its expected end;
+without, it stays up until Ctrl-C and says how to look around. ``tools/demo`` has the manifests and
+the fleet, ``demo_story`` the expected ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.padding import Padding
+
+from demo_cluster import View, look, posts
+from demo_screen import Lines, console, explanations, hours, screen, summary
+from demo_story import missing
+from lab import chart
+from lab.binaries import ROOT, binaries
+from lab.child import ChildFailed
+from lab.controlplane import SERVICE_ACCOUNT_ISSUER, ControlPlane
+from lab.folders import run_folder
+from lab.processes import AzSim, Clock, Operator
+
+SAMPLES = ROOT / "tools" / "demo"
+ROLES = ROOT / "docs" / "azure-roles"
+ROLE_FILES = ("reader", "assessor", "patcher")
+MANIFESTS = ("subscriptions.yaml", "shop.yaml", "billing.yaml")
+NAMESPACES = ("shop", "billing")
+
+PACE = 30.0
+"""A minute in Azure is two seconds here, so that an install can be watched. DEMO_PACE overrides."""
+
+LOOK_SECONDS = 0.5
+"""Between two looks at the cluster."""
+
+END_SECONDS = 300.0
+"""For all machines to come to their end; a third of it is usual."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What runs."""
+
+    console: Console
+    folder: Path
+    controlplane: ControlPlane
+    azsim: AzSim
+    operator: Operator
+    clock: Clock
+    began: datetime
+    """Azure's time when the set-up was done."""
+
+
+def main() -> int:
+    """Set up, watch, judge; with DEMO_EXIT end, without stay."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    stay = os.environ.get("DEMO_EXIT", "") in ("", "0")
+    with ExitStack() as stack:
+        try:
+            stage = _set_up(stack)
+            _apply(stage)
+            unexpected = _watch(stage)
+            if stay:
+                _stay(stage)
+        except KeyboardInterrupt:
+            return 130
+        return 1 if unexpected else 0
+
+
+# --- set-up ---------------------------------------------------------------------------------------
+
+
+def _set_up(stack: ExitStack) -> Stage:
+    to, folder, clock = console(), run_folder("demo"), Clock(_pace())
+    _say(to, "control plane", "etcd, kube-apiserver and kube-controller-manager")
+    controlplane = stack.enter_context(ControlPlane(folder=folder))
+    _say(to, "chart", f"charts/azpatch in namespace {chart.NAMESPACE}")
+    installed = chart.install(controlplane)
+    for namespace in NAMESPACES:
+        chart.create_namespace(controlplane, namespace)
+    _say(to, "simulated Azure", f"its clock runs {clock.pace:g} times as fast")
+    fleet = folder / "fleet.json"
+    subject = f"system:serviceaccount:{installed.namespace}:{installed.service_account}"
+    fleet.write_text(json.dumps(_fleet(subject, controlplane.token_public_key)))
+    azsim = stack.enter_context(AzSim(fleet, folder, clock))
+    _say(to, "operator", "with the chart's ServiceAccount, in Kubernetes and in Azure")
+    operator = stack.enter_context(Operator(installed, azsim.env, folder))
+    operator.wait_until_ready()
+    return Stage(to, folder, controlplane, azsim, operator, clock, clock.now())
+
+
+def _pace() -> float:
+    return float(os.environ.get("DEMO_PACE") or PACE)
+
+
+def _say(to: Console, what: str, detail: str) -> None:
+    to.print(f"[bold]{what:<16}[/bold] {detail}")
+
+
+def _fleet(subject: str, token_public_key: str) -> dict[str, Any]:
+    """The fleet file, and who the operator is in Azure: its ServiceAccount, with the roles that
+    docs/install.md gives it and nothing more."""
+    fleet: dict[str, Any] = yaml.safe_load((SAMPLES / "fleet.yaml").read_text())
+    roles = [json.loads((ROLES / f"{name}.json").read_text()) for name in ROLE_FILES]
+    scopes = [f"/subscriptions/{subscription['id']}" for subscription in fleet["subscriptions"]]
+    fleet["roles"] = {role["Name"]: {"actions": role["Actions"]} for role in roles}
+    fleet["principals"] = [
+        {
+            "name": "azpatch",
+            "federatedSubjects": [
+                {
+                    "issuer": SERVICE_ACCOUNT_ISSUER,
+                    "subject": subject,
+                    "publicKey": token_public_key,
+                }
+            ],
+            "roleAssignments": [
+                {"scope": scope, "role": role["Name"]} for scope in scopes for role in roles
+            ],
+        }
+    ]
+    return fleet
+
+
+# --- act and watch --------------------------------------------------------------------------------
+
+
+def _apply(stage: Stage) -> None:
+    stage.console.print()
+    for name in MANIFESTS:
+        path = SAMPLES / name
+        stage.console.print(f"$ kubectl apply --server-side -f {path.relative_to(ROOT)}")
+        done = stage.controlplane.kubectl("apply", "--server-side", "--filename", path)
+        stage.console.print(done.stdout.rstrip(), style="dim")
+    stage.console.print()
+
+
+def _watch(stage: Stage) -> list[str]:
+    """Until all is as expected, or time is up; what is not as expected."""
+    deadline = time.monotonic() + END_SECONDS
+    with screen(stage.console) as shown:
+        while True:
+            view, counted = _look(stage)
+            shown.show(view, stage.clock.now() - stage.began)
+            unexpected = missing(view, counted)
+            if not unexpected or time.monotonic() > deadline or not stage.operator.running:
+                break
+            time.sleep(LOOK_SECONDS)
+    _report(stage, view, unexpected, stage.clock.now() - stage.began)
+    return unexpected
+
+
+def _look(stage: Stage) -> tuple[View, Counter[tuple[str, str]]]:
+    return look(stage.controlplane.admin), posts(stage.azsim.journal)
+
+
+# --- end ------------------------------------------------------------------------------------------
+
+
+def _report(stage: Stage, view: View, unexpected: list[str], took: timedelta) -> None:
+    to = stage.console
+    counted = posts(stage.azsim.journal)
+    to.print(summary(view, counted, unexpected))
+    to.print("\nWhy, in the words of their status:")
+    for text in explanations(view):
+        to.print(Padding(text, (0, 0, 0, 2)))
+    to.print()
+    if not unexpected:
+        seconds = took.total_seconds() / stage.clock.pace
+        to.print(
+            f"All as expected, {hours(took)} hours after the policies were applied "
+            f"({seconds:.0f} seconds of yours)."
+        )
+    else:
+        to.print("Not as expected:", style="red")
+        for line in unexpected:
+            to.print(f"  {line}")
+        if not stage.operator.running:
+            to.print("  the operator has ended", style="red")
+    to.print(f"Logs: {stage.folder}", soft_wrap=True)
+
+
+TRY = """
+It all stays up until Ctrl-C. To look around, in another terminal:
+
+  export KUBECONFIG={kubeconfig}{path}
+  kubectl get azsub,azpp,azpt -A
+  kubectl describe azpp web -n shop
+  kubectl get events -n shop
+  kubectl explain azpp.spec.install
+
+To change something, and see here what comes of it:
+
+  # Go on without the preview feature; invoice-1 is assessed and patched.
+  kubectl patch azsub billing --type merge -p '{{spec: {{previewFeature: {{mode: Ignore}}}}}}'
+  # Let Azure judge the machine that has no gallery image.
+  kubectl patch azpp legacy -n shop \\
+    --type merge -p '{{spec: {{assessment: {{probeUnsupported: true}}}}}}'
+
+What Azure received and what happened in its machines, one JSON object a line:
+
+  tail -f {journal}
+"""
+
+
+def _stay(stage: Stage) -> None:
+    """Shows what changes, until Ctrl-C."""
+    kubectl = binaries()["kubectl"]
+    path = "" if shutil.which("kubectl") else f"\n  export PATH=$PATH:{kubectl.parent}"
+    text = TRY.format(
+        kubeconfig=stage.controlplane.kubeconfig, path=path, journal=stage.azsim.journal
+    )
+    stage.console.print(text, soft_wrap=True, markup=False)
+    changes = Lines(stage.console, look(stage.controlplane.admin))
+    while stage.operator.running:
+        changes.show(look(stage.controlplane.admin), stage.clock.now() - stage.began)
+        time.sleep(LOOK_SECONDS)
+    raise ChildFailed(f"the operator has ended; its log is {stage.operator.log}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

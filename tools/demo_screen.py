@@ -1,0 +1,196 @@
+"""What the demo shows: a live table in a terminal, a line for every change elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from demo_cluster import Seen, View
+from demo_story import SAMPLES, Sample
+
+WIDTH = 110
+"""Of tables that do not go to a terminal."""
+
+GOOD, BAD, BUSY, QUIET = "green", "red", "yellow", "dim"
+
+
+class Screen(Protocol):
+    """Shows the cluster as it changes."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def show(self, view: View, elapsed: timedelta) -> None:
+        """`elapsed`: Azure's time since the policies were applied."""
+        ...
+
+
+def console() -> Console:
+    """For a terminal as wide as it is; else wide enough for the tables."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def screen(to: Console) -> Screen:
+    """The one that suits where the output goes."""
+    return _LiveScreen(to) if to.is_terminal else Lines(to)
+
+
+class _LiveScreen:
+    """A table that is drawn anew."""
+
+    def __init__(self, to: Console) -> None:
+        # Once it ends, the last table makes room for the final one.
+        self._live = Live(console=to, transient=True, auto_refresh=False)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, view: View, elapsed: timedelta) -> None:
+        self._live.update(_progress(view, elapsed), refresh=True)
+
+
+class Lines:
+    """A line when something new happens to a machine."""
+
+    def __init__(self, to: Console, known: View | None = None) -> None:
+        """`known`: what needs no telling."""
+        self._console = to
+        self._told = {_where(m): doing(m).plain for m in known.machines} if known else {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, view: View, elapsed: timedelta) -> None:
+        for machine in view.machines:
+            now = doing(machine)
+            if now.plain != self._told.get(_where(machine)):
+                self._told[_where(machine)] = now.plain
+                line = Text.assemble((f"+{hours(elapsed)}  ", QUIET), f"{machine.name:<12} ", now)
+                self._console.print(line)
+
+
+def doing(seen: Seen) -> Text:
+    """What happens to a machine, in a few words; reasons are those that kubectl shows."""
+    ready, supported = seen.condition("Ready"), seen.condition("Supported")
+    compliant = seen.condition("Compliant")
+    if seen.operation == "Assess":
+        return Text("is assessed", style=BUSY)
+    if seen.operation == "Install":
+        return Text(f"installs {_patches(seen.selected or 0)}", style=BUSY)
+    if supported.status == "False":
+        return Text(f"refused: {supported.reason}", style=BAD)
+    if compliant.status == "True":
+        return Text("compliant", style=GOOD)
+    if compliant.status == "False" and compliant.reason != "PatchesMissing":
+        return Text(f"{_patches(seen.selected or 0)} missing: {compliant.reason}", style=BAD)
+    if ready.reason:
+        return Text(f"waits: {ready.reason}", style=QUIET)
+    return Text("is looked at", style=QUIET)
+
+
+def hours(elapsed: timedelta) -> str:
+    """Hours and minutes."""
+    minutes = int(elapsed.total_seconds() // 60)
+    return f"{minutes // 60}:{minutes % 60:02}"
+
+
+def _progress(view: View, elapsed: timedelta) -> Table:
+    table = _table(f"Azure's clock: +{hours(elapsed)} h", "Policy", "Machine")
+    table.add_column("What it is")
+    table.add_column("Missing", justify="right")
+    table.add_column("Now")
+    for sample, machine in _samples(view):
+        selected = "" if machine is None or machine.selected is None else str(machine.selected)
+        table.add_row(sample.of, sample.machine, sample.about, selected, _now(machine))
+    return table
+
+
+def summary(view: View, posts: Counter[tuple[str, str]], unexpected: Iterable[str]) -> Table:
+    """Every sample machine at the end; `unexpected` are the lines of `demo_story.missing`."""
+    table = _table("The end, and the operations that Azure took", "Policy", "Machine", "Image")
+    table.add_column("Now")
+    table.add_column("Assess", justify="right")
+    table.add_column("Install", justify="right")
+    table.add_column("")
+    wrong = {line.partition(":")[0] for line in unexpected}
+    for sample, machine in _samples(view):
+        table.add_row(
+            sample.of,
+            sample.machine,
+            machine.image if machine else "",
+            _now(machine),
+            *(str(posts[sample.machine, kind]) for kind in ("Assess", "Install")),
+            Text("✗", style=BAD) if sample.name in wrong else Text("✓", style=GOOD),
+        )
+    return table
+
+
+def _table(title: str, *names: str) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title=title,
+        title_justify="left",
+    )
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    return table
+
+
+def _samples(view: View) -> Iterator[tuple[Sample, Seen | None]]:
+    seen = {_where(machine): machine for machine in view.machines}
+    for sample in SAMPLES:
+        yield sample, seen.get((sample.namespace, sample.policy, sample.machine))
+
+
+def _now(machine: Seen | None) -> Text:
+    return doing(machine) if machine else Text("not found yet", style=QUIET)
+
+
+def explanations(view: View) -> Iterable[Text]:
+    """What azpatch itself says about all that is not compliant: the messages of the status."""
+    about = {sample.machine: sample.about for sample in SAMPLES}
+    for machine in view.machines:
+        supported, compliant = machine.condition("Supported"), machine.condition("Compliant")
+        said = supported if supported.status == "False" else compliant
+        if compliant.status != "True":
+            yield Text.assemble(
+                (machine.name, "bold"), f" ({about.get(machine.name)}): {said.message}"
+            )
+    for subscription in view.subscriptions:
+        feature = subscription.condition("PreviewFeature")
+        if feature.status != "True":
+            name = f"AzureSubscription {subscription.name}: "
+            yield Text.assemble((name, "bold"), feature.message)
+
+
+def _where(seen: Seen) -> tuple[str, str, str]:
+    return seen.namespace, seen.policy, seen.name
+
+
+def _patches(count: int) -> str:
+    return f"{count} {'patch' if count == 1 else 'patches'}"
