@@ -107,6 +107,9 @@ def serve(
     except FleetError as error:
         lines = "\n".join(f"  {path}: {message}" for path, message in error.problems)
         raise click.ClickException(f"{fleet_file} is not a fleet file:\n{lines}") from error
+    if env_file is not None:
+        # Whoever waits for the file waits for this start.
+        env_file.unlink(missing_ok=True)
     clock = PacedClock(clock_origin, pace)
     graph = ResourceGraph()
     cloud = Cloud(fleet, clock, random.Random(seed), Journal(journal_file), build_router(graph))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -26,6 +27,8 @@ from azsim.resourcegraph.tables import COLUMNS, TABLES, Rows
 
 FIXED = 0
 """The owner of rows that belong to no machine."""
+
+_PARSER = threading.Lock()
 
 _CHUNK = 5000
 """Rows handed to DuckDB at a time; a list of them is one parameter."""
@@ -115,22 +118,29 @@ class Engine:
                 {"rows": rows[start : start + _CHUNK]},
             )
 
-    def query(self, kql: str, visible: Visible, now: datetime) -> Result:
-        """Run a query as it would run at `now`. QueryError if the dialect refuses it."""
-        sql, parameters = _translate(kql, now)
+    def prepare(self, kql: str, visible: Visible, now: datetime) -> Callable[[], Result]:
+        """What runs a query as it would run at `now`, in whatever thread calls it, once.
+
+        It raises QueryError if the dialect refuses the query. `prepare` itself belongs to the
+        thread that writes: DuckDB's connections are not shared, their cursors are made from one.
+        """
         cursor = self._con.cursor()
-        try:
-            cursor.execute("SET TimeZone='UTC'")
-            for table in TABLES:
-                cursor.execute(_view(table, visible))
-            cursor.execute(sql, parameters or None)
-            described = cursor.description or []
-            rows = cursor.fetchall()
-        except duckdb.Error as error:
-            raise QueryError(str(error).splitlines()[0]) from error
-        finally:
-            cursor.close()
-        return Result([(column[0], str(column[1])) for column in described], rows)
+        return lambda: _run(cursor, kql, visible, now)
+
+
+def _run(cursor: duckdb.DuckDBPyConnection, kql: str, visible: Visible, now: datetime) -> Result:
+    try:
+        sql, parameters = _translate(kql, now)
+        cursor.execute("SET TimeZone='UTC'")
+        for table in TABLES:
+            cursor.execute(_view(table, visible))
+        cursor.execute(sql, parameters or None)
+        described = cursor.description or []
+        return Result([(column[0], str(column[1])) for column in described], cursor.fetchall())
+    except duckdb.Error as error:
+        raise QueryError(str(error).splitlines()[0]) from error
+    finally:
+        cursor.close()
 
 
 _INSERTED = "(j->>'owner')::BIGINT, " + ", ".join(
@@ -144,8 +154,12 @@ def _translate(kql: str, now: datetime) -> tuple[str, dict[str, Any]]:
     if kql.lstrip().startswith("."):
         raise QueryError("Control commands are not supported.", 1, 0)
     try:
-        _check_tables(lower(kql))
-        translated = duckdb_kql.to_sql(kql, schema=_schema(kql), allow_write=False, query_now=now)
+        # The parser keeps what it learns in tables that all threads share.
+        with _PARSER:
+            _check_tables(lower(kql))
+            translated = duckdb_kql.to_sql(
+                kql, schema=_schema(kql), allow_write=False, query_now=now
+            )
     except duckdb_kql.KqlSyntaxError as error:
         span = error.diagnostics[0].span if error.diagnostics else None
         # The parser lists every token that it would have taken; nobody reads that.

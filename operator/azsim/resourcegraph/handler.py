@@ -67,10 +67,11 @@ class ResourceGraph:
         visible = _visible(cloud, principal, asked.get("subscriptions"))
         as_table = _as_table(request, options)
         now, correlation = cloud.now, cloud.new_guid()
+        evaluate = self.engine.prepare(query, visible, now)
 
         def run() -> Response:
             try:
-                result = self.engine.query(query, visible, now)
+                result = evaluate()
             except QueryError as error:
                 raise _refused(error, now, correlation) from error
             return Response(200, _answer(query, page, result, as_table=as_table), quota)
