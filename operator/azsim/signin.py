@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import jwt
@@ -101,8 +102,7 @@ class SignIn:
         }
         self._wall_clock = wall_clock
         self.lifetime = lifetime
-        # A new key per process: a token of an earlier run is refused, as it should be.
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._key = _signing_key()
         self._checked: dict[str, dict[str, Any]] = {}
 
     # Issuing
@@ -291,6 +291,15 @@ class SignIn:
         """The public key as a JSON Web Key Set."""
         key = jwt.algorithms.RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
         return {"keys": [{**key, "use": "sig", "kid": _KEY_ID}]}
+
+
+@cache
+def _signing_key() -> rsa.RSAPrivateKey:
+    """A new key per process: a token of an earlier run is refused, as it should be.
+
+    Making one takes a tenth of a second, and a simulation makes many clouds.
+    """
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 class SignInError(Exception):
