@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +30,9 @@ FIXED = 0
 """The owner of rows that belong to no machine."""
 
 _PARSER = threading.Lock()
+"""The parser keeps what it learns in tables that all threads share."""
+
+_READS_CLOCK = re.compile(r"\b(now|ago)\b", re.IGNORECASE)
 
 _CHUNK = 5000
 """Rows handed to DuckDB at a time; a list of them is one parameter."""
@@ -130,7 +134,8 @@ class Engine:
 
 def _run(cursor: duckdb.DuckDBPyConnection, kql: str, visible: Visible, now: datetime) -> Result:
     try:
-        sql, parameters = _translate(kql, now)
+        with _PARSER:
+            sql, parameters = _translate(kql, now if _READS_CLOCK.search(kql) else None)
         cursor.execute("SET TimeZone='UTC'")
         for table in TABLES:
             cursor.execute(_view(table, visible))
@@ -150,16 +155,17 @@ _INSERTED = "(j->>'owner')::BIGINT, " + ", ".join(
 )
 
 
-def _translate(kql: str, now: datetime) -> tuple[str, dict[str, Any]]:
+@lru_cache(maxsize=256)
+def _translate(kql: str, now: datetime | None) -> tuple[str, dict[str, Any]]:
+    """SQL and its parameters. QueryError if the dialect refuses the query.
+
+    Clients ask the same queries again and again, and translating costs more than small answers.
+    """
     if kql.lstrip().startswith("."):
         raise QueryError("Control commands are not supported.", 1, 0)
     try:
-        # The parser keeps what it learns in tables that all threads share.
-        with _PARSER:
-            _check_tables(lower(kql))
-            translated = duckdb_kql.to_sql(
-                kql, schema=_schema(kql), allow_write=False, query_now=now
-            )
+        _check_tables(lower(kql))
+        translated = duckdb_kql.to_sql(kql, schema=_schema(kql), allow_write=False, query_now=now)
     except duckdb_kql.KqlSyntaxError as error:
         span = error.diagnostics[0].span if error.diagnostics else None
         # The parser lists every token that it would have taken; nobody reads that.
@@ -183,6 +189,8 @@ def _check_tables(query: object) -> None:
         elif dataclasses.is_dataclass(node) and not isinstance(node, type):
             if isinstance(node, ir.Query):
                 names.update(name.lower() for name, _ in node.lets)
+            elif isinstance(node, ir.CommandSource):
+                raise QueryError("Control commands are not supported.")
             elif isinstance(node, ir.TableRef):
                 read.append(node)
             left.extend(getattr(node, part.name) for part in dataclasses.fields(node))

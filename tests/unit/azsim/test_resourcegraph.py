@@ -342,6 +342,7 @@ def test_queries_run_beside_each_other_and_beside_changes() -> None:
         pytest.param("secrets | take 1", None, id="no such table"),
         pytest.param("resources | where colour == 'red'", None, id="no such column"),
         pytest.param(".drop table resources", 1, id="a control command"),
+        pytest.param("// hidden\n.show tables", None, id="a command behind a comment"),
         pytest.param("externaldata(x: string) ['/etc/hostname']", 1, id="a file"),
         pytest.param("rows_resources | take 1", None, id="what is behind the tables"),
         pytest.param("duckdb_tables | take 1", None, id="what the engine knows of itself"),
