@@ -20,24 +20,28 @@ OVERDUE_AFTER = 2 * WINDOW
 
 def became_due(attempts: Attempts | None, now: datetime) -> Attempts:
     """The machine is due: since now, or since before; in the window that holds `now`."""
-    if attempts is None or attempts.due_since is None or attempts.window_start is None:
-        kept = attempts or Attempts()
-        return kept.replace(due_since=now, window_start=now, install_posts=0)
-    passed = (now - attempts.window_start) // WINDOW
-    if passed < 1:
-        return attempts
-    return attempts.replace(window_start=attempts.window_start + passed * WINDOW, install_posts=0)
+    before = attempts or Attempts()
+    due = before.replace(due_since=before.due_since or now)
+    passed = 0 if due.window_start is None else (now - due.window_start) // WINDOW
+    if due.window_start is None or (passed and before.due_since is None):
+        return due.replace(window_start=now, install_posts=0)
+    if not passed:
+        return due
+    return due.replace(window_start=due.window_start + passed * WINDOW, install_posts=0)
 
 
 def no_longer_due(attempts: Attempts | None) -> Attempts | None:
     """The machine is not due; what it was tried with before is history.
 
     The window stays while posts are counted in it: a machine that is due again within the day does
-    not get two more installs. What was in vain may be tried again when the machine is due again.
+    not get two more installs, nor one that was to wait for the next window. What was in vain may be
+    tried again when the machine is due again.
     """
     if attempts is None:
         return None
-    kept = attempts.replace(due_since=None, selected_hash=None, retry_after=None)
+    kept = attempts.replace(due_since=None, selected_hash=None)
+    if not kept.install_posts:
+        kept = kept.replace(window_start=None, retry_after=None)
     return None if kept == Attempts() else kept
 
 

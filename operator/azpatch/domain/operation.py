@@ -113,7 +113,7 @@ def judge(operation: Operation, vm_id: str | None, evidence: Evidence, now: date
     """What an operation has come to. `vm_id` is the machine that it was sent to."""
     if evidence.machine_gone:
         return Lost(LostReason.GONE)
-    if evidence.view is not None and vm_id and evidence.view.machine.vm_id != vm_id:
+    if evidence.view is not None and vm_id and not same_id(evidence.view.machine.vm_id, vm_id):
         return Lost(LostReason.REPLACED)
     ended = _own_word(operation, evidence) or _by_row(operation, evidence)
     if ended is not None:
@@ -198,7 +198,7 @@ def _pause(operation: Operation, now: datetime) -> timedelta:
 
 
 def same_id(one: str | None, other: str | None) -> bool:
-    """Two activity ids, compared without case; None equals nothing."""
+    """Two of Azure's ids, compared without case; None equals nothing."""
     return one is not None and other is not None and one.lower() == other.lower()
 
 

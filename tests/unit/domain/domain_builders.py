@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from azpatch.api.common import OsType
-from azpatch.domain.facts import ImageReference, Machine
+from azpatch.api.common import API_VERSION, Condition, Metadata, OsType
+from azpatch.api.policy import PatchPolicy
+from azpatch.api.subscription import AzureSubscription, Grant
+from azpatch.api.target import (
+    AssessmentStatus,
+    Installation,
+    Operation,
+    OperationKind,
+    OperationState,
+    Outcome,
+    PatchTarget,
+    PatchTargetSpec,
+    PatchTargetStatus,
+)
+from azpatch.domain.facts import ImageReference, Machine, MachineView
 from azpatch.domain.matrix import Matrix, NeededFeature, revision
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -49,3 +63,168 @@ _MACHINE = Machine(
 def machine(**changes: Any) -> Machine:
     """A running Linux machine from a gallery image, generalized."""
     return replace(_MACHINE, **changes)
+
+
+# --- objects of the cluster -----------------------------------------------------------------------
+
+
+def patch_policy(
+    name: str = "web-linux",
+    *,
+    namespace: str = "web",
+    target: Mapping[str, Any] | None = None,
+    generation: int = 3,
+    status: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    **spec: Any,
+) -> PatchPolicy:
+    """A policy that installs on VM whenever it is due; `spec` by API names, None takes away."""
+    declared: dict[str, Any] = {
+        "target": target or {"virtualMachine": {"id": VM}},
+        "install": {"linux": {}},
+        "schedule": {"always": {}},
+        **spec,
+    }
+    return PatchPolicy.from_object(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "PatchPolicy",
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "uid": f"uid-{name}",
+                "generation": generation,
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+                **(metadata or {}),
+            },
+            "spec": {field: value for field, value in declared.items() if value is not None},
+            "status": status or {},
+        }
+    )
+
+
+def assess_only(**more: Any) -> PatchPolicy:
+    """A policy without install."""
+    return patch_policy(install=None, schedule=None, **more)
+
+
+def patch_target(
+    status: PatchTargetStatus | None = None,
+    *,
+    machine_id: str = VM,
+    policy: str = "web-linux",
+    generation: int = 1,
+) -> PatchTarget:
+    """A PatchTarget, named like its machine."""
+    return PatchTarget(
+        metadata=Metadata(
+            name=machine_id.rsplit("/", 1)[-1],
+            namespace="web",
+            uid=f"uid-{machine_id}",
+            generation=generation,
+        ),
+        spec=PatchTargetSpec(machine_id=machine_id, policy=policy),
+        status=status or PatchTargetStatus(),
+    )
+
+
+def subscription(
+    name: str = "prod",
+    *,
+    created: str = "2026-01-01T00:00:00Z",
+    grants: Sequence[Mapping[str, Any]] = (),
+    status: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    **spec: Any,
+) -> AzureSubscription:
+    """The AzureSubscription of SUBSCRIPTION; `spec` by API names."""
+    return AzureSubscription.from_object(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "AzureSubscription",
+            "metadata": {
+                "name": name,
+                "uid": f"uid-{name}",
+                "generation": 2,
+                "creationTimestamp": created,
+                **(metadata or {}),
+            },
+            "spec": {
+                "subscriptionId": SUBSCRIPTION,
+                "tenantId": "22222222-2222-2222-2222-222222222222",
+                "supportMatrix": "2023-05",
+                "grants": list(grants),
+                **spec,
+            },
+            "status": status or {},
+        }
+    )
+
+
+def grant(name: str = "web", access: str = "Patch", **more: Any) -> Grant:
+    """A grant to namespace web."""
+    fields = {"namespaces": {"names": ["web"]}, **more}
+    return Grant.model_validate({"name": name, "access": access, **fields})
+
+
+# --- what is recorded of a machine ----------------------------------------------------------------
+
+
+def assessed(**changes: Any) -> AssessmentStatus:
+    """An assessment that succeeded an hour ago."""
+    known = AssessmentStatus(
+        time=NOW - HOUR,
+        start_time=NOW - HOUR - timedelta(minutes=5),
+        status="Succeeded",
+        activity_id="assessment-1",
+        critical_and_security=4,
+        other=11,
+        selected=3,
+        reboot_pending=False,
+    )
+    return known.replace(**changes)
+
+
+def installed(outcome: Outcome = Outcome.SUCCEEDED, **changes: Any) -> Installation:
+    """An install that ended two hours ago, before the assessment of `assessed`."""
+    known = Installation(
+        time=NOW - 2 * HOUR,
+        start_time=NOW - 3 * HOUR,
+        status="Succeeded",
+        outcome=outcome,
+        activity_id="install-1",
+    )
+    return known.replace(**changes)
+
+
+def operation(kind: OperationKind = OperationKind.INSTALL, **changes: Any) -> Operation:
+    """An operation that began a minute ago and is followed."""
+    known = Operation(
+        kind=kind,
+        intent_time=NOW - timedelta(minutes=1),
+        attempt_id="attempt-1",
+        previous_activity_id="before",
+        operation_id="ours",
+        deadline=NOW + 3 * HOUR,
+        state=OperationState.STARTED,
+    )
+    return known.replace(**changes)
+
+
+def condition(type_: str, status: str, reason: str, message: str = "") -> Condition:
+    """A condition of a day ago."""
+    return Condition.model_validate(
+        {
+            "type": type_,
+            "status": status,
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": NOW - DAY,
+        }
+    )
+
+
+def view(**changes: Any) -> MachineView:
+    """ARM's view of a running machine whose agent is ready, on which nothing ever ran."""
+    known = MachineView(machine=machine(), agent_ready=True, assessment=None, installation=None)
+    return replace(known, **changes)

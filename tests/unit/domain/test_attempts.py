@@ -1,0 +1,166 @@
+"""At most two installs per machine and window; windows are stretches of 24 hours."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from domain_builders import DAY, HOUR, NOW
+from hypothesis import given
+from hypothesis import strategies as st
+
+from azpatch.api.target import Attempts
+from azpatch.domain.attempts import (
+    POSTS_PER_WINDOW,
+    WINDOW,
+    became_due,
+    next_window,
+    no_longer_due,
+    not_posted,
+    overdue,
+    posted,
+)
+
+
+def attempts(**fields: object) -> Attempts:
+    return Attempts.model_validate(fields)
+
+
+def test_the_first_window_begins_when_the_machine_becomes_due() -> None:
+    assert became_due(None, NOW) == attempts(due_since=NOW, window_start=NOW)
+
+
+@pytest.mark.parametrize(
+    ("later", "window", "posts"),
+    [
+        pytest.param(DAY - timedelta(seconds=1), NOW, 2, id="within the day: the same window"),
+        pytest.param(DAY, NOW + DAY, 0, id="after 24 hours: the next, with nothing sent"),
+        pytest.param(3.5 * DAY, NOW + 3 * DAY, 0, id="consecutive, whether looked at or not"),
+    ],
+)
+def test_windows_are_consecutive_stretches_of_24_hours(
+    later: timedelta, window: datetime, posts: int
+) -> None:
+    before = attempts(due_since=NOW, window_start=NOW, install_posts=2)
+
+    after = became_due(before, NOW + later)
+
+    assert (after.due_since, after.window_start, after.install_posts) == (NOW, window, posts)
+
+
+def test_due_again_within_the_window_gets_no_more_installs_than_are_left() -> None:
+    before = attempts(due_since=NOW, window_start=NOW, install_posts=2)
+
+    again = became_due(no_longer_due(before), NOW + HOUR)
+
+    assert (again.window_start, again.install_posts) == (NOW, 2)
+    assert again.due_since == NOW + HOUR
+
+
+@pytest.mark.parametrize(
+    ("posts", "later"),
+    [
+        pytest.param(0, HOUR, id="nothing was sent in the old window"),
+        pytest.param(2, DAY, id="the old window is over"),
+    ],
+)
+def test_due_again_otherwise_begins_a_window_of_its_own(posts: int, later: timedelta) -> None:
+    before = attempts(due_since=NOW, window_start=NOW, install_posts=posts)
+
+    again = became_due(no_longer_due(before), NOW + later)
+
+    assert again == attempts(due_since=NOW + later, window_start=NOW + later)
+
+
+def test_what_must_wait_for_the_next_window_waits_though_the_machine_was_not_due_meanwhile() -> (
+    None
+):
+    before = attempts(
+        due_since=NOW, window_start=NOW, install_posts=1, retry_after=NOW + DAY, selected_hash="abc"
+    )
+
+    again = became_due(no_longer_due(before), NOW + HOUR)
+
+    assert again.retry_after == NOW + DAY
+    assert again.selected_hash is None, "what was in vain may be tried again"
+
+
+def test_a_machine_that_is_not_due_and_was_never_tried_has_no_attempts() -> None:
+    assert no_longer_due(None) is None
+    assert no_longer_due(became_due(None, NOW)) is None
+
+
+def test_failed_assessments_are_remembered_whether_due_or_not() -> None:
+    assert no_longer_due(attempts(failed_assessments=2)) == attempts(failed_assessments=2)
+
+
+def test_installs_are_counted_and_those_that_did_not_start_are_not() -> None:
+    due = became_due(None, NOW)
+
+    once = posted(due, "abc")
+
+    assert (once.install_posts, once.selected_hash) == (1, "abc")
+    assert not_posted(once).install_posts == 0
+    assert not_posted(due).install_posts == 0
+
+
+@pytest.mark.parametrize(
+    ("later", "begins"),
+    [
+        pytest.param(timedelta(0), NOW + DAY, id="at its start"),
+        pytest.param(DAY - timedelta(seconds=1), NOW + DAY, id="at its end"),
+        pytest.param(DAY, NOW + 2 * DAY, id="a window later"),
+    ],
+)
+def test_the_next_window_begins_24_hours_after_this_one(later: timedelta, begins: datetime) -> None:
+    assert next_window(attempts(window_start=NOW), NOW + later) == begins
+
+
+@pytest.mark.parametrize(
+    ("due_since", "late"),
+    [
+        pytest.param(None, False, id="not due"),
+        pytest.param(NOW - 2 * DAY + HOUR, False, id="due for less than two windows"),
+        pytest.param(NOW - 2 * DAY, True, id="due for two windows"),
+    ],
+)
+def test_overdue_after_two_windows(due_since: datetime | None, late: bool) -> None:
+    assert overdue(attempts(due_since=due_since), NOW) is late
+
+
+def test_a_machine_without_attempts_is_not_overdue() -> None:
+    assert not overdue(None, NOW)
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(1, 30 * 60), st.sampled_from(["due", "not due", "lost"])), max_size=60
+)
+
+
+@given(STEPS)
+def test_never_three_installs_in_one_window(steps: list[tuple[int, str]]) -> None:
+    """Whatever the order in which a machine becomes due, is sent installs, and is due no more."""
+    now, current = NOW, None
+    sent: list[datetime] = []
+    windows: list[datetime] = []
+    for minutes, what in steps:
+        now += timedelta(minutes=minutes)
+        if what == "not due":
+            current = no_longer_due(current)
+            continue
+        current = became_due(current, now)
+        if current.install_posts >= POSTS_PER_WINDOW:
+            continue
+        current = posted(current, None)
+        if what == "lost":
+            current = not_posted(current)
+            continue
+        sent.append(now)
+        assert current.window_start is not None
+        if current.window_start not in windows:
+            windows.append(current.window_start)
+
+    for one, following in zip(windows, windows[1:], strict=False):
+        assert following - one >= WINDOW, "windows do not overlap"
+    for window in windows:
+        assert sum(window <= one < window + WINDOW for one in sent) <= POSTS_PER_WINDOW

@@ -1,0 +1,290 @@
+"""An operation in flight: what the evidence says of it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from domain_builders import HOUR, NOW, machine, operation, view
+from hypothesis import given
+from hypothesis import strategies as st
+
+from azpatch.api.target import Operation, OperationKind, OperationState
+from azpatch.domain.facts import (
+    AssessmentResult,
+    GuestStatus,
+    InstallationResult,
+    MachineView,
+    OperationError,
+)
+from azpatch.domain.operation import (
+    ASSESSMENT_DEADLINE,
+    INSTALL_GRACE,
+    LOOK_EARLY,
+    NOT_STARTED_AFTER,
+    ROW_AWAITED,
+    Ended,
+    Evidence,
+    Going,
+    Lost,
+    LostReason,
+    NeverStarted,
+    deadline,
+    judge,
+    running,
+    same_id,
+)
+
+ASSESS, INSTALL = OperationKind.ASSESS, OperationKind.INSTALL
+MINUTE = timedelta(minutes=1)
+
+
+def summary(
+    kind: OperationKind, id_: str | None, status: GuestStatus, modified: datetime | None = None
+) -> MachineView:
+    """ARM's view, with this as the last operation of the kind."""
+    if kind is ASSESS:
+        return view(assessment=AssessmentResult(status, activity_id=id_, last_modified=modified))
+    return view(installation=InstallationResult(status, activity_id=id_, last_modified=modified))
+
+
+def unanswered(kind: OperationKind, age: timedelta, **changes: object) -> Operation:
+    """The intent stands, and no answer to the POST is known."""
+    known = operation(kind, intent_time=NOW - age, operation_id=None, state=OperationState.INTENT)
+    return known.replace(**changes)
+
+
+def test_an_install_has_maximum_duration_and_90_minutes() -> None:
+    assert INSTALL_GRACE == 90 * MINUTE
+    assert deadline(INSTALL, NOW, 2 * HOUR) == NOW + 2 * HOUR + 90 * MINUTE
+
+
+def test_an_assessment_has_two_hours() -> None:
+    assert ASSESSMENT_DEADLINE == 2 * HOUR
+    assert deadline(ASSESS, NOW, timedelta(0)) == NOW + 2 * HOUR
+
+
+@pytest.mark.parametrize("kind", OperationKind)
+class TestWithoutAnAnswer:
+    @pytest.mark.parametrize("seen", ["before", None], ids=["unchanged", "none there"])
+    def test_unchanged_for_15_minutes_it_did_not_start(
+        self, kind: OperationKind, seen: str | None
+    ) -> None:
+        assert NOT_STARTED_AFTER == 15 * MINUTE
+        evidence = Evidence(view=summary(kind, seen, GuestStatus.SUCCEEDED))
+
+        early = unanswered(kind, 15 * MINUTE - timedelta(seconds=1))
+        assert judge(early, "vm-1", evidence, NOW) == Going(early, LOOK_EARLY)
+        late = unanswered(kind, 15 * MINUTE)
+        assert judge(late, "vm-1", evidence, NOW) == NeverStarted()
+
+    def test_unchanged_in_another_case_is_unchanged(self, kind: OperationKind) -> None:
+        evidence = Evidence(view=summary(kind, "BEFORE", GuestStatus.SUCCEEDED))
+        assert judge(unanswered(kind, HOUR), "vm-1", evidence, NOW) == NeverStarted()
+
+    def test_changed_it_is_followed_as_unconfirmed(self, kind: OperationKind) -> None:
+        evidence = Evidence(view=summary(kind, "new", GuestStatus.IN_PROGRESS))
+
+        found = judge(unanswered(kind, HOUR), "vm-1", evidence, NOW)
+
+        assert isinstance(found, Going)
+        assert found.operation.state is OperationState.UNCONFIRMED
+        assert found.operation.operation_id == "new"
+
+    def test_an_activity_where_there_was_none_is_a_change(self, kind: OperationKind) -> None:
+        intent = unanswered(kind, HOUR, previous_activity_id=None)
+        evidence = Evidence(view=summary(kind, "new", GuestStatus.IN_PROGRESS))
+        assert isinstance(judge(intent, "vm-1", evidence, NOW), Going)
+
+    def test_as_long_as_nobody_can_look_nothing_is_concluded(self, kind: OperationKind) -> None:
+        intent = unanswered(kind, HOUR)
+        assert judge(intent, "vm-1", Evidence(), NOW) == Going(intent, LOOK_EARLY)
+
+
+@pytest.mark.parametrize("kind", OperationKind)
+class TestTheOperationsOwnWord:
+    def test_its_result_counts(self, kind: OperationKind) -> None:
+        result: AssessmentResult | InstallationResult = (
+            AssessmentResult(GuestStatus.SUCCEEDED)
+            if kind is ASSESS
+            else InstallationResult(GuestStatus.SUCCEEDED)
+        )
+        found = judge(operation(kind), "vm-1", Evidence(running=False, result=result), NOW)
+        assert found == Ended(result)
+
+    def test_its_error_is_a_failure_with_azures_words(self, kind: OperationKind) -> None:
+        error = OperationError("Oops", "It broke.")
+
+        found = judge(operation(kind), "vm-1", Evidence(running=False, error=error), NOW)
+
+        assert isinstance(found, Ended)
+        assert found.result.status is GuestStatus.FAILED
+        assert (found.result.error, found.result.activity_id) == (error, "ours")
+
+    def test_while_it_runs_it_goes_on(self, kind: OperationKind) -> None:
+        found = judge(operation(kind), "vm-1", Evidence(running=True), NOW)
+        assert isinstance(found, Going)
+        assert found.look_after > LOOK_EARLY
+
+
+class TestTheInstanceView:
+    def test_an_assessments_end_is_its_result(self) -> None:
+        seen = summary(ASSESS, "OURS", GuestStatus.SUCCEEDED, NOW)
+        found = judge(operation(ASSESS), "vm-1", Evidence(view=seen), NOW)
+        assert found == Ended(seen.assessment)  # type: ignore[arg-type]
+
+    def test_a_newer_assessment_of_anyone_answers_for_ours(self) -> None:
+        seen = summary(ASSESS, "someone", GuestStatus.SUCCEEDED, NOW)
+        found = judge(operation(ASSESS), "vm-1", Evidence(view=seen), NOW)
+        assert found == Ended(seen.assessment)  # type: ignore[arg-type]
+
+    def test_an_install_waits_15_minutes_for_its_fuller_row(self) -> None:
+        assert ROW_AWAITED == 15 * MINUTE
+        seen = summary(INSTALL, "ours", GuestStatus.SUCCEEDED, NOW)
+
+        early = judge(operation(), "vm-1", Evidence(view=seen), NOW + 14 * MINUTE)
+        assert isinstance(early, Going)
+        late = judge(operation(), "vm-1", Evidence(view=seen), NOW + 15 * MINUTE)
+        assert late == Ended(seen.installation)  # type: ignore[arg-type]
+
+    def test_its_row_ends_an_install_at_once(self) -> None:
+        row = InstallationResult(GuestStatus.SUCCEEDED, activity_id="OURS", installed=3)
+        seen = summary(INSTALL, "ours", GuestStatus.SUCCEEDED, NOW)
+        assert judge(operation(), "vm-1", Evidence(view=seen, row=row), NOW) == Ended(row)
+
+    @pytest.mark.parametrize("kind", OperationKind)
+    def test_what_runs_goes_on(self, kind: OperationKind) -> None:
+        seen = summary(kind, "ours", GuestStatus.IN_PROGRESS)
+        assert isinstance(judge(operation(kind), "vm-1", Evidence(view=seen), NOW), Going)
+
+
+@pytest.mark.parametrize("kind", OperationKind)
+class TestLost:
+    @pytest.mark.parametrize(
+        ("evidence", "reason"),
+        [
+            pytest.param(Evidence(), LostReason.DEADLINE, id="no answer"),
+            pytest.param(Evidence(running=True), LostReason.DEADLINE, id="it still runs"),
+            pytest.param(Evidence(denied=True), LostReason.ACCESS, id="Azure refuses to show it"),
+        ],
+    )
+    def test_by_the_deadline(
+        self, kind: OperationKind, evidence: Evidence, reason: LostReason
+    ) -> None:
+        known = operation(kind, deadline=NOW)
+        assert isinstance(judge(known, "vm-1", evidence, NOW - MINUTE), Going)
+        assert judge(known, "vm-1", evidence, NOW) == Lost(reason)
+
+    def test_a_result_by_the_deadline_counts(self, kind: OperationKind) -> None:
+        error = OperationError("Oops", "It broke.")
+        found = judge(operation(kind, deadline=NOW), "vm-1", Evidence(error=error), NOW)
+        assert isinstance(found, Ended)
+
+    def test_the_machine_is_gone(self, kind: OperationKind) -> None:
+        found = judge(operation(kind), "vm-1", Evidence(machine_gone=True), NOW)
+        assert found == Lost(LostReason.GONE)
+
+    def test_another_machine_has_its_name(self, kind: OperationKind) -> None:
+        seen = view(machine=machine(vm_id="vm-2"))
+        found = judge(operation(kind), "vm-1", Evidence(view=seen), NOW)
+        assert found == Lost(LostReason.REPLACED)
+
+    def test_the_same_machine_in_another_spelling_was_not_replaced(
+        self, kind: OperationKind
+    ) -> None:
+        seen = view(machine=machine(vm_id="VM-1"))
+        assert isinstance(judge(operation(kind), "vm-1", Evidence(view=seen), NOW), Going)
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        pytest.param(view(), False, id="nothing ever ran"),
+        pytest.param(summary(ASSESS, "a", GuestStatus.IN_PROGRESS), True, id="an assessment"),
+        pytest.param(summary(INSTALL, "a", GuestStatus.IN_PROGRESS), True, id="an install"),
+        pytest.param(summary(INSTALL, "a", GuestStatus.FAILED), False, id="one that ended"),
+    ],
+)
+def test_somebodys_operation_runs(seen: MachineView, expected: bool) -> None:
+    assert running(seen) is expected
+
+
+def test_no_id_equals_nothing() -> None:
+    assert same_id("A", "a")
+    assert not same_id(None, None)
+    assert not same_id("a", None)
+
+
+# --- whatever the evidence ------------------------------------------------------------------------
+
+IDS = st.sampled_from(["before", "ours", "OURS", "someone", None])
+TIMES = st.sampled_from([None, *(NOW - minutes * MINUTE for minutes in (0, 14, 15, 600))])
+STATUSES = st.sampled_from(GuestStatus)
+INSTALLS = st.builds(InstallationResult, STATUSES, activity_id=IDS, last_modified=TIMES)
+ASSESSMENTS = st.builds(AssessmentResult, STATUSES, activity_id=IDS, last_modified=TIMES)
+VIEWS = st.builds(
+    view,
+    assessment=st.none() | ASSESSMENTS,
+    installation=st.none() | INSTALLS,
+)
+EVIDENCE = st.builds(
+    Evidence,
+    running=st.sampled_from([None, True]),
+    view=st.none() | VIEWS,
+    row=st.none() | INSTALLS,
+    denied=st.booleans(),
+)
+OPERATIONS = st.builds(
+    operation,
+    st.sampled_from(OperationKind),
+    operation_id=st.sampled_from(["ours", None]),
+    previous_activity_id=st.sampled_from(["before", None]),
+    intent_time=st.sampled_from([NOW - minutes * MINUTE for minutes in (0, 14, 15, 600)]),
+    deadline=st.sampled_from([NOW, NOW + HOUR]),
+)
+
+
+def seen_of(kind: OperationKind, evidence: Evidence) -> str | None:
+    if evidence.view is None:
+        return None
+    found = evidence.view.assessment if kind is ASSESS else evidence.view.installation
+    return found.activity_id if found else None
+
+
+@given(OPERATIONS, EVIDENCE)
+def test_never_said_not_to_have_started_when_the_activity_id_changed(
+    known: Operation, evidence: Evidence
+) -> None:
+    if judge(known, "vm-1", evidence, NOW) != NeverStarted():
+        return
+    assert known.operation_id is None, "what Azure took has started"
+    assert evidence.view is not None, "nothing is concluded without a look"
+    seen = seen_of(known.kind, evidence)
+    assert seen is None or same_id(seen, known.previous_activity_id)
+    assert NOW - known.intent_time >= NOT_STARTED_AFTER
+
+
+@given(OPERATIONS, EVIDENCE)
+def test_never_ended_with_someone_elses_install(known: Operation, evidence: Evidence) -> None:
+    found = judge(known, "vm-1", evidence, NOW)
+    if known.kind is ASSESS or not isinstance(found, Ended):
+        return
+    assert found.result.status.ended
+    if known.operation_id is not None:
+        assert same_id(found.result.activity_id, known.operation_id)
+    else:
+        assert found.result.activity_id is not None
+        assert not same_id(found.result.activity_id, known.previous_activity_id)
+
+
+@given(OPERATIONS, EVIDENCE)
+def test_nothing_goes_on_beyond_its_deadline(known: Operation, evidence: Evidence) -> None:
+    found = judge(known, "vm-1", evidence, known.deadline)
+    assert not isinstance(found, Going)
+
+
+@given(OPERATIONS, EVIDENCE)
+def test_a_known_operation_is_never_exchanged(known: Operation, evidence: Evidence) -> None:
+    found = judge(known, "vm-1", evidence, NOW)
+    if isinstance(found, Going) and known.operation_id is not None:
+        assert found.operation == known
