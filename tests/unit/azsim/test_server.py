@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from simulated import Azure
 
 from azsim.__main__ import main
+from azsim.fleetfile import parse
 from azsim.server import Addresses, serving
 from lab.processes import AzSim, Clock
 
@@ -196,3 +198,12 @@ def test_a_generated_fleet_can_be_served(tmp_path: Path) -> None:
     fleet.write_text(printed.output)
     with AzSim(fleet, tmp_path / "run") as azsim:
         assert "30 machines" in azsim.log.read_text()
+
+
+def test_the_fleet_file_of_the_documentation_is_one() -> None:
+    page = Path(__file__).parents[3] / "docs" / "azsim.md"
+    [example] = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    fleet = parse(example)
+
+    assert [machine.name for machine in fleet.machines][:2] == ["web-1", "web-2"]
+    assert len(fleet.machines) == 7
