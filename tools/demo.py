@@ -25,11 +25,12 @@ from rich.console import Console
 from rich.padding import Padding
 
 from demo_cluster import View, look, posts
-from demo_screen import Lines, console, explanations, hours, screen, summary
+from demo_screen import Lines, console, explanations, screen, summary
 from demo_story import missing
 from lab import chart
-from lab.binaries import ROOT, binaries
+from lab.binaries import ROOT, BinariesMissing, binaries
 from lab.child import ChildFailed
+from lab.command import CommandFailed
 from lab.controlplane import SERVICE_ACCOUNT_ISSUER, ControlPlane
 from lab.folders import run_folder
 from lab.processes import AzSim, Clock, Operator
@@ -77,6 +78,9 @@ def main() -> int:
                 _stay(stage)
         except KeyboardInterrupt:
             return 130
+        except (BinariesMissing, ChildFailed, CommandFailed) as problem:
+            print(problem, file=sys.stderr)
+            return 1
         return 1 if unexpected else 0
 
 
@@ -181,8 +185,8 @@ def _report(stage: Stage, view: View, unexpected: list[str], took: timedelta) ->
     if not unexpected:
         seconds = took.total_seconds() / stage.clock.pace
         to.print(
-            f"All as expected, {hours(took)} hours after the policies were applied "
-            f"({seconds:.0f} seconds of yours)."
+            f"All as expected, {took // timedelta(minutes=1)} minutes of Azure's time after the "
+            f"policies were applied ({seconds:.0f} seconds of yours)."
         )
     else:
         to.print("Not as expected:", style="red")

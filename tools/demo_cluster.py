@@ -38,8 +38,8 @@ class Seen:
     """Assess or Install while one is in flight."""
     selected: int | None = None
     """Missing patches that the policy selects."""
-    installed: int = 0
-    """Patches that the last install brought."""
+    error: str = ""
+    """What Azure said of the last install, if it failed."""
     conditions: Mapping[str, Condition] = field(default_factory=dict)
 
     def condition(self, type_: str) -> Condition:
@@ -101,6 +101,6 @@ def _seen(item: Mapping[str, Any]) -> Seen:
         image=status.get("image", {}).get("class", ""),
         operation=status.get("operation", {}).get("kind", ""),
         selected=status.get("assessment", {}).get("selected"),
-        installed=status.get("installation", {}).get("installed", 0),
+        error=status.get("installation", {}).get("error", {}).get("message", ""),
         conditions=conditions,
     )

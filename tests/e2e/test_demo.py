@@ -1,0 +1,140 @@
+"""``make demo``, as a newcomer runs it, at twice its pace."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from demo_cluster import Condition, Seen, View, posts
+from demo_screen import doing
+from demo_story import SAMPLES, SUBSCRIPTIONS, missing
+from lab.binaries import ROOT
+
+PACE = "60"
+END_SECONDS = 240.0
+"""Forty are usual."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A demo that has ended."""
+
+    status: int
+    output: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def demo() -> Demo:
+    """One run for all tests here."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "demo.py"],
+        env=os.environ | {"DEMO_EXIT": "1", "DEMO_PACE": PACE},
+        capture_output=True,
+        text=True,
+        timeout=END_SECONDS,
+        check=False,
+    )
+    output = done.stdout + done.stderr
+    found = re.search(r"^Logs: (.+)$", output, re.MULTILINE)
+    return Demo(done.returncode, output, Path(found[1] if found else ""))
+
+
+def test_every_sample_machine_comes_to_its_expected_end(demo: Demo) -> None:
+    assert demo.status == 0, demo.output
+    table = demo.output.partition("The end, and the operations that Azure took")[2]
+    marks = re.findall(r"^ *(\S+/\S+) +(\S+) .*([✓✗])", table, re.MULTILINE)
+    assert marks == [(sample.of, sample.machine, "✓") for sample in SAMPLES]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(r"db-1 +installs 5 patches", id="the gallery VM is patched"),
+        pytest.param(r"db-1 +compliant", id="and compliant"),
+        pytest.param(r"report-1 +installs 2 patches", id="the specialized one is patched"),
+        pytest.param(r"web-4 +1 patch missing: InstallFailed", id="a failure is told"),
+        pytest.param(r"legacy-1 +refused: ImageNotSupported", id="a refusal has its reason"),
+    ],
+)
+def test_progress_is_told_on_the_way(demo: Demo, line: str) -> None:
+    assert re.search(rf"^\+\d+:\d\d  {line}$", demo.output, re.MULTILINE), demo.output
+
+
+def test_the_end_names_the_subscription_without_the_preview_feature(demo: Demo) -> None:
+    assert re.search(r"AzureSubscription billing: The preview feature \S+ is", demo.output)
+
+
+def test_a_refused_machine_was_never_sent_anything(demo: Demo) -> None:
+    sent = posts(demo.folder / "azsim-journal.jsonl")
+    assert {machine for machine, _ in sent} == {
+        sample.machine for sample in SAMPLES if sample.assessed
+    }
+
+
+def test_nothing_of_it_runs_on(demo: Demo) -> None:
+    kubeconfig = (demo.folder / "kubeconfig").read_text()
+    port = re.search(r"https://127\.0\.0\.1:(\d+)", kubeconfig)
+    assert port
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(port[1]))) != 0
+
+
+def test_an_empty_cluster_is_not_the_expected_end() -> None:
+    lines = missing(View(), Counter())
+    assert len(lines) == len(SAMPLES) + len(SUBSCRIPTIONS)
+    assert "shop/db/db-1: there is no PatchTarget" in lines
+
+
+def test_an_install_too_many_is_not_the_expected_end() -> None:
+    sample = SAMPLES[0]
+    view = View(
+        machines=(
+            Seen(
+                sample.namespace,
+                sample.machine,
+                policy=sample.policy,
+                conditions={
+                    "Supported": Condition(*sample.supported),
+                    "Compliant": Condition(sample.compliant, "Compliant"),
+                },
+            ),
+        )
+    )
+    sent = Counter({(sample.machine, "Assess"): 2, (sample.machine, "Install"): 2})
+    assert [line for line in missing(view, sent) if line.startswith(sample.name)] == [
+        f"{sample.name}: Azure took 2 installs, not 1"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        pytest.param(Seen("n", "m"), "is looked at", id="nothing known"),
+        pytest.param(Seen("n", "m", operation="Assess"), "is assessed", id="assessment"),
+        pytest.param(
+            Seen("n", "m", operation="Install", selected=1), "installs 1 patch", id="install"
+        ),
+        pytest.param(
+            Seen(
+                "n",
+                "m",
+                selected=4,
+                conditions={
+                    "Ready": Condition("True", "WaitingForSlot"),
+                    "Compliant": Condition("False", "PatchesMissing"),
+                },
+            ),
+            "waits: WaitingForSlot",
+            id="waiting",
+        ),
+    ],
+)
+def test_a_machine_is_described_in_a_few_words(seen: Seen, words: str) -> None:
+    assert doing(seen).plain == words
