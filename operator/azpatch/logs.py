@@ -96,7 +96,8 @@ def configure(level: str, stream: TextIO | None = None) -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 redaction,
-                structlog.processors.JSONRenderer(sort_keys=False),
+                _in_reading_order,
+                structlog.processors.JSONRenderer(),
             ],
         )
     )
@@ -105,6 +106,12 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     root.setLevel(_number(level))
     for name, least in _LIBRARIES.items():
         logging.getLogger(name).setLevel(max(least, _number(level)))
+
+
+def _in_reading_order(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """When, how bad and what first; the rest as given."""
+    first = {key: line.pop(key) for key in ("timestamp", "level", "event") if key in line}
+    return {**first, **line}
 
 
 def _number(level: str) -> int:

@@ -16,6 +16,7 @@ import pytest
 from azpatch.clock import SystemClock
 from azpatch.domain import ids
 from azpatch.handlers.engine import Engine
+from azpatch.handlers.events import take_in
 from azpatch.kube.client import KubernetesClient
 from azpatch.kube.port import (
     AZURE_SUBSCRIPTION,
@@ -223,34 +224,35 @@ async def test_a_subscription_wakes_every_policy(kube: KubernetesClient, namespa
         await watching.kube.delete(AZURE_SUBSCRIPTION, created)
 
 
-async def test_a_namespaces_labels_wake_every_policy_and_its_other_changes_none(
+async def test_a_namespaces_labels_wake_every_policy(
     kube: KubernetesClient, namespace: str, crds: ControlPlane
 ) -> None:
     async with watched(kube) as watching:
         await watching.kube.create(PATCH_POLICY, policy(namespace))
         await watching.sees(Key("PatchPolicy", namespace, "web-linux"))
         watching.keys.clear()
-        crds.kubectl("annotate", "namespace", namespace, "note=1")
-        crds.kubectl("create", "namespace", f"{namespace}-after")
-        await watching.until(
-            lambda: watching.store.namespace_labels(f"{namespace}-after"), "the second namespace"
-        )
-        watching.keys.clear()  # A new namespace does wake them.
-        crds.kubectl("annotate", "namespace", namespace, "note=2", "--overwrite")
-        version = crds.admin.get(f"/api/v1/namespaces/{namespace}")["metadata"]["resourceVersion"]
-
-        def seen() -> bool:
-            stored = watching.store.get(NAMESPACE, "", namespace)
-            return stored is not None and stored.resource_version == version
-
-        await watching.until(seen, "the annotation")
-        assert not watching.keys
         crds.kubectl("label", "namespace", namespace, "team=web")
         await watching.sees(Key("PatchPolicy", namespace, "web-linux"))
         labels = watching.store.namespace_labels(namespace)
         assert labels
         assert labels["team"] == "web"
-        crds.kubectl("delete", "namespace", f"{namespace}-after", "--wait=false")
+
+
+async def test_a_namespaces_other_changes_wake_none(kube: KubernetesClient, namespace: str) -> None:
+    parts = Watching(kube)
+    await kube.create(PATCH_POLICY, policy(namespace))
+    await parts.resync.once()
+    parts.keys.clear()
+    raw = await kube.get(NAMESPACE, namespace)
+    meta = {**raw["metadata"], "annotations": {"note": "1"}}
+    meta["resourceVersion"] = str(int(meta["resourceVersion"]) + 1_000_000)
+    changed: Any = {"type": "MODIFIED", "object": {**raw, "metadata": meta}}
+    take_in(NAMESPACE, changed, parts.store, parts.keys.add)
+    assert not parts.keys
+    meta["labels"] = {**meta["labels"], "team": "db"}
+    meta["resourceVersion"] = str(int(meta["resourceVersion"]) + 1)
+    take_in(NAMESPACE, changed, parts.store, parts.keys.add)
+    assert Key("PatchPolicy", namespace, "web-linux") in parts.keys
 
 
 async def test_a_resync_sweeps_what_the_watch_missed(

@@ -90,6 +90,7 @@ def test_a_decision_is_one_line_of_json(stream: io.StringIO) -> None:
         "VMStopped",
     )
     assert line["timestamp"].endswith("Z")
+    assert list(line)[:3] == ["timestamp", "level", "event"]
 
 
 def test_every_part_of_a_line_is_redacted(stream: io.StringIO) -> None:

@@ -6,6 +6,7 @@ throughput, and our models read the objects anyway.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -25,6 +26,9 @@ from azpatch.kube.port import Conflict, Kind, NotFound, Object, Unavailable
 
 TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 """Seconds. 60 is the API server's own limit for a request that is not a watch."""
+
+GOODBYE_SECONDS = 0.1
+"""aiohttp closes TLS connections behind the back of `close`; its documentation asks to wait."""
 
 PAGE = 500
 """Objects a LIST returns at a time: what Kubernetes' own clients ask for."""
@@ -60,6 +64,8 @@ class KubernetesClient:
     async def close(self) -> None:
         """Ends its connections."""
         await self._api.close()  # type: ignore[no-untyped-call]
+        # The watch's connections, too, take some turns of the loop to say goodbye in TLS.
+        await asyncio.sleep(GOODBYE_SECONDS)
 
     async def login(self) -> config.Login:
         """How the watch signs in: as this client does, with a fresh token."""
