@@ -137,6 +137,7 @@ def progress(body: Mapping[str, Any]) -> Progress:
         assessment=rows.assessment_answer(result) if "assessmentActivityId" in result else None,
         installation=rows.installation(result) if "installationActivityId" in result else None,
         error=None if result is body else operation_error(body.get("error")),
+        ended=moment(body.get("endTime")),
     )
 
 

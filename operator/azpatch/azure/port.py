@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from azpatch.domain.facts import (
@@ -40,6 +40,8 @@ class Progress:
     assessment: AssessmentResult | None = None
     installation: InstallationResult | None = None
     error: OperationError | None = None
+    ended: datetime | None = None
+    """When, as the operation says; a result may tell only when it began."""
 
 
 class AzureError(Exception):

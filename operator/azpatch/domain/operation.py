@@ -8,7 +8,7 @@ activity id that changed since means that an operation began; one that is unchan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -53,6 +53,8 @@ class Evidence:
     """The operation's own result, from its URL."""
     error: OperationError | None = None
     """The operation's own failure, from its URL."""
+    ended: datetime | None = None
+    """When the operation ended, from its URL."""
     view: MachineView | None = None
     """ARM's view of the machine."""
     row: InstallationResult | None = None
@@ -127,16 +129,18 @@ def judge(operation: Operation, vm_id: str | None, evidence: Evidence, now: date
 def _own_word(
     operation: Operation, evidence: Evidence
 ) -> AssessmentResult | InstallationResult | None:
-    if evidence.result is not None:
-        return evidence.result
+    result = evidence.result
+    if result is not None:
+        # An assessment's result says when it began, and only the operation when it ended.
+        return replace(result, last_modified=result.last_modified or evidence.ended)
     if evidence.error is None:
         return None
-    if operation.kind is OperationKind.ASSESS:
-        return AssessmentResult(
-            GuestStatus.FAILED, activity_id=operation.operation_id, error=evidence.error
-        )
-    return InstallationResult(
-        GuestStatus.FAILED, activity_id=operation.operation_id, error=evidence.error
+    failed = AssessmentResult if operation.kind is OperationKind.ASSESS else InstallationResult
+    return failed(
+        GuestStatus.FAILED,
+        last_modified=evidence.ended,
+        activity_id=operation.operation_id,
+        error=evidence.error,
     )
 
 

@@ -134,6 +134,7 @@ class Flight:
             running=progress.running,
             result=progress.assessment or progress.installation,
             error=progress.error,
+            ended=progress.ended,
         )
 
     async def _ask_machine(self, client: AzureClient, machine_id: str) -> Evidence:

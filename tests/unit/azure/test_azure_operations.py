@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -264,9 +265,12 @@ async def test_a_failed_operation_carries_azures_error(
     client: port.AzureClient, wire: Any, answer: Any
 ) -> None:
     error = {"code": "VMGuestPatchInternalError", "message": "Please retry later."}
-    wire.answers(answer(200, {"status": "Failed", "error": error, "name": OPERATION}))
+    times = {"startTime": "2026-12-11T22:00:00Z", "endTime": "2026-12-11T22:05:00.5Z"}
+    wire.answers(answer(200, {**times, "status": "Failed", "error": error, "name": OPERATION}))
     assert await client.operation(URL) == port.Progress(
-        running=False, error=OperationError("VMGuestPatchInternalError", "Please retry later.")
+        running=False,
+        error=OperationError("VMGuestPatchInternalError", "Please retry later."),
+        ended=datetime(2026, 12, 11, 22, 5, 0, 500_000, tzinfo=UTC),
     )
 
 

@@ -112,6 +112,21 @@ class TestTheOperationsOwnWord:
         found = judge(operation(kind), "vm-1", Evidence(running=False, result=result), NOW)
         assert found == Ended(result)
 
+    def test_it_ended_when_the_operation_says_where_the_result_does_not(
+        self, kind: OperationKind
+    ) -> None:
+        made = AssessmentResult if kind is ASSESS else InstallationResult
+        silent, told = made(GuestStatus.SUCCEEDED), made(GuestStatus.SUCCEEDED, NOW, NOW)
+        ended = NOW - MINUTE
+        for evidence, expected in (
+            (Evidence(result=silent, ended=ended), ended),
+            (Evidence(result=told, ended=ended), NOW),
+            (Evidence(error=OperationError("Oops", "It broke."), ended=ended), ended),
+        ):
+            found = judge(operation(kind), "vm-1", evidence, NOW)
+            assert isinstance(found, Ended)
+            assert found.result.last_modified == expected
+
     def test_its_error_is_a_failure_with_azures_words(self, kind: OperationKind) -> None:
         error = OperationError("Oops", "It broke.")
 
