@@ -33,7 +33,8 @@ def merge(
 ) -> tuple[Condition, ...]:
     """The conditions as the findings have them.
 
-    A transition time changes only with the status. A condition that no finding speaks of is gone.
+    A transition time changes only with the status, and has whole seconds, as Kubernetes writes
+    them. A condition that no finding speaks of is gone.
     """
     merged = []
     for finding in findings:
@@ -46,7 +47,9 @@ def merge(
                 reason=finding.reason,
                 message=finding.message,
                 observed_generation=generation,
-                last_transition_time=old.last_transition_time if old and same else now,
+                last_transition_time=old.last_transition_time
+                if old and same
+                else now.replace(microsecond=0),
             )
         )
     return tuple(merged)
