@@ -1,0 +1,66 @@
+"""``make bench``: what azpatch costs with many machines, on a real control plane and azsim.
+
+``BENCH_MACHINES`` says how many (default 1000, some three minutes; 10000 takes half an hour at
+most). Only the ratios carry over: each compares two measurements of one run. docs/benchmarks.md
+says what they mean.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+import bench_azsim
+import bench_operator
+import bench_start
+from bench_report import show
+from lab import chart
+from lab.binaries import BinariesMissing
+from lab.child import ChildFailed
+from lab.command import CommandFailed
+from lab.controlplane import ControlPlane
+from lab.folders import run_folder
+
+MACHINES = 1000
+"""Enough for what grows faster than the fleet to show, few enough for a coffee."""
+
+
+def main() -> int:
+    """Exit status 1 if something that is measured failed."""
+    # Not a terminal: a width at which the tables can be read, as in a log.
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    if not os.path.exists("/proc/self/stat"):
+        console.print("The benchmark reads /proc, so it needs Linux.")
+        return 1
+    machines = int(os.environ.get("BENCH_MACHINES") or MACHINES)
+    folder = run_folder("bench")
+    began = time.monotonic()
+    console.print(
+        f"{machines:,} machines, {os.cpu_count()} cores with a load of {os.getloadavg()[0]:.1f} "
+        "before the start. Ratios compare two measurements of this run."
+    )
+    try:
+        _measure(console, folder, machines)
+    except (BinariesMissing, ChildFailed, CommandFailed) as error:
+        console.print(str(error), style="red", markup=False)
+        return 1
+    console.print(f"\n{time.monotonic() - began:.0f} s. Logs: {folder}", soft_wrap=True)
+    return 0
+
+
+def _measure(console: Console, folder: Path, machines: int) -> None:
+    show(console, "azsim", bench_azsim.measure(machines, folder))
+    with ControlPlane(folder / "controlplane") as controlplane:
+        installed = chart.install(controlplane)
+        with bench_operator.Stage(controlplane, installed, folder, 1).azure() as azsim:
+            show(console, "Start", bench_start.measure(installed, azsim.env, folder / "start"))
+        for title, figures in bench_operator.measure(controlplane, installed, folder, machines):
+            show(console, title, figures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
