@@ -154,7 +154,7 @@ def _remedy(name: str | None, state: FeatureState) -> str:
             "Registered; Azure takes up to 15 minutes."
         )
     return (
-        "It is read again at every refresh. Register it in the machine's subscription: "
+        "Register it in the machine's subscription: "
         f"az feature register --namespace Microsoft.Compute --name {name}, then "
-        "az provider register --namespace Microsoft.Compute."
+        "az provider register --namespace Microsoft.Compute. It is read again at every refresh."
     )

@@ -209,8 +209,7 @@ def _judged(operation: OperationName, evidence: SupportEvidence) -> bool:
 def _gate_closed(evidence: SupportEvidence) -> tuple[Reason, str]:
     assert evidence.gate is not None
     return Reason.PREVIEW_FEATURE_NOT_REGISTERED, (
-        f"{_matrix(evidence)} patches {_images(evidence)} only with a preview feature in the "
-        f"machine's own subscription. {evidence.gate.message}"
+        f"{evidence.gate.message} {_matrix(evidence)} needs it for gallery images."
     )
 
 
