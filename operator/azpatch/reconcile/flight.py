@@ -121,7 +121,7 @@ class Flight:
     async def _ask_operation(
         self, client: AzureClient, poll_url: str, memory: MachineMemory
     ) -> Evidence | None:
-        """None: the URL is of no use (any more)."""
+        """None: the URL is of no use (any more), and the machine itself is to be asked."""
         try:
             progress = await client.operation(poll_url)
         except (Gone, Denied):
@@ -130,9 +130,13 @@ class Flight:
         except AzureError as error:
             log.info("operation not read", code=error.code)
             return Evidence()
+        result = progress.assessment or progress.installation
+        if not progress.running and result is None and progress.error is None:
+            memory.accepted = None
+            return None
         return Evidence(
             running=progress.running,
-            result=progress.assessment or progress.installation,
+            result=result,
             error=progress.error,
             ended=progress.ended,
         )
@@ -197,22 +201,29 @@ class Flight:
         target = stored.parsed
         assert target is not None
         assert status.operation is not None
-        view = evidence.view
         inventory = self._context.inventory.of(target.spec.machine_id)
-        if view is None and inventory is not None:
-            looked = await self._ask_machine(inventory.client, target.spec.machine_id)
-            if looked.machine_gone:
-                gone = lost(Reason.MACHINE_GONE)
-                return await self._installed(stored, status, result, gone, memory)
-            view = looked.view
+        if evidence.view is None and inventory is not None:
+            evidence = await self._ask_machine(inventory.client, target.spec.machine_id)
         now = self._context.clock.now()
+        # An operation's own result may not say when it ended.
+        memory.ended = result.last_modified or memory.ended or now
+        result = replace(result, last_modified=memory.ended)
+        if evidence.machine_gone:
+            gone = lost(Reason.MACHINE_GONE)
+            return await self._installed(stored, status, result, gone, memory)
+        if evidence.view is None:
+            # Whether it is back cannot be seen, which is not the same as not being back.
+            if now < status.operation.deadline:
+                return await self._go_on(stored, status, memory, LOOK_EARLY)
+            unseen = Reason.ACCESS_LOST if evidence.denied else Reason.RESULT_UNKNOWN
+            return await self._installed(stored, status, result, lost(unseen), memory)
         outcome = install_outcome(
             result,
             reboot_setting=self._reboot_setting(stored),
-            agent_ready=view is not None and view.agent_ready,
-            ended=result.last_modified or now,
+            agent_ready=evidence.view.agent_ready,
+            ended=memory.ended,
             deadline=status.operation.deadline,
-            newer_running=view is not None and running(view),
+            newer_running=running(evidence.view),
             now=now,
         )
         if isinstance(outcome, InstallOutcome):
@@ -248,8 +259,7 @@ class Flight:
     def _end(
         self, stored: Stored[PatchTarget], status: PatchTargetStatus, memory: MachineMemory
     ) -> Followed:
-        memory.accepted = None
-        memory.next_look = None
+        memory.accepted = memory.next_look = memory.ended = None
         self._context.inventory.installations.pop(memory.machine_key, None)
         self._context.looks.enough(memory.machine_key, Subject.ASSESSMENT, Subject.INSTALLATION)
         return Followed(stored, status=status)

@@ -37,6 +37,8 @@ class MachineMemory:
     """Attempt id of the operation in flight, and Azure's answer to it."""
     next_look: datetime | None = None
     """When ARM is asked about the operation in flight again."""
+    ended: datetime | None = None
+    """When the install in flight was first seen to have ended."""
     told: tuple[str, str] | None = None
     """The decision that was logged last."""
 

@@ -32,6 +32,7 @@ from azpatch.domain.operation import LOOK_EARLY
 from azpatch.domain.outcome import NOT_SENT
 from azpatch.domain.plan import LOOK_AT_FOREIGN, Idle, fingerprint
 from azpatch.domain.selection import Selection, install_parameters
+from azpatch.kube.port import KubeError
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.looks import Subject
 from azpatch.reconcile.routing import own_key
@@ -150,7 +151,11 @@ class Starter:
         return await start.client.install(start.machine.id, parameters, attempt_id)
 
     async def _accepted(self, stored: Stored[PatchTarget], accepted: Accepted) -> None:
-        await self._record(stored, OperationState.STARTED, accepted.operation_id)
+        try:
+            await self._record(stored, OperationState.STARTED, accepted.operation_id)
+        except KubeError as error:
+            # Azure's answer is in memory; who follows the operation writes it down.
+            log.info("answer not written down yet", target=stored.name, error=str(error))
         self._watch(stored)
 
     async def _unconfirmed(self, stored: Stored[PatchTarget]) -> Started:
