@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
@@ -53,7 +55,19 @@ async def configuration(kubeconfig: Path | None = None) -> Configuration:
     except (ConfigException, OSError) as error:
         source = path or "no --kubeconfig, no KUBECONFIG, not in a pod"
         raise NoClusterError(f"no Kubernetes cluster ({source}): {error}") from error
+    config.proxy = config.proxy or environment_proxy(config.host)
+    # Else aiohttp asks a thread for ~/.netrc and another for the proxy, at every request; and a
+    # password in ~/.netrc for the API server's host would make every request fail.
+    config.client_session_kwargs = {"trust_env": False}
     return config
+
+
+def environment_proxy(url: str) -> str | None:
+    """The proxy that HTTPS_PROXY and NO_PROXY name for this URL."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 async def login(config: Configuration) -> Login:
