@@ -1,0 +1,342 @@
+"""DESIGN's invariants, judged on azsim's journal: each function returns what breaks its own.
+
+They take plain data (entries, machines, PatchTargets as the API server gives them), so that any
+test can use them: one that kills the operator, one that simulates it. `ours` are the names of the
+principals that the operator signs in as; everybody else is foreign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from azure_journal import Journal, Kind, Operation, Request, name_of
+
+Violations = list[str]
+
+LOOK = timedelta(minutes=1)
+"""How long before our POST a foreign operation may have begun without our having seen it."""
+
+CLOCK_STEP = timedelta(seconds=1)
+"""By how much a time in status may differ from the journal's: their last digits are cut."""
+
+TOKEN_PATH = "/oauth2/"
+RESOURCE_GRAPH_PATH = "/providers/microsoft.resourcegraph/resources"
+
+
+def at_most_one_in_flight(journal: Journal, ours: Collection[str]) -> Violations:
+    """1: none of our operations begins while another is in flight on the machine."""
+    operations = journal.operations()
+    return [
+        f"{mine} began beside {other}"
+        for mine in operations
+        if mine.principal in ours
+        for other in operations
+        if _beside(mine, other) and not _unseen(mine, other, ours)
+    ]
+
+
+def _beside(mine: Operation, other: Operation) -> bool:
+    """Whether `other` was going on when `mine` began, or ended only because of it."""
+    if other.id == mine.id or other.machine != mine.machine:
+        return False
+    return other.superseded == mine.id or (other.first < mine.first and other.covers(mine.first))
+
+
+def _unseen(mine: Operation, other: Operation, ours: Collection[str]) -> bool:
+    """A foreign operation may begin after our last look."""
+    return other.principal not in ours and mine.started - other.started <= LOOK
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The machines of one policy, and how many of them may be unavailable at a time."""
+
+    policy: str
+    machines: frozenset[str]
+    limit: int
+
+
+def max_unavailable_kept(
+    journal: Journal, rollouts: Iterable[Rollout], ours: Collection[str]
+) -> Violations:
+    """3: when one of our installs begins, at most `limit` of its policy's machines are unavailable.
+
+    A machine is from an install's start until an assessment that began after its end has ended; if
+    the install did not succeed, until one has succeeded. Foreign installs count as long as they
+    run, once we could have seen them.
+    """
+    stretches = list(_unavailable(journal, ours))
+    broken = []
+    for rollout in rollouts:
+        mine = [one for one in stretches if one.install.machine in rollout.machines]
+        for new in (one.install for one in mine if one.install.principal in ours):
+            out = {
+                one.install.machine
+                for one in mine
+                if one.covers(new.first) and not _unseen(new, one.install, ours)
+            } | {new.machine}
+            if len(out) > rollout.limit:
+                names = ", ".join(sorted(map(name_of, out)))
+                broken.append(
+                    f"{rollout.policy}: {len(out)} machines unavailable, {rollout.limit} allowed, "
+                    f"when {new} began: {names}"
+                )
+    return broken
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """A machine that is unavailable because of an install; numbers of journal entries."""
+
+    install: Operation
+    last: int | None
+
+    def covers(self, number: int) -> bool:
+        return self.install.first <= number and (self.last is None or number < self.last)
+
+
+def _unavailable(journal: Journal, ours: Collection[str]) -> Iterator[_Stretch]:
+    operations = journal.operations()
+    gone = {event.resource: event.number for event in journal.events("MachineDeleted")}
+    for install in operations:
+        if install.kind != "Install":
+            continue
+        if install.principal not in ours:
+            yield _Stretch(install, install.last)
+            continue
+        ends = [
+            after.last
+            for after in operations
+            if after.machine == install.machine
+            and after.kind == "Assess"
+            and install.last is not None
+            and after.first > install.last
+            and after.last is not None
+            and (after.status == "Succeeded" or install.status == "Succeeded")
+        ]
+        ends += [gone[install.machine]] if gone.get(install.machine, 0) > install.first else []
+        yield _Stretch(install, min(ends, default=None))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be sent to a machine: a row of the verdict table, worked out by the test."""
+
+    machine: str
+    assess: bool
+    install: bool
+    assessed_before: bool = False
+    """An assessment was there before the journal began."""
+
+
+def verdicts_kept(
+    journal: Journal, verdicts: Iterable[Verdict], ours: Collection[str]
+) -> Violations:
+    """5: nothing is sent to a machine whose verdict forbids it, or not yet allows it.
+
+    Every install has an assessment before it that succeeded, and that no other install followed.
+    """
+    broken = []
+    for verdict in verdicts:
+        allowed = {"Assess": verdict.assess, "Install": verdict.install}
+        for request in journal.posts(verdict.machine, None, ours):
+            asked = request.patches
+            assert asked is not None
+            if not allowed[asked[1]]:
+                broken.append(f"{request}: the verdict forbids it")
+        broken += _without_evidence(journal, verdict, ours)
+    return broken
+
+
+def _without_evidence(journal: Journal, verdict: Verdict, ours: Collection[str]) -> Iterator[str]:
+    evidence = verdict.assessed_before
+    for what, operation in _steps(journal.operations(verdict.machine)):
+        if operation.kind == "Assess" and what == "end" and operation.status == "Succeeded":
+            evidence = True
+        elif operation.kind == "Install" and what == "start":
+            if operation.principal in ours and not evidence:
+                yield f"{operation}: no assessment since the last install had succeeded"
+            evidence = False
+
+
+def _steps(operations: Sequence[Operation]) -> list[tuple[str, Operation]]:
+    """Starts and ends, in the order in which they happened."""
+    steps = [(one.first, "start", one) for one in operations]
+    steps += [(one.last, "end", one) for one in operations if one.last is not None]
+    return [(what, one) for _, what, one in sorted(steps, key=lambda step: step[0])]
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Someone may patch, or assess, a machine: for which entries of the journal."""
+
+    machine: str
+    kinds: frozenset[Kind] = frozenset({"Assess", "Install"})
+    first: int = 0
+    last: int | None = None
+
+    def allows(self, request: Request, machine: str, kind: Kind) -> bool:
+        """Whether the request is within it."""
+        in_time = self.first <= request.number and (
+            self.last is None or request.number <= self.last
+        )
+        return in_time and self.machine.lower() == machine and kind in self.kinds
+
+
+def only_what_is_granted(
+    journal: Journal,
+    leaves: Iterable[Leave],
+    identities: Mapping[str, Collection[str]],
+) -> Violations:
+    """7: no guest patch request without leave, and no call with another subscription's identity.
+
+    `identities`: by principal of ours, the ids of the subscriptions that it is for.
+    """
+    leaves = tuple(leaves)
+    broken = []
+    for request in journal.requests(set(identities)):
+        assert request.principal is not None
+        asked = request.patches
+        if asked is not None and not any(leave.allows(request, *asked) for leave in leaves):
+            broken.append(f"{request}: no grant allows it")
+        mine = {id_.lower() for id_ in identities[request.principal]}
+        strange = _subscriptions(request) - mine
+        if strange:
+            broken.append(f"{request}: not an identity of {', '.join(sorted(strange))}")
+    return broken
+
+
+def _subscriptions(request: Request) -> set[str]:
+    """The subscriptions that a request is about, in lower case."""
+    parts = request.path.lower().split("/")
+    if len(parts) > 2 and parts[1] == "subscriptions":
+        return {parts[2]}
+    if request.path.lower() == RESOURCE_GRAPH_PATH and isinstance(request.body, Mapping):
+        return {str(id_).lower() for id_ in request.body.get("subscriptions") or ()}
+    return set()
+
+
+def azure_writes(journal: Journal, ours: Collection[str]) -> Violations:
+    """8: requests that change something in Azure. Queries and sign-in tokens change nothing."""
+    return [
+        str(request)
+        for request in journal.requests()
+        if request.method not in ("GET", "HEAD")
+        and (request.principal is None or request.principal in ours)
+        and request.path.lower() != RESOURCE_GRAPH_PATH
+        and TOKEN_PATH not in request.path
+    ]
+
+
+def status_claims_nothing_else(
+    journal: Journal, targets: Iterable[Mapping[str, Any]]
+) -> Violations:
+    """9: what a PatchTarget says of assessments and installs is what the journal shows."""
+    broken = []
+    for target in targets:
+        machine = target["spec"]["machineId"].lower()
+        claims = _Claims(journal, machine, target.get("status") or {})
+        where = f"{target['metadata'].get('namespace')}/{name_of(machine)}"
+        broken += [f"{where}: {claim}" for claim in claims.untrue()]
+    return broken
+
+
+_COUNTS = {
+    "installed": "installedPatchCount",
+    "failed": "failedPatchCount",
+    "pending": "pendingPatchCount",
+    "notSelected": "notSelectedPatchCount",
+    "excluded": "excludedPatchCount",
+}
+"""Field of status.installation → the journal's name for it."""
+
+
+class _Claims:
+    """One PatchTarget's claims."""
+
+    def __init__(self, journal: Journal, machine: str, status: Mapping[str, Any]) -> None:
+        self._operations = journal.operations(machine)
+        self._begin = journal.entries[0].time if journal.entries else None
+        self._attempts = {request.attempt_id for request in journal.posts(machine)}
+        self._status = status
+
+    def untrue(self) -> Iterator[str]:
+        yield from self._assessment()
+        yield from self._installation()
+        yield from self._operation()
+        yield from self._compliant()
+
+    def _of(self, kind: Kind, id_: str | None) -> Operation | None:
+        return next(
+            (one for one in self._operations if one.kind == kind and same(one.id, id_)), None
+        )
+
+    def _assessment(self) -> Iterator[str]:
+        claim = self._status.get("assessment")
+        if claim is None or claim["status"] == "Unknown":
+            return
+        time = datetime.fromisoformat(claim["time"])
+        if self._begin is None or time < self._begin:
+            return
+        ended = [one for one in self._operations if one.kind == "Assess" and one.ended]
+        if claim.get("activityId"):
+            ended = [one for one in ended if same(one.id, claim["activityId"])]
+        if not any(same(one.status, claim["status"]) and close(one.ended, time) for one in ended):
+            yield f"no assessment {claim['status']} at {claim['time']}"
+
+    def _installation(self) -> Iterator[str]:
+        claim = self._status.get("installation")
+        if claim is None:
+            return
+        shown = self._of("Install", claim.get("activityId"))
+        if shown is None:
+            if claim.get("activityId") or claim["outcome"] not in ("Unknown", "Skipped"):
+                yield f"no install {claim.get('activityId')}, but outcome {claim['outcome']}"
+            return
+        if claim["outcome"] in ("Unknown", "Skipped"):
+            return
+        if shown.ended is None:
+            yield f"{shown} has no end, but outcome {claim['outcome']}"
+            return
+        if not close(shown.ended, datetime.fromisoformat(claim["time"])):
+            yield f"install at {claim['time']}, in truth at {shown.ended}"
+        if not same(shown.status, claim["status"]):
+            yield f"install {claim['status']}, in truth {shown.status}"
+        for field, truth in _COUNTS.items():
+            if claim.get(field, 0) != shown.result.get(truth, 0):
+                yield f"{field} {claim.get(field, 0)}, in truth {shown.result.get(truth, 0)}"
+
+    def _operation(self) -> Iterator[str]:
+        claim = self._status.get("operation")
+        if claim is None or claim["state"] == "Intent":
+            return
+        if claim.get("operationId") and not self._of(claim["kind"], claim["operationId"]):
+            yield f"no {claim['kind']} {claim['operationId']}"
+        if claim["state"] == "Started" and claim["attemptId"] not in self._attempts:
+            yield f"no request of attempt {claim['attemptId']}"
+
+    def _compliant(self) -> Iterator[str]:
+        for condition in self._status.get("conditions") or ():
+            if condition["type"] != "Compliant" or condition["status"] != "True":
+                continue
+            installs = [one.last or 0 for one in self._operations if one.kind == "Install"]
+            since = max(installs, default=-1)
+            fresh = any(
+                one.kind == "Assess" and one.status == "Succeeded" and one.first > since
+                for one in self._operations
+            )
+            if not fresh and installs:
+                yield "Compliant, but no assessment succeeded since the last install"
+
+
+def same(one: str | None, other: str | None) -> bool:
+    """Two ids or statuses, compared without case."""
+    return one is not None and other is not None and one.lower() == other.lower()
+
+
+def close(one: datetime | None, other: datetime) -> bool:
+    """The same time, up to the digits that are cut."""
+    return one is not None and abs(one - other) <= CLOCK_STEP

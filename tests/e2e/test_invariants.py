@@ -1,0 +1,418 @@
+"""The journal's checkers see what they are for: each passes a good journal and fails a bad one."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from azure_journal import Entry, Event, Journal, Request, parse
+from invariants import (
+    Leave,
+    Rollout,
+    Verdict,
+    at_most_one_in_flight,
+    azure_writes,
+    max_unavailable_kept,
+    only_what_is_granted,
+    status_claims_nothing_else,
+    verdicts_kept,
+)
+from manifests import subscription_id, vm_id
+
+OURS = {"azpatch"}
+START = datetime(2026, 12, 11, 22, 0, tzinfo=UTC)
+WEB, DB = vm_id("web").lower(), vm_id("db").lower()
+
+
+class Written:
+    """Writes a journal, a minute between two entries unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.time = START
+
+    def request(
+        self, method: str, path: str, principal: str | None = "azpatch", body: Any = None
+    ) -> None:
+        self._tick(timedelta(minutes=1))
+        self.entries.append(
+            Request(self._number, self.time, principal, method, path, 202, "attempt", body)
+        )
+
+    def start(
+        self,
+        kind: str,
+        machine: str = WEB,
+        id_: str = "1",
+        by: str = "azpatch",
+        after: timedelta = timedelta(minutes=2),
+    ) -> None:
+        details = {"operation": kind, "principal": by, "vmId": "vm"}
+        self.event("OperationStarted", machine, id_, after, **details)
+
+    def end(
+        self, machine: str = WEB, id_: str = "1", status: str = "Succeeded", **details: Any
+    ) -> None:
+        self.event("OperationEnded", machine, id_, timedelta(minutes=1), status=status, **details)
+
+    def event(
+        self, name: str, machine: str, id_: str | None, after: timedelta, **details: Any
+    ) -> None:
+        self._tick(after)
+        self.entries.append(Event(self._number, self.time, machine, name, id_, "attempt", details))
+
+    def assess(self, machine: str = WEB, id_: str = "a", status: str = "Succeeded") -> None:
+        self.start("Assess", machine, id_)
+        self.end(machine, id_, status)
+
+    def install(self, machine: str = WEB, id_: str = "i", status: str = "Succeeded") -> None:
+        self.start("Install", machine, id_)
+        self.end(machine, id_, status, installedPatchCount=2)
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.entries)
+
+    @property
+    def _number(self) -> int:
+        return len(self.entries) + 1
+
+    def _tick(self, by: timedelta) -> None:
+        self.time += by
+
+
+@pytest.fixture
+def written() -> Written:
+    return Written()
+
+
+# -- 1: one operation at a time ------------------------------------------------------------------
+
+
+def test_one_operation_after_the_other_is_as_it_should_be(written: Written) -> None:
+    written.assess(id_="a")
+    written.install(id_="i")
+    written.assess(DB, id_="b")
+    assert at_most_one_in_flight(written.journal, OURS) == []
+
+
+def test_an_operation_that_supersedes_another_is_seen(written: Written) -> None:
+    written.start("Install", id_="first")
+    written.event("OperationSuperseded", WEB, "first", timedelta(minutes=5), by="second")
+    written.end(id_="first", status="Failed")
+    written.start("Assess", id_="second", after=timedelta(0))
+    assert len(at_most_one_in_flight(written.journal, OURS)) == 1
+
+
+def test_an_operation_beside_one_that_has_not_ended_is_seen(written: Written) -> None:
+    written.start("Install", id_="first")
+    written.start("Install", id_="second")
+    assert len(at_most_one_in_flight(written.journal, OURS)) == 1
+
+
+@pytest.mark.parametrize(
+    ("minutes", "broken"), [(0.5, 0), (2, 1)], ids=["unseen in time", "there to be seen"]
+)
+def test_a_foreign_operation_counts_once_it_could_be_seen(
+    written: Written, minutes: float, broken: int
+) -> None:
+    written.start("Install", id_="theirs", by="someone")
+    written.start("Install", id_="ours", after=timedelta(minutes=minutes))
+    assert len(at_most_one_in_flight(written.journal, OURS)) == broken
+
+
+def test_a_foreign_operation_begun_beside_ours_is_not_our_doing(written: Written) -> None:
+    written.start("Install", id_="ours")
+    written.start("Install", id_="theirs", by="someone")
+    assert at_most_one_in_flight(written.journal, OURS) == []
+
+
+# -- 3: maxUnavailable ---------------------------------------------------------------------------
+
+ONE_OF_TWO = [Rollout("web", frozenset({WEB, DB}), 1)]
+
+
+def test_the_next_machine_may_start_when_the_last_was_assessed_again(written: Written) -> None:
+    written.install(WEB, "i1")
+    written.assess(WEB, "a1")
+    written.install(DB, "i2")
+    assert max_unavailable_kept(written.journal, ONE_OF_TWO, OURS) == []
+
+
+def test_an_install_before_the_last_machine_was_assessed_again_is_seen(written: Written) -> None:
+    written.install(WEB, "i1")
+    written.start("Assess", WEB, "a1")
+    written.install(DB, "i2")
+    written.end(WEB, "a1")
+    [broken] = max_unavailable_kept(written.journal, ONE_OF_TWO, OURS)
+    assert "2 machines unavailable, 1 allowed" in broken
+
+
+def test_an_assessment_begun_before_the_install_ended_does_not_free_the_slot(
+    written: Written,
+) -> None:
+    written.start("Assess", WEB, "a1")
+    written.install(WEB, "i1")
+    written.end(WEB, "a1")
+    written.install(DB, "i2")
+    assert len(max_unavailable_kept(written.journal, ONE_OF_TWO, OURS)) == 1
+
+
+@pytest.mark.parametrize(("assessment", "broken"), [("Succeeded", 0), ("Failed", 1)])
+def test_a_failed_install_keeps_its_slot_until_an_assessment_succeeds(
+    written: Written, assessment: str, broken: int
+) -> None:
+    written.install(WEB, "i1", "Failed")
+    written.assess(WEB, "a1", assessment)
+    written.install(DB, "i2")
+    assert len(max_unavailable_kept(written.journal, ONE_OF_TWO, OURS)) == broken
+
+
+def test_a_foreign_install_takes_a_slot_while_it_runs(written: Written) -> None:
+    written.start("Install", WEB, "theirs", by="someone")
+    written.install(DB, "ours")
+    written.end(WEB, "theirs")
+    assert len(max_unavailable_kept(written.journal, ONE_OF_TWO, OURS)) == 1
+
+
+def test_a_deleted_machine_frees_its_slot(written: Written) -> None:
+    written.start("Install", WEB, "i1")
+    written.end(WEB, "i1", "Deleted")
+    written.event("MachineDeleted", WEB, None, timedelta(0))
+    written.install(DB, "i2")
+    assert max_unavailable_kept(written.journal, ONE_OF_TWO, OURS) == []
+
+
+def test_machines_of_other_policies_take_no_slot(written: Written) -> None:
+    written.start("Install", WEB, "i1")
+    written.start("Install", DB, "i2")
+    alone = [Rollout("web", frozenset({WEB}), 1), Rollout("db", frozenset({DB}), 1)]
+    assert max_unavailable_kept(written.journal, alone, OURS) == []
+
+
+# -- 5: verdicts ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verdict", "broken"),
+    [
+        (Verdict(WEB, assess=True, install=True), 0),
+        (Verdict(WEB, assess=True, install=False), 1),
+        (Verdict(WEB, assess=False, install=False), 2),
+        (Verdict(DB, assess=False, install=False), 0),
+    ],
+    ids=["both allowed", "no install", "nothing", "another machine"],
+)
+def test_a_request_that_the_verdict_forbids_is_seen(
+    written: Written, verdict: Verdict, broken: int
+) -> None:
+    written.request("POST", f"{vm_id('Web')}/assessPatches")
+    written.request("POST", f"{vm_id('Web')}/installPatches")
+    written.request("POST", f"{vm_id('Web')}/installPatches", principal="someone")
+    assert len(verdicts_kept(written.journal, [verdict], OURS)) == broken
+
+
+@pytest.mark.parametrize(
+    ("before", "assessments", "broken"),
+    [(False, ["Succeeded"], 0), (True, [], 0), (False, ["Failed"], 1), (False, [], 1)],
+    ids=["assessed", "assessed before", "assessment failed", "never assessed"],
+)
+def test_an_install_without_an_assessment_before_it_is_seen(
+    written: Written, before: bool, assessments: list[str], broken: int
+) -> None:
+    for status in assessments:
+        written.assess(status=status)
+    written.install()
+    verdict = Verdict(WEB, assess=True, install=True, assessed_before=before)
+    assert len(verdicts_kept(written.journal, [verdict], OURS)) == broken
+
+
+def test_a_second_install_without_an_assessment_between_is_seen(written: Written) -> None:
+    written.assess()
+    written.install(id_="i1")
+    written.install(id_="i2")
+    verdict = Verdict(WEB, assess=True, install=True)
+    assert len(verdicts_kept(written.journal, [verdict], OURS)) == 1
+
+
+# -- 7: grants and identities --------------------------------------------------------------------
+
+MINE = {"azpatch": [subscription_id(1)]}
+
+
+@pytest.mark.parametrize(
+    ("leaves", "broken"),
+    [
+        ([Leave(WEB)], 0),
+        ([], 1),
+        ([Leave(DB)], 1),
+        ([Leave(WEB, frozenset({"Assess"}))], 1),
+        ([Leave(WEB, last=1)], 1),
+        ([Leave(WEB, first=3)], 1),
+    ],
+    ids=["granted", "no grant", "another machine", "assess only", "taken away", "given later"],
+)
+def test_a_request_without_leave_is_seen(
+    written: Written, leaves: list[Leave], broken: int
+) -> None:
+    written.request("GET", vm_id("web"))
+    written.request("POST", f"{vm_id('web')}/installPatches")
+    assert len(only_what_is_granted(written.journal, leaves, MINE)) == broken
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (f"/subscriptions/{subscription_id(2)}/providers/Microsoft.Features/features", None),
+        (
+            "/providers/Microsoft.ResourceGraph/resources",
+            {"subscriptions": [subscription_id(1), subscription_id(2)]},
+        ),
+    ],
+    ids=["in the path", "in a query's scope"],
+)
+def test_an_identity_used_for_another_subscription_is_seen(
+    written: Written, path: str, body: Any
+) -> None:
+    written.request("POST", path, body=body)
+    assert len(only_what_is_granted(written.journal, [], MINE)) == 1
+    both = {"azpatch": [subscription_id(1), subscription_id(2)]}
+    assert only_what_is_granted(written.journal, [], both) == []
+
+
+# -- 8: silence ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "principal", "writes"),
+    [
+        ("GET", vm_id("web"), "azpatch", 0),
+        ("POST", "/providers/Microsoft.ResourceGraph/resources", "azpatch", 0),
+        ("POST", "/tenant/oauth2/v2.0/token", None, 0),
+        ("POST", f"{vm_id('web')}/assessPatches", "azpatch", 1),
+        ("PUT", vm_id("web"), "azpatch", 1),
+        ("POST", f"{vm_id('web')}/assessPatches", "someone", 0),
+        ("POST", f"{vm_id('web')}/assessPatches", None, 1),
+    ],
+    ids=["read", "query", "sign-in", "assess", "write", "someone else's", "without a token"],
+)
+def test_a_write_to_azure_is_seen(
+    written: Written, method: str, path: str, principal: str | None, writes: int
+) -> None:
+    written.request(method, path, principal)
+    assert len(azure_writes(written.journal, OURS)) == writes
+
+
+# -- 9: status -----------------------------------------------------------------------------------
+
+
+def target(**status: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "web", "name": "web-1"},
+        "spec": {"machineId": vm_id("web")},
+        "status": status,
+    }
+
+
+def at(minutes: float) -> str:
+    return (START + timedelta(minutes=minutes)).isoformat()
+
+
+TRUE_INSTALL = {
+    "activityId": "I",
+    "status": "succeeded",
+    "outcome": "Succeeded",
+    "installed": 2,
+    "time": at(6),
+}
+TRUE_ASSESSMENT = {"activityId": "a", "status": "Succeeded", "time": at(3)}
+COMPLIANT = {"type": "Compliant", "status": "True"}
+
+
+@pytest.mark.parametrize(
+    ("status", "broken"),
+    [
+        ({"assessment": TRUE_ASSESSMENT, "installation": TRUE_INSTALL}, 0),
+        ({"assessment": TRUE_ASSESSMENT | {"activityId": "x"}}, 1),
+        ({"assessment": TRUE_ASSESSMENT | {"status": "Failed"}}, 1),
+        ({"assessment": TRUE_ASSESSMENT | {"time": at(4)}}, 1),
+        ({"assessment": {"status": "Succeeded", "time": at(-60)}}, 0),
+        ({"installation": TRUE_INSTALL | {"activityId": "x"}}, 1),
+        ({"installation": TRUE_INSTALL | {"installed": 3}}, 1),
+        ({"installation": TRUE_INSTALL | {"failed": 1}}, 1),
+        ({"installation": TRUE_INSTALL | {"status": "Failed"}}, 1),
+        ({"installation": TRUE_INSTALL | {"time": at(7)}}, 1),
+        ({"installation": {"status": "Unknown", "outcome": "Unknown", "time": at(9)}}, 0),
+        ({"installation": {"status": "Unknown", "outcome": "Succeeded", "time": at(9)}}, 1),
+        ({"operation": {"kind": "Install", "state": "Started", "attemptId": "x"}}, 1),
+        ({"operation": {"kind": "Install", "state": "Intent", "attemptId": "x"}}, 0),
+        (
+            {
+                "operation": {
+                    "kind": "Assess",
+                    "state": "Started",
+                    "attemptId": "attempt",
+                    "operationId": "x",
+                }
+            },
+            1,
+        ),
+        ({"conditions": [COMPLIANT]}, 1),
+    ],
+    ids=[
+        "the truth",
+        "an assessment that was not",
+        "an assessment that failed",
+        "an assessment at another time",
+        "an assessment before the journal",
+        "an install that was not",
+        "one more installed",
+        "one more failed",
+        "an install that ended otherwise",
+        "an install at another time",
+        "a result that nobody knows",
+        "a success that nobody knows",
+        "a request that was not",
+        "an intent",
+        "an operation that was not",
+        "compliant without an assessment since",
+    ],
+)
+def test_a_claim_that_the_journal_does_not_show_is_seen(
+    written: Written, status: dict[str, Any], broken: int
+) -> None:
+    written.assess(id_="a")
+    written.install(id_="i")
+    written.request("POST", f"{vm_id('web')}/installPatches")
+    claims = status_claims_nothing_else(written.journal, [target(**status)])
+    assert len(claims) == broken, claims
+
+
+def test_compliant_is_true_to_an_assessment_after_the_install(written: Written) -> None:
+    written.install(id_="i")
+    written.assess(id_="a")
+    assert status_claims_nothing_else(written.journal, [target(conditions=[COMPLIANT])]) == []
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def test_a_line_of_azsim_is_read_as_it_was_written() -> None:
+    line = {
+        "number": 7,
+        "time": "2026-12-11T22:00:00.5Z",
+        "kind": "request",
+        "principal": "azpatch",
+        "clientId": "c",
+        "method": "POST",
+        "path": f"{vm_id('Web')}/installPatches",
+        "query": {},
+        "status": 202,
+        "errorCode": None,
+        "clientRequestId": "attempt",
+        "requestId": "r",
+        "body": {},
+    }
+    request = parse(line, before=10)
+    assert isinstance(request, Request)
+    assert request.number == 17
+    assert request.patches == (WEB, "Install")
