@@ -35,7 +35,8 @@ from lab.controlplane import SERVICE_ACCOUNT_ISSUER, ControlPlane
 from lab.folders import run_folder
 from lab.processes import AzSim, Clock, Operator
 
-SAMPLES = ROOT / "tools" / "demo"
+FOLDER = ROOT / "tools" / "demo"
+"""The manifests and the fleet."""
 ROLES = ROOT / "docs" / "azure-roles"
 ROLE_FILES = ("reader", "assessor", "patcher")
 MANIFESTS = ("subscriptions.yaml", "shop.yaml", "billing.yaml")
@@ -117,7 +118,7 @@ def _say(to: Console, what: str, detail: str) -> None:
 def _fleet(subject: str, token_public_key: str) -> dict[str, Any]:
     """The fleet file, and who the operator is in Azure: its ServiceAccount, with the roles that
     docs/install.md gives it and nothing more."""
-    fleet: dict[str, Any] = yaml.safe_load((SAMPLES / "fleet.yaml").read_text())
+    fleet: dict[str, Any] = yaml.safe_load((FOLDER / "fleet.yaml").read_text())
     roles = [json.loads((ROLES / f"{name}.json").read_text()) for name in ROLE_FILES]
     scopes = [f"/subscriptions/{subscription['id']}" for subscription in fleet["subscriptions"]]
     fleet["roles"] = {role["Name"]: {"actions": role["Actions"]} for role in roles}
@@ -145,7 +146,7 @@ def _fleet(subject: str, token_public_key: str) -> dict[str, Any]:
 def _apply(stage: Stage) -> None:
     stage.console.print()
     for name in MANIFESTS:
-        path = SAMPLES / name
+        path = FOLDER / name
         stage.console.print(f"$ kubectl apply --server-side -f {path.relative_to(ROOT)}")
         done = stage.controlplane.kubectl("apply", "--server-side", "--filename", path)
         stage.console.print(done.stdout.rstrip(), style="dim")
@@ -209,10 +210,11 @@ It all stays up until Ctrl-C. To look around, in another terminal:
 To change something, and see here what comes of it:
 
   # Go on without the preview feature; invoice-1 is assessed and patched.
-  kubectl patch azsub billing --type merge -p '{{spec: {{previewFeature: {{mode: Ignore}}}}}}'
+  kubectl patch azsub billing --type merge \\
+    --patch '{{"spec": {{"previewFeature": {{"mode": "Ignore"}}}}}}'
   # Let Azure judge the machine that has no gallery image.
-  kubectl patch azpp legacy -n shop \\
-    --type merge -p '{{spec: {{assessment: {{probeUnsupported: true}}}}}}'
+  kubectl patch azpp legacy --namespace shop --type merge \\
+    --patch '{{"spec": {{"assessment": {{"probeUnsupported": true}}}}}}'
 
 What Azure received and what happened in its machines, one JSON object a line:
 

@@ -38,6 +38,8 @@ class Seen:
     """Assess or Install while one is in flight."""
     selected: int | None = None
     """Missing patches that the policy selects."""
+    just_installed: str = ""
+    """The outcome of the last install, until an assessment followed it."""
     error: str = ""
     """What Azure said of the last install, if it failed."""
     conditions: Mapping[str, Condition] = field(default_factory=dict)
@@ -94,13 +96,16 @@ def _seen(item: Mapping[str, Any]) -> Seen:
         for c in status.get("conditions", ())
     }
     machine_id = spec.get("machineId", "")
+    assessment, installation = status.get("assessment", {}), status.get("installation", {})
+    assessed = installation.get("time", "") < assessment.get("time", "")
     return Seen(
         namespace=meta.get("namespace", ""),
         name=machine_id.rsplit("/", 1)[-1] or meta["name"],
         policy=spec.get("policy", ""),
         image=status.get("image", {}).get("class", ""),
         operation=status.get("operation", {}).get("kind", ""),
-        selected=status.get("assessment", {}).get("selected"),
-        error=status.get("installation", {}).get("error", {}).get("message", ""),
+        selected=assessment.get("selected"),
+        just_installed="" if assessed else installation.get("outcome", ""),
+        error=installation.get("error", {}).get("message", ""),
         conditions=conditions,
     )

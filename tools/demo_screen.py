@@ -88,8 +88,13 @@ class Lines:
             now = doing(machine)
             if now.plain != self._told.get(_where(machine)):
                 self._told[_where(machine)] = now.plain
-                line = Text.assemble((f"+{hours(elapsed)}  ", QUIET), f"{machine.name:<12} ", now)
-                self._console.print(line)
+                self._tell(machine.name, now, elapsed)
+        for gone in self._told.keys() - {_where(machine) for machine in view.machines}:
+            del self._told[gone]
+            self._tell(gone[-1], Text("is no longer under its policy", style=QUIET), elapsed)
+
+    def _tell(self, name: str, now: Text, elapsed: timedelta) -> None:
+        self._console.print(Text.assemble((f"+{hours(elapsed)}  ", QUIET), f"{name:<12} ", now))
 
 
 def doing(seen: Seen) -> Text:
@@ -97,7 +102,7 @@ def doing(seen: Seen) -> Text:
     ready, supported = seen.condition("Ready"), seen.condition("Supported")
     compliant = seen.condition("Compliant")
     if seen.operation == "Assess":
-        return Text("is assessed", style=BUSY)
+        return Text(_ASSESSED.get(seen.just_installed, "is assessed"), style=BUSY)
     if seen.operation == "Install":
         return Text(f"installs {_patches(seen.selected or 0)}", style=BUSY)
     if supported.status == "False":
@@ -109,6 +114,14 @@ def doing(seen: Seen) -> Text:
     if ready.reason:
         return Text(f"waits: {ready.reason}", style=QUIET)
     return Text("is looked at", style=QUIET)
+
+
+_ASSESSED = {
+    "": "is assessed",
+    "Succeeded": "is assessed, after its install",
+    "Failed": "is assessed, after an install that failed",
+}
+"""By the outcome of the install that the assessment is about."""
 
 
 def hours(elapsed: timedelta) -> str:
@@ -178,9 +191,9 @@ def explanations(view: View) -> Iterable[Text]:
         supported, compliant = machine.condition("Supported"), machine.condition("Compliant")
         said = supported if supported.status == "False" else compliant
         if compliant.status != "True":
-            yield Text.assemble(
-                (machine.name, "bold"), f" ({about.get(machine.name)}): {said.message}"
-            )
+            name = f"{machine.name} ({about.get(machine.name, 'not of the demo')}): "
+            azure = f" Azure said: {machine.error}" if machine.error else ""
+            yield Text.assemble((name, "bold"), said.message, azure)
     for subscription in view.subscriptions:
         feature = subscription.condition("PreviewFeature")
         if feature.status != "True":
