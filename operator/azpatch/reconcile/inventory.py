@@ -7,7 +7,7 @@ answers 404 for it: a role that was lost, too, makes Resource Graph answer with 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from azpatch.azure.port import AzureClient, AzureError
@@ -102,17 +102,25 @@ class SubscriptionInventory:
         self.gone.add(machine_key)
 
     def confirm_there(self, machine: Machine) -> None:
-        """ARM shows the machine that Resource Graph does not."""
-        self.missing.discard(key(machine.id))
-        self.machines[key(machine.id)] = machine
-        self.gone.discard(key(machine.id))
+        """ARM shows the machine that Resource Graph does not. It does not say who manages the
+        resource group, and a node of a cluster must not pass for a machine of its own."""
+        machine_key = key(machine.id)
+        known = self.machines.get(machine_key)
+        managed_by = known.group_managed_by if known else None
+        self.missing.discard(machine_key)
+        self.machines[machine_key] = replace(machine, group_managed_by=managed_by)
+        self.gone.discard(machine_key)
 
     def _newer(self, machine_key: str, row: AssessmentResult) -> bool:
         """Resource Graph's replicas may answer with an older row after a newer one."""
         old = self.assessments.get(machine_key)
-        if old is None or old.last_modified is None or row.last_modified is None:
+        if old is None or old.last_modified is None:
             return old != row
-        return row != old and row.last_modified >= old.last_modified
+        return (
+            row != old
+            and row.last_modified is not None
+            and (row.last_modified >= old.last_modified)
+        )
 
 
 class Inventory:

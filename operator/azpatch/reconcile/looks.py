@@ -71,7 +71,8 @@ class Looks:
     def want(self, machine_id: str, subject: Subject, *, following: bool = False) -> None:
         """Look until told otherwise: steadily while `following` an operation, else backing off."""
         index = (key(machine_id), subject)
-        if index in self._wishes:
+        known = self._wishes.get(index)
+        if known is not None and not (following and known.backing_off):
             return
         wait = FOLLOWING if following else FIRST_WAIT
         due = self._clock.now() + (wait if following else timedelta(0))

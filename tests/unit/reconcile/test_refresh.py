@@ -1,0 +1,281 @@
+"""The inventory is read on an interval and when asked for; vanished machines are asked about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from random import Random
+
+import pytest
+from fakes import (
+    HOUR,
+    MINUTE,
+    SECOND,
+    START,
+    SUBSCRIPTION,
+    VM,
+    Azure,
+    VirtualClock,
+    machine,
+    numbered,
+    settle,
+)
+
+from azpatch.azure.port import AzureError, Denied, Retry, SignInFailed
+from azpatch.domain.ids import key
+from azpatch.reconcile.inventory import Changes, Inventory, SubscriptionInventory
+from azpatch.reconcile.refresh import CONFIRMATIONS, Refresher
+
+INTERVAL = 5 * MINUTE
+SECOND_SUBSCRIPTION = SUBSCRIPTION.replace("1", "2")
+
+
+class Reading:
+    """A refresher over one identity's Azure."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.azure = Azure([])
+        self.inventory = Inventory()
+        self.known: list[str] = []
+        self.changes: list[tuple[str, Changes]] = []
+        self.refresher = Refresher(
+            self.inventory,
+            self.clock,
+            Random(1),
+            INTERVAL,
+            lambda _subscription: self.known,
+            lambda subscription, changes: self.changes.append((subscription, changes)),
+        )
+
+    def configure(self, subscription: str = SUBSCRIPTION, azure: Azure | None = None) -> None:
+        self.inventory.configure(subscription, azure or self.azure, (f"/{subscription}",))
+        self.refresher.force(subscription)
+
+    @property
+    def subscription(self) -> SubscriptionInventory:
+        found = self.inventory.subscription(SUBSCRIPTION)
+        assert found is not None
+        return found
+
+    @property
+    def rounds(self) -> int:
+        return self.azure.asked("snapshot")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.refresher.run())
+        await settle()
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+def reading() -> Reading:
+    reading = Reading()
+    reading.azure.add(machine())
+    return reading
+
+
+class TestWhen:
+    async def test_without_subscriptions_nothing_is_read(self, reading: Reading) -> None:
+        async with reading.running():
+            await reading.clock.advance(HOUR)
+        assert reading.azure.reads == []
+
+    async def test_a_new_subscription_is_read_at_once(self, reading: Reading) -> None:
+        async with reading.running():
+            reading.configure()
+            await settle()
+            assert reading.subscription.refreshed == START
+            assert set(reading.subscription.machines) == {key(VM)}
+
+    async def test_then_every_interval_less_up_to_a_tenth(self, reading: Reading) -> None:
+        reading.configure()
+        async with reading.running():
+            for _ in range(20):
+                before, rounds = reading.clock.now(), reading.rounds
+                while reading.rounds == rounds:
+                    await reading.clock.advance(SECOND)
+                assert 0.9 * INTERVAL <= reading.clock.now() - before <= INTERVAL + SECOND
+
+    async def test_subscriptions_of_one_identity_are_read_in_one_query(
+        self, reading: Reading
+    ) -> None:
+        reading.configure()
+        reading.configure(SECOND_SUBSCRIPTION)
+        async with reading.running():
+            pass
+        assert [read for read in reading.azure.reads if read[0] == "snapshot"] == [("snapshot", 2)]
+
+    async def test_identities_are_read_apart(self, reading: Reading) -> None:
+        other = Azure([])
+        reading.configure()
+        reading.configure(SECOND_SUBSCRIPTION, other)
+        async with reading.running():
+            pass
+        assert (reading.rounds, other.asked("snapshot")) == (1, 1)
+
+    @pytest.mark.parametrize(
+        ("age", "read"),
+        [
+            pytest.param(MINUTE, 1, id="a minute old: the one at hand is used"),
+            pytest.param(MINUTE + SECOND, 2, id="older than a minute: read anew"),
+        ],
+    )
+    async def test_one_that_is_young_is_not_read_anew_when_asked_for(
+        self, reading: Reading, age: timedelta, read: int
+    ) -> None:
+        reading.configure()
+        async with reading.running():
+            await reading.clock.advance(age)
+            reading.refresher.ask(SUBSCRIPTION.upper())
+            await settle()
+        assert reading.rounds == read
+
+    async def test_one_forced_meanwhile_is_read_once_more(self, reading: Reading) -> None:
+        reading.configure()
+        async with reading.running():
+            reading.refresher.force(SUBSCRIPTION)
+            await settle()
+        assert reading.rounds == 2
+
+    async def test_what_is_not_configured_is_not_asked_for(self, reading: Reading) -> None:
+        async with reading.running():
+            reading.refresher.ask(SUBSCRIPTION)
+            reading.refresher.force(SUBSCRIPTION)
+            await settle()
+        assert reading.azure.reads == []
+
+
+class TestNews:
+    async def test_it_tells_what_changed(self, reading: Reading) -> None:
+        reading.configure()
+        async with reading.running():
+            assert reading.changes == [(SUBSCRIPTION, Changes(frozenset({key(VM)}), True))]
+            reading.azure.add(machine(power_state="Deallocated"))
+            await reading.clock.advance(INTERVAL)
+        assert reading.changes[-1] == (SUBSCRIPTION, Changes(frozenset({key(VM)})))
+
+    async def test_rights_are_read_with_every_refresh(self, reading: Reading) -> None:
+        reading.configure()
+        async with reading.running():
+            assert reading.subscription.features == ()
+            assert set(reading.subscription.permissions or {}) == {f"/{SUBSCRIPTION}"}
+            reading.azure.broken["permissions"] = Denied("AuthorizationFailed", "No.")
+            reading.azure.broken["features"] = Denied("AuthorizationFailed", "No.")
+            await reading.clock.advance(INTERVAL)
+            assert reading.subscription.permissions is None
+            assert isinstance(reading.subscription.rights_error, Denied)
+            assert reading.subscription.features is None
+            assert reading.changes[-1][1].subscription, "they changed"
+
+
+class TestFailure:
+    @pytest.mark.parametrize(
+        ("error", "again"),
+        [
+            pytest.param(Retry("HTTP503", "Later."), MINUTE, id="after a minute"),
+            pytest.param(Retry("HTTP429", "Later.", 2 * MINUTE), 2 * MINUTE, id="as Azure says"),
+            pytest.param(
+                Retry("HTTP429", "Later.", HOUR), INTERVAL, id="at the next interval at the latest"
+            ),
+        ],
+    )
+    async def test_it_is_tried_again_soon(
+        self, reading: Reading, error: AzureError, again: timedelta
+    ) -> None:
+        reading.azure.broken["snapshot"] = error
+        reading.configure()
+        async with reading.running():
+            assert reading.subscription.error is error
+            assert reading.subscription.refreshed is None
+            await reading.clock.advance(again - SECOND)
+            assert reading.rounds == 1
+            await reading.clock.advance(SECOND)
+            assert reading.rounds == 2
+
+    async def test_what_was_read_before_stays(self, reading: Reading) -> None:
+        reading.configure()
+        async with reading.running():
+            reading.azure.broken["snapshot"] = SignInFailed("AADSTS1", "No.")
+            await reading.clock.advance(INTERVAL)
+            assert set(reading.subscription.machines) == {key(VM)}
+            assert reading.subscription.refreshed == START
+            assert reading.subscription.missing == set()
+
+    async def test_the_same_error_again_is_no_news_and_its_end_is(self, reading: Reading) -> None:
+        reading.configure()
+        async with reading.running():
+            reading.azure.broken["snapshot"] = Retry("HTTP503", "Later.")
+            await reading.clock.advance(INTERVAL)
+            told = len(reading.changes)
+            await reading.clock.advance(INTERVAL)
+            assert len(reading.changes) == told
+            reading.azure.broken.clear()
+            await reading.clock.advance(MINUTE)
+            assert reading.changes[told:] == [(SUBSCRIPTION, Changes(subscription=True))]
+            assert reading.subscription.error is None
+
+
+class TestVanishedMachines:
+    async def test_one_of_which_arm_says_404_is_gone(self, reading: Reading) -> None:
+        reading.configure()
+        async with reading.running():
+            del reading.azure.views[key(VM)]
+            await reading.clock.advance(INTERVAL)
+        assert reading.subscription.gone == {key(VM)}
+        assert reading.changes[-1][1].machines == {key(VM)}
+        assert reading.subscription.shrunk == 0
+
+    async def test_one_that_arm_shows_stays(self, reading: Reading) -> None:
+        reading.configure()
+        async with reading.running():
+            reading.azure.hidden.add(key(VM))
+            await reading.clock.advance(INTERVAL)
+        assert set(reading.subscription.machines) == {key(VM)}
+        assert (reading.subscription.gone, reading.subscription.shrunk) == (set(), 0)
+
+    async def test_a_role_that_was_lost_deletes_nothing(self, reading: Reading) -> None:
+        """It gives an empty answer in Resource Graph, and 403 at ARM."""
+        for number in range(2, 20):
+            reading.azure.add(machine(id=numbered(number)))
+        reading.configure()
+        async with reading.running():
+            for machine_key in list(reading.azure.views):
+                reading.azure.views[machine_key] = Denied("AuthorizationFailed", "No.")
+            await reading.clock.advance(INTERVAL)
+            assert reading.subscription.shrunk == 19
+            assert len(reading.subscription.machines) == 19
+            assert reading.subscription.gone == set()
+            for number in range(1, 20):
+                reading.azure.add(machine(id=numbered(number)))
+            await reading.clock.advance(INTERVAL)
+            assert reading.subscription.shrunk == 0
+
+    async def test_machines_known_from_patch_targets_are_asked_about_after_a_restart(
+        self, reading: Reading
+    ) -> None:
+        reading.known = [numbered(2)]
+        reading.configure()
+        async with reading.running():
+            pass
+        assert reading.subscription.gone == {key(numbered(2))}
+
+    async def test_each_refresh_asks_about_a_bounded_number_until_all_are_spoken_of(
+        self, reading: Reading
+    ) -> None:
+        reading.known = [numbered(number) for number in range(2, CONFIRMATIONS + 12)]
+        reading.configure()
+        async with reading.running():
+            assert reading.azure.asked("machine") == CONFIRMATIONS
+            assert reading.subscription.shrunk > 0
+            await reading.clock.advance(INTERVAL)
+            assert reading.azure.asked("machine") == CONFIRMATIONS + 10
+            assert len(reading.subscription.gone) == CONFIRMATIONS + 10
+            assert reading.subscription.shrunk == 0
