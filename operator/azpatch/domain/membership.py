@@ -86,7 +86,7 @@ def _one(
         return Membership({machine_key: Member(machine.id, scope.name)}, frozenset(), None)
     granted = any_access(scope.grants, namespace)
     if granted and not scope.read:
-        return Membership({}, here, _not_read(scope.name))
+        return Membership({}, here, None if here else _not_read(scope.name))
     unknown = machine is None and machine_key not in scope.gone and granted
     return Membership(
         {},

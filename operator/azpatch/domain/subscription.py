@@ -90,8 +90,12 @@ def duplicate(first: AzureSubscription) -> Trouble:
 def status(
     subscription: AzureSubscription, facts: SubscriptionFacts, now: datetime
 ) -> AzureSubscriptionStatus:
-    """The whole status. Without a reading, what was known of machines stays."""
+    """The whole status. Without a reading, what was known of machines stays; and all of it does
+    when the generation was decided before, by an operator that has been restarted since."""
     generation = subscription.metadata.generation or 0
+    decided = subscription.status.observed_generation == generation
+    if decided and facts.trouble is None and not facts.read:
+        return subscription.status
     findings = [*_ready(facts), _access(subscription, facts)]
     if facts.gate is not None:
         findings.append(_feature(subscription, facts.gate))

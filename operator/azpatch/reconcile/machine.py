@@ -18,6 +18,7 @@ from azpatch.api.subscription import AzureSubscription
 from azpatch.api.target import PatchTarget, PatchTargetStatus
 from azpatch.azure.port import AzureClient, AzureError, Denied, Gone
 from azpatch.domain import target as decide
+from azpatch.domain.availability import foreign_install
 from azpatch.domain.facts import Machine, MachineView
 from azpatch.domain.governor import Claim, governor, specificity
 from azpatch.domain.grants import Namespace, access
@@ -228,6 +229,11 @@ class MachineReconciler:
             self._wake_siblings(case.stored)
         if isinstance(step, Send):
             return await self._send(case, step, wanted, selection)
+        if isinstance(step, AskSlot) and foreign_install(case.target.status):
+            # It holds a slot as long as it runs, and whether it does only a look can tell.
+            looked = await self._look(case, wanted)
+            if isinstance(looked, Result):
+                return looked
         self._keep_slot(case, step)
         stored = await self._context.write_status(case.stored, wanted)
         await self._context.remove_finalizer(stored)
@@ -291,6 +297,13 @@ class MachineReconciler:
     ) -> Result:
         """One more look at the machine itself, then the operation."""
         verified = self._context.clock.monotonic()
+        view = await self._look(case, wanted)
+        if isinstance(view, Result):
+            return view
+        return await self._start(case, step, wanted, selection, view, verified)
+
+    async def _look(self, case: _Case, wanted: PatchTargetStatus) -> MachineView | Result:
+        """The machine as ARM shows it; or, with something in the way, when to decide again."""
         try:
             view = await case.client.machine(case.machine.id)
         except Gone:
@@ -298,11 +311,11 @@ class MachineReconciler:
         except AzureError as error:
             return await self._block(case, wanted, _unreadable(error, self._context.clock.now()))
         obstacle = cleared(view, case.machine, self._context.clock.now())
-        if obstacle is not None:
-            if obstacle.reason is not Reason.FOREIGN_OPERATION:
-                self._context.refresher.ask(case.subscription.spec.subscription_id)
-            return await self._block(case, wanted, obstacle)
-        return await self._start(case, step, wanted, selection, view, verified)
+        if obstacle is None:
+            return view
+        if obstacle.reason is not Reason.FOREIGN_OPERATION:
+            self._context.refresher.ask(case.subscription.spec.subscription_id)
+        return await self._block(case, wanted, obstacle)
 
     async def _start(
         self,

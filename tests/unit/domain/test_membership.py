@@ -64,13 +64,6 @@ class TestOneMachine:
                 None, Reason.AZURE_SUBSCRIPTION_MISSING, False, True, id="no AzureSubscription"
             ),
             pytest.param(
-                scope(read=False),
-                Reason.AZURE_SUBSCRIPTION_NOT_READY,
-                False,
-                True,
-                id="its inventory was not read yet",
-            ),
-            pytest.param(
                 scope(), Reason.NOT_GRANTED, True, True, id="not in the inventory and not gone"
             ),
             pytest.param(
@@ -97,6 +90,17 @@ class TestOneMachine:
         assert found.trouble is not None
         assert (found.trouble.reason, found.trouble.stalled) == (reason, stalled)
         assert found.kept == (frozenset({key(VM)}) if stays else frozenset())
+
+    def test_until_the_inventory_was_read_it_waits(self) -> None:
+        trouble = of(ONE, scope(read=False)).trouble
+
+        assert trouble is not None
+        assert (trouble.reason, trouble.stalled) == (Reason.AZURE_SUBSCRIPTION_NOT_READY, False)
+
+    def test_what_a_restarted_operator_has_not_read_yet_stays_as_it_is(self) -> None:
+        assert of(ONE, scope(read=False), present=(VM,)) == Membership(
+            {}, frozenset({key(VM)}), None
+        )
 
     def test_does_not_exist_and_may_not_see_it_are_one_message(self) -> None:
         absent = of(ONE, scope()).trouble
