@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import time
 import urllib.error
@@ -32,6 +33,10 @@ POLL = 0.25
 
 COMPUTE = "2024-07-01"
 """The api-version of the requests that tests send by themselves."""
+
+RESYNCS = "azpatch_resyncs_total"
+REFRESHES = 'azpatch_azure_calls_total{operation="snapshot",result="Succeeded"}'
+"""The operator's own counts of what it does over and over."""
 
 GROUP_VERSION = "/apis/azpatch.dev/v1alpha1"
 
@@ -216,13 +221,14 @@ class World:
         PatchTargets as they are then, and where the logs are.
         """
         end = time.monotonic() + patience
+        ran = self.operator.running
         while True:
             found = happened()
             if found:
                 return found
-            running = self.operator.running
-            if time.monotonic() > end or not running:
-                state = "" if running else " (the operator has ended)"
+            ended = ran and not self.operator.running
+            if time.monotonic() > end or ended:
+                state = " (the operator has ended)" if ended else ""
                 raise AssertionError(
                     f"not seen in {patience:g} s{state}: {what}\n{self.describe(*about)}"
                 )
@@ -271,6 +277,23 @@ class World:
             *about,
         )
         return result
+
+    def let_pass(self, resyncs: int = 0, refreshes: int = 0) -> None:
+        """Until so many of each were begun and ended: those under way do not count."""
+        until = {
+            name: self._count(name) + number + 1
+            for name, number in ((RESYNCS, resyncs), (REFRESHES, refreshes))
+            if number
+        }
+        self.wait(
+            f"{resyncs} resyncs and {refreshes} refreshes",
+            lambda: all(self._count(name) >= number for name, number in until.items()),
+        )
+
+    def _count(self, name: str) -> float:
+        """A counter of the operator; 0 before its first count."""
+        found = re.search(rf"^{re.escape(name)} (\S+)$", self.operator.metrics(), re.MULTILINE)
+        return float(found[1]) if found else 0.0
 
     def describe(self, *about: Manifest) -> str:
         """The objects and their PatchTargets as they are, and where to look further."""
