@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from azpatch.api.common import ImageClass
 from azpatch.domain.facts import ImageDefinition, ImageReference, Machine
@@ -53,6 +54,7 @@ class GalleryImage:
     """None where the id names the definition alone, or asks for the latest version."""
 
 
+@lru_cache(maxsize=4096)  # Asked once a machine and decision; fleets have few images.
 def gallery_image(reference: str) -> GalleryImage | None:
     """The image of an Azure Compute Gallery, own, shared or community, that an id names, if so."""
     parts = parse(reference)

@@ -62,6 +62,7 @@ class _Machine:
     """One PatchTarget, as the counts look at it."""
 
     target: PatchTarget
+    status: PatchTargetStatus
     governed: bool
     support: Support
     skipped: bool
@@ -70,10 +71,6 @@ class _Machine:
     @property
     def name(self) -> str:
         return self.target.spec.machine_id.rstrip("/").rsplit("/", 1)[-1]
-
-    @property
-    def status(self) -> PatchTargetStatus:
-        return self.target.status
 
 
 def operation_of(spec: PatchPolicySpec) -> OperationName:
@@ -126,6 +123,7 @@ def _machines(policy: PatchPolicy, targets: Sequence[PatchTarget]) -> list[_Mach
         machines.append(
             _Machine(
                 target,
+                target.status,
                 governed=target.status.governs is not False,
                 support=supported,
                 skipped=compliant is not None and compliant.reason == Reason.OS_NOT_SELECTED,

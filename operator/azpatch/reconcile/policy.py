@@ -140,6 +140,8 @@ class PolicyReconciler:
 
     def _hand_out(self, key: Key, policy: PatchPolicy) -> None:
         """Gives the free slots of maxUnavailable to machines that asked."""
+        if not self._context.slots.wanted((key.namespace, key.name)):
+            return  # Counting who is unavailable takes a look at every machine.
         targets = [target.parsed for target in self._targets(key) if target.parsed]
         chosen = self._context.slots.hand_out(
             (key.namespace, key.name),

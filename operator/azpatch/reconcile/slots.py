@@ -52,6 +52,11 @@ class Slots:
         book = self._books.get(policy)
         return book is not None and target in book.granted
 
+    def wanted(self, policy: PolicyName) -> bool:
+        """Whether a machine of the policy asks and has not got one."""
+        book = self._books.get(policy)
+        return book is not None and bool(book.asking)
+
     def hand_out(
         self, policy: PolicyName, limit: int, unavailable: Collection[str]
     ) -> tuple[str, ...]:
