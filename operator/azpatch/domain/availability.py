@@ -6,13 +6,18 @@ from azpatch.api.common import ConditionType
 from azpatch.api.reasons import Reason
 from azpatch.api.target import OperationKind, Outcome, PatchTargetStatus
 from azpatch.domain.conditions import find
+from azpatch.domain.facts import GuestStatus
 
 _HOLDING = (Outcome.FAILED, Outcome.NOT_BACK, Outcome.UNKNOWN, Outcome.SUPERSEDED)
 """Outcomes that keep the slot until a later assessment succeeds: what such a machine is up to is
 not known."""
 
-SUCCEEDED = "Succeeded"
-"""Azure's status of an operation that went well."""
+_WELL = (GuestStatus.SUCCEEDED, GuestStatus.COMPLETED_WITH_WARNINGS)
+
+
+def went_well(status: str) -> bool:
+    """Whether an assessment with this status of Azure's tells what is missing."""
+    return status in _WELL
 
 
 def installing(status: PatchTargetStatus) -> bool:
@@ -33,7 +38,7 @@ def held_by_failure(status: PatchTargetStatus) -> bool:
     installation, assessment = status.installation, status.assessment
     if installation is None or installation.outcome not in _HOLDING:
         return False
-    return reassessment_due(status) or assessment is None or assessment.status != SUCCEEDED
+    return reassessment_due(status) or assessment is None or not went_well(assessment.status)
 
 
 def foreign_install(status: PatchTargetStatus) -> bool:

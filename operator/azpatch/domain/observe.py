@@ -15,9 +15,9 @@ from azpatch.api.target import (
     PatchTargetStatus,
     PowerState,
 )
-from azpatch.domain.availability import SUCCEEDED, reassessment_due
+from azpatch.domain.availability import reassessment_due, went_well
 from azpatch.domain.detection import Detection, detect
-from azpatch.domain.facts import AssessmentResult, GuestStatus, Machine
+from azpatch.domain.facts import AssessmentResult, Machine
 from azpatch.domain.feature import FeatureGate
 from azpatch.domain.image import Image
 from azpatch.domain.matrix import Matrix
@@ -141,8 +141,7 @@ def _since(status: PatchTargetStatus) -> datetime | None:
 
 
 def _went_well(row: AssessmentResult | None) -> bool:
-    well = (GuestStatus.SUCCEEDED, GuestStatus.COMPLETED_WITH_WARNINGS)
-    return row is not None and row.status in well
+    return row is not None and went_well(row.status)
 
 
 def _assessment(
@@ -188,7 +187,7 @@ def _evidence(
         detection=detection,
         row_awaited=row is None
         and status.assessment is not None
-        and status.assessment.status == SUCCEEDED,
+        and went_well(status.assessment.status),
         on_undetermined=(install.on_undetermined_support if install else UndeterminedSupport.WAIT),
         probe_unsupported=policy.assessment.probe_unsupported,
     )

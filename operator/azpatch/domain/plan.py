@@ -19,7 +19,7 @@ from azpatch.api.subscription import AccessLevel
 from azpatch.api.target import OperationKind, Outcome, PatchTargetStatus
 from azpatch.domain.assessment import assessment_retry
 from azpatch.domain.attempts import POSTS_PER_WINDOW, became_due, next_window
-from azpatch.domain.availability import SUCCEEDED, held_by_failure, reassessment_due
+from azpatch.domain.availability import held_by_failure, reassessment_due, went_well
 from azpatch.domain.facts import Machine, MachineView
 from azpatch.domain.membership import lowest_access
 from azpatch.domain.observe import Observed
@@ -185,7 +185,7 @@ def _assessment(
 
 def _assessment_needed(policy: PatchPolicy, observed: Observed, now: datetime) -> bool:
     status = observed.status
-    if status.assessment is None or status.assessment.status != SUCCEEDED:
+    if status.assessment is None or not went_well(status.assessment.status):
         return True
     if reassessment_due(status) or observed.detection.probe_due:
         return True

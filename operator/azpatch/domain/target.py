@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from azpatch.api.common import ConditionType, Support
+from azpatch.api.common import Condition, ConditionType, Support
 from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.target import (
@@ -17,7 +17,7 @@ from azpatch.api.target import (
     PatchTargetStatus,
 )
 from azpatch.domain.attempts import became_due, no_longer_due
-from azpatch.domain.availability import SUCCEEDED, reassessment_due
+from azpatch.domain.availability import reassessment_due, went_well
 from azpatch.domain.conditions import Finding, Status, merge
 from azpatch.domain.observe import Observed
 from azpatch.domain.outcome import ASSESSMENT_STALE
@@ -79,23 +79,19 @@ def in_flight(target: PatchTarget, status: PatchTargetStatus, now: datetime) -> 
             Reason.OPERATION_IN_PROGRESS,
             f"{operation.kind} is in flight; its result is read when it ends.",
         )
-    return _with_conditions(target, status, (ready, *_but_ready(status)), now)
+    return _with_conditions(target, status, (ready,), now, _but_ready(status))
 
 
 def blocked(
     target: PatchTarget, status: PatchTargetStatus, idle: Idle, now: datetime
 ) -> PatchTargetStatus:
     """The status when the last look at the machine found something in the way."""
-    return _with_conditions(target, status, (_ready(idle), *_but_ready(status)), now)
+    return _with_conditions(target, status, (_ready(idle),), now, _but_ready(status))
 
 
-def _but_ready(status: PatchTargetStatus) -> tuple[Finding, ...]:
-    """The other conditions, as they were found last."""
-    return tuple(
-        Finding(ConditionType(c.type), c.status, Reason(c.reason), c.message)
-        for c in status.conditions
-        if c.type != ConditionType.READY
-    )
+def _but_ready(status: PatchTargetStatus) -> tuple[Condition, ...]:
+    """The other conditions, as they were found last: maybe in the words of another version."""
+    return tuple(c for c in status.conditions if c.type != ConditionType.READY)
 
 
 def _with_conditions(
@@ -103,9 +99,11 @@ def _with_conditions(
     status: PatchTargetStatus,
     findings: tuple[Finding, ...],
     now: datetime,
+    kept: tuple[Condition, ...] = (),
 ) -> PatchTargetStatus:
     generation = target.metadata.generation or 0
-    return status.replace(conditions=merge(target.status.conditions, findings, generation, now))
+    found = merge(target.status.conditions, findings, generation, now)
+    return status.replace(conditions=(*found, *kept))
 
 
 def _with_selection(observed: Observed, selection: Selection | None) -> AssessmentStatus | None:
@@ -196,7 +194,7 @@ def _compliant(
         return _unknown(Reason.NOT_ASSESSED, "No assessment has told yet what is missing.")
     if reassessment_due(status):
         return _after_install(status)
-    if assessment.status != SUCCEEDED:
+    if not went_well(assessment.status):
         return _unknown(
             Reason.ASSESSMENT_FAILED, "The last assessment failed, so what is missing is not known."
         )

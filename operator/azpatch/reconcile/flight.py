@@ -19,7 +19,7 @@ from azpatch.api.target import (
 )
 from azpatch.azure.port import AzureClient, AzureError, Denied, Gone
 from azpatch.domain import target as decide
-from azpatch.domain.availability import SUCCEEDED
+from azpatch.domain.availability import went_well
 from azpatch.domain.ending import assessed, dropped, installed
 from azpatch.domain.facts import AssessmentResult, InstallationResult
 from azpatch.domain.ids import key as machine_key_of
@@ -183,7 +183,7 @@ class Flight:
             case Lost():
                 return self._end(stored, assessed(status, None, False, now), memory)
             case Ended(AssessmentResult() as result):
-                well = result.status == SUCCEEDED
+                well = went_well(result.status)
                 return self._end(stored, assessed(status, result, well, now), memory)
             case Ended(result):
                 assert isinstance(result, InstallationResult)

@@ -40,6 +40,12 @@ def test_the_transition_time_changes_only_with_the_status(status: Status, change
     assert after.observed_generation == 7
 
 
+def test_a_transition_time_has_whole_seconds_as_kubernetes_writes_them() -> None:
+    now = NOW + timedelta(microseconds=5)
+    (found,) = merge((), [Finding(READY, "True", Reason.UP_TO_DATE, "")], 1, now)
+    assert found.last_transition_time == NOW
+
+
 def test_a_condition_that_no_finding_speaks_of_is_gone() -> None:
     before = [condition("Ready", "True", "UpToDate"), condition("Stalled", "True", "NotGranted")]
 

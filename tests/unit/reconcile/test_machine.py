@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from fakes import (
@@ -28,11 +29,11 @@ from azpatch.kube.port import PATCH_POLICY, PATCH_TARGET
 
 SOON = 20 * SECOND
 SUCCEEDED, RUNS = GuestStatus.SUCCEEDED, GuestStatus.IN_PROGRESS
-FLEET = {"target": {"galleryImage": {"id": IMAGE}}}
+FLEET: dict[str, Any] = {"target": {"galleryImage": {"id": IMAGE}}}
 A, B, C = (numbered(number) for number in (1, 2, 3))
 
 
-def fleet(*ids: str, due: bool = True, **policy: object) -> World:
+def fleet(*ids: str, due: bool = True, **policy: Any) -> World:
     world = World()
     world.policy(**FLEET, **policy)
     for id_ in ids:
@@ -59,7 +60,7 @@ def installs(world: World) -> list[str]:
     ],
 )
 async def test_no_more_are_unavailable_than_max_unavailable(limit: object, at_once: int) -> None:
-    rollout = {} if limit is None else {"rollout": {"maxUnavailable": limit}}
+    rollout: dict[str, Any] = {} if limit is None else {"rollout": {"maxUnavailable": limit}}
     world = fleet(A, B, C, **rollout)
     async with world.operator_runs():
         await world.passes(HOUR)
@@ -321,3 +322,41 @@ async def test_a_restart_while_patches_are_missing_writes_nothing() -> None:
     async with world.operator_runs():
         await world.passes(10 * MINUTE)
     assert world.journal[written:] == []
+
+
+async def test_an_assessment_that_completed_with_warnings_succeeded() -> None:
+    world = World()
+    world.azure.add(machine())
+    warned = GuestStatus.COMPLETED_WITH_WARNINGS
+    async with world.operator_runs():
+        await world.passes(SOON)
+        world.azure.operations["op-1"] = Progress(
+            False, assessment=AssessmentResult(warned, activity_id="op-1")
+        )
+        now = world.clock.now()
+        world.azure.rows[key(VM)] = assessment_row(status=warned, start_time=now, last_modified=now)
+        world.azure.patches[key(VM)] = (PATCH,)
+        await world.passes(20 * MINUTE)
+
+    assert [post[0] for post in world.azure.posts] == ["Assess", "Install"]
+
+
+async def test_a_status_in_another_versions_words_does_not_stop_what_is_in_flight() -> None:
+    world = World()
+    world.azure.add(machine())
+    async with world.operator_runs():
+        await world.passes(SOON)
+        assert len(world.azure.posts) == 1
+    (target,) = world.kube.all(PATCH_TARGET)
+    for condition in target["status"]["conditions"]:
+        condition["reason"] = "OfAnotherVersion"
+    world.kube.put(PATCH_TARGET, target)
+    world.azure.change(assessment=AssessmentResult(RUNS, activity_id="op-1"))
+    async with world.operator_runs():
+        await world.passes(2 * MINUTE)
+        assert world.ready() == "OperationInProgress"
+        world.azure.change(assessment=AssessmentResult(SUCCEEDED, activity_id="op-1"))
+        await world.passes(10 * MINUTE)
+
+    assert world.status().operation is None
+    assert world.status().assessment is not None
