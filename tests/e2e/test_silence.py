@@ -9,6 +9,7 @@ from manifests import (
     CURL,
     GALLERY,
     GENERALIZED,
+    KERNEL,
     OPERATOR,
     PERSON,
     SPECIALIZED,
@@ -28,7 +29,7 @@ from world import World
 
 from lab.controlplane import ControlPlane
 
-PACE = 120
+PACE = 300
 NS, OTHER = "quiet", "unlucky"
 """Policies made in the same second: the first in the alphabet gets the machine."""
 
@@ -49,6 +50,9 @@ MACHINES = [
     machine("failing", SPECIALIZED, guest={"failures": {"failingPatches": ["curl"]}}),
     machine("half-failing", SPECIALIZED, missing=[CURL, CURL | {"name": "openssl"}],
         guest={"failures": {"failingPatches": ["openssl"]}}),
+    machine("no-result", SPECIALIZED, guest={"failures": {"noResult": True}}),
+    machine("not-back", SPECIALIZED, missing=[KERNEL],
+        guest={"failures": {"rebootDoesNotComeBack": True}}),
     machine("windows", {"gallery": "golden/win/1.0.0"}, osType="Windows",
         missing=[{"name": "Cumulative", "kbId": "5034441"}]),
 ]  # fmt: skip
@@ -64,6 +68,8 @@ ENDS = [
     (single("agent-silent"), "UpToDate"),
     (single("failing"), "UpToDate"),
     (single("half-failing"), "UpToDate"),
+    (single("no-result"), "TooManyFailed"),
+    (single("not-back"), "TooManyFailed"),
     (single("windows"), "UpToDate"),
     (single("web-1", suspend=True), "Suspended"),
     (policy(OTHER, "web-2", vm_id("web-2")), "GovernedElsewhere"),
@@ -78,6 +84,8 @@ TARGET_ENDS = {
     "stopped": "VMStopped",
     "agent-silent": "AgentNotReady",
     "undetermined": "UnableToDetermine",
+    "no-result": "ForeignOperation",
+    "not-back": "AgentNotReady",
 }
 """The reason of the condition Ready of the governing PatchTarget, for some machines."""
 
@@ -119,6 +127,15 @@ def test_a_converged_operator_writes_nothing_while_it_goes_on_reading(world: Wor
     since = world.journal().after(seen)
     assert azure_writes(since, {OPERATOR}) == []
     assert any(since.requests({OPERATOR})), "it went on reading"
+
+
+def test_an_operator_that_comes_back_to_what_is_converged_writes_nothing(world: World) -> None:
+    written, seen = len(world.operator_writes()), world.journal().end
+    world.operator.stop()
+    world.start_operator()
+    world.let_pass(resyncs=2, refreshes=2)
+    assert [str(write) for write in world.operator_writes()[written:]] == []
+    assert azure_writes(world.journal().after(seen), {OPERATOR}) == []
 
 
 def test_it_was_not_silent_before(world: World) -> None:

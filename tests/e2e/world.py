@@ -82,7 +82,7 @@ class World:
         trace: TracebackType | None,
     ) -> None:
         for process in (getattr(self, "operator", None), self.azsim):
-            if process is not None and process.running:
+            if process is not None:
                 process.stop()
         self.controlplane.stop()
 

@@ -91,6 +91,8 @@ def status(
     policy: PatchPolicy, targets: Sequence[PatchTarget], trouble: Trouble | None, now: datetime
 ) -> PatchPolicyStatus:
     """The whole status. `targets`: those that belong to the policy after this reconcile."""
+    if trouble is not None and _only_to_be_read_again(policy, trouble):
+        return policy.status
     machines = _machines(policy, targets)
     generation = policy.metadata.generation or 0
     findings = [
@@ -108,6 +110,19 @@ def status(
         problems=tuple(problems[:PROBLEMS_LISTED]),
         problems_omitted=omitted if omitted > 0 else None,
         oldest_assessment_time=min(times, default=None),
+    )
+
+
+def _only_to_be_read_again(policy: PatchPolicy, trouble: Trouble) -> bool:
+    """An operator that was restarted has not read yet what had shown the policy no machine; what
+    was said of this generation stands until it has."""
+    ready = find(policy.status.conditions, ConditionType.READY)
+    return (
+        trouble.reason is Reason.AZURE_SUBSCRIPTION_NOT_READY
+        and policy.metadata.deletion_timestamp is None
+        and policy.status.observed_generation == policy.metadata.generation
+        and ready is not None
+        and ready.reason in (Reason.NOT_GRANTED, Reason.NO_MACHINES)
     )
 
 
