@@ -16,6 +16,7 @@ import heapq
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 from random import Random
 
 import structlog
@@ -29,6 +30,19 @@ FIRST_BACKOFF = timedelta(seconds=1)
 
 LONGEST_BACKOFF = timedelta(minutes=5)
 """A cause that a person removes is noticed this soon; also about the interval of the resync."""
+
+SUMMARIES = frozenset({"AzureSubscription", "PatchPolicy"})
+"""Kinds that look at all of their machines. They are few, so they come before the machines, of
+which thousands may wait. And each machine that changes wakes its policy, so they rest between two
+runs."""
+
+REST = 4
+"""Times the length of its run that a summary rests: together they keep the loop busy for a fifth of
+the time at most, and the smaller the policy, the sooner it sees a change."""
+
+LONGEST_REST = timedelta(seconds=5)
+"""How late a policy may see that a machine changed or asks for a slot. A run that creates
+PatchTargets takes long without keeping the loop busy."""
 
 EXPECTED_ERRORS = (Conflict, NotFound, Unavailable)
 """What happens in a healthy cluster: told in one line, without a traceback."""
@@ -85,7 +99,8 @@ class WorkQueue:
     def __init__(self, clock: Clock, random: Random | None = None) -> None:
         self._clock = clock
         self._random = random or Random()
-        self._order: asyncio.Queue[Key | None] = asyncio.Queue()
+        self._order: asyncio.PriorityQueue[tuple[int, int, Key | None]] = asyncio.PriorityQueue()
+        self._number = count()
         self._waiting: dict[Key, float] = {}
         self._in_hand: dict[Key, float] = {}
         self._dirty: dict[Key, float] = {}
@@ -95,16 +110,17 @@ class WorkQueue:
         self._calendar: list[tuple[datetime, Key]] = []
         self._earlier = asyncio.Event()
         self._failures: dict[Key, int] = {}
+        self._rests_until: dict[Key, datetime] = {}
         self._workers: list[asyncio.Task[None]] = []
         self._stopping = False
         self.last_progress = clock.monotonic()
         """When a reconcile last ended, well or not (`clock.monotonic()`)."""
 
     def add(self, key: Key) -> None:
-        """Reconcile this key now, or once more if it is in hand. A later appointment is dropped:
-        the reconcile makes the next one."""
-        self._due.pop(key, None)
+        """Reconcile this key now, or once more if it is in hand, or when it has rested. A later
+        appointment is dropped: the reconcile makes the next one."""
         if key in self._in_hand:
+            self._due.pop(key, None)
             self._dirty.setdefault(key, self._clock.monotonic())
         else:
             self._enqueue(key, self._clock.monotonic())
@@ -114,19 +130,8 @@ class WorkQueue:
         counts."""
         if delay <= timedelta(0):
             self.add(key)
-            return
-        if key in self._waiting or key in self._dirty:
-            return
-        due = self._clock.now() + delay
-        if key in self._due and self._due[key] <= due:
-            return
-        self._due[key] = due
-        if len(self._calendar) > 2 * len(self._due) + 64:
-            self._calendar = sorted((due, key) for key, due in self._due.items())
-        else:
-            heapq.heappush(self._calendar, (due, key))
-        if self._calendar[0] == (due, key):
-            self._earlier.set()
+        elif key not in self._waiting and key not in self._dirty:
+            self._appoint(key, self._clock.now() + delay)
 
     def due(self, key: Key) -> datetime | None:
         """When the key has its appointment; None without one."""
@@ -180,7 +185,7 @@ class WorkQueue:
         self._stopping = True
         self._earlier.set()
         for _ in self._workers:
-            self._order.put_nowait(None)
+            self._order.put_nowait((-1, next(self._number), None))
         if not self._workers:
             return ()
         _, late = await asyncio.wait(self._workers, timeout=within.total_seconds())
@@ -192,24 +197,46 @@ class WorkQueue:
             log.warning("stopped with keys in hand", keys=[str(key) for key in cancelled])
         return cancelled
 
+    def _appoint(self, key: Key, due: datetime) -> None:
+        if key in self._due and self._due[key] <= due:
+            return
+        self._due[key] = due
+        if len(self._calendar) > 2 * len(self._due) + 64:
+            self._calendar = sorted((due, key) for key, due in self._due.items())
+        else:
+            heapq.heappush(self._calendar, (due, key))
+        if self._calendar[0] == (due, key):
+            self._earlier.set()
+
     def _enqueue(self, key: Key, since: float) -> None:
-        if key not in self._waiting:
-            self._waiting[key] = since
-            self._order.put_nowait(key)
-            DEPTH.set(len(self._waiting))
+        if key in self._waiting:
+            return
+        rested = self._rests_until.get(key)
+        if rested is not None and rested > self._clock.now():
+            if self._due.get(key) != rested:
+                self._due.pop(key, None)
+                self._appoint(key, rested)
+            return
+        self._rests_until.pop(key, None)
+        self._due.pop(key, None)
+        self._waiting[key] = since
+        self._order.put_nowait((key.kind not in SUMMARIES, next(self._number), key))
+        DEPTH.set(len(self._waiting))
 
     async def _work(self, reconcile: Reconcile) -> None:
         while True:
-            key = await self._order.get()
+            _, _, key = await self._order.get()
             if key is None or self._stopping:
                 return
             now = self._clock.monotonic()
             LATENCY.labels(key.kind).observe(now - self._waiting.pop(key))
             self._in_hand[key] = now
             self._gauge()
+            began = self._clock.now()
             try:
                 await self._reconcile_once(key, reconcile)
             finally:
+                self._rest(key, began)
                 self._lay_down(key)
 
     async def _reconcile_once(self, key: Key, reconcile: Reconcile) -> None:
@@ -225,13 +252,17 @@ class WorkQueue:
             if result.requeue_after is not None:
                 self.add_after(key, result.requeue_after)
 
+    def _rest(self, key: Key, began: datetime) -> None:
+        now = self._clock.now()
+        if key.kind in SUMMARIES and now > began:
+            self._rests_until[key] = now + min(REST * (now - began), LONGEST_REST)
+
     def _lay_down(self, key: Key) -> None:
         now = self._clock.monotonic()
         WORK.labels(key.kind).observe(now - self._in_hand.pop(key))
         self.last_progress = now
         since = self._dirty.pop(key, None)
         if since is not None:
-            self._due.pop(key, None)
             self._enqueue(key, since)
         self._gauge()
 

@@ -17,6 +17,7 @@ from azpatch.reconcile.queue import FIRST_BACKOFF, LONGEST_BACKOFF, Key, Result,
 START = datetime(2026, 3, 1, tzinfo=UTC)
 A = Key("PatchTarget", "web", "a")
 B = Key("PatchTarget", "web", "b")
+POLICY = Key("PatchPolicy", "web", "p")
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 
@@ -129,6 +130,68 @@ async def test_keys_are_reconciled_in_the_order_in_which_they_came(harness: Harn
     async with harness.running():
         await settle()
     assert harness.keys == keys
+
+
+async def test_a_policy_comes_before_the_machines_that_wait(harness: Harness) -> None:
+    for key in (A, B, POLICY):
+        harness.queue.add(key)
+    async with harness.running():
+        await settle()
+    assert harness.keys == [POLICY, A, B]
+
+
+@pytest.mark.parametrize(
+    ("key", "lasts", "expected"),
+    [
+        pytest.param(POLICY, 0.5, [0, 2.5], id="a policy rests four times as long as it ran"),
+        pytest.param(POLICY, 10, [0, 15], id="but no longer than five seconds"),
+        pytest.param(A, 0.5, [0, 0.5], id="a machine does not rest"),
+    ],
+)
+async def test_what_changes_during_a_run_is_looked_at_after_a_rest(
+    harness: Harness, key: Key, lasts: float, expected: list[float]
+) -> None:
+    async def long(_key: Key) -> Result:
+        await harness.clock.sleep(timedelta(seconds=lasts))
+        return Result()
+
+    harness.behaviour = long
+    async with harness.running():
+        harness.queue.add(key)
+        await harness.clock.advance(timedelta(seconds=lasts / 2))
+        harness.queue.add(key)
+        await harness.clock.advance(MINUTE)
+    assert harness.times == expected
+
+
+async def test_many_changes_while_a_policy_rests_are_one_run(harness: Harness) -> None:
+    async def a_second(_key: Key) -> Result:
+        await harness.clock.sleep(SECOND)
+        return Result(requeue_after=30 * SECOND)
+
+    harness.behaviour = a_second
+    async with harness.running():
+        harness.queue.add(POLICY)
+        await harness.clock.advance(2 * SECOND)
+        for _ in range(10):
+            harness.queue.add(POLICY)
+            await harness.clock.advance(SECOND / 10)
+        await harness.clock.advance(20 * SECOND)
+    assert harness.times == [0, 5]
+
+
+async def test_a_policy_that_has_rested_begins_at_once(harness: Harness) -> None:
+    async def a_second(_key: Key) -> Result:
+        await harness.clock.sleep(SECOND)
+        return Result()
+
+    harness.behaviour = a_second
+    async with harness.running():
+        harness.queue.add(POLICY)
+        await harness.clock.advance(20 * SECOND)
+        harness.queue.add(POLICY)
+        await harness.clock.advance(20 * SECOND)
+    assert harness.times == [0, 20]
 
 
 async def test_a_key_in_hand_is_run_again_afterwards_and_never_twice_at_once(
