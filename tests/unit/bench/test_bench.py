@@ -1,0 +1,117 @@
+"""What the benchmark counts with."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from azsim.fleetfile import build
+from bench_cluster import Writes, azure_requests
+from bench_fleet import fleet, manifests, policies, subscriptions
+from bench_process import cpu_seconds, memory, samples
+
+ME = "system:serviceaccount:azpatch-system:azpatch"
+
+PAGE = """\
+# HELP azpatch_workqueue_depth Keys that wait for a worker.
+azpatch_workqueue_depth 3.0
+azpatch_workqueue_errors_total{kind="PatchTarget"} 2.0
+azpatch_workqueue_errors_total{kind="PatchPolicy"} 1e+01
+azpatch_kube_request_duration_seconds_count{code="200",resource="patchtargets",verb="PUT"} 5.0
+azpatch_kube_request_duration_seconds_count{code="409",resource="patchtargets",verb="PUT"} 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "expected"),
+    [
+        pytest.param("azpatch_workqueue_depth", "", {"": 3.0}, id="without labels"),
+        pytest.param(
+            "azpatch_workqueue_errors_total",
+            "kind",
+            {"PatchTarget": 2.0, "PatchPolicy": 10.0},
+            id="by a label",
+        ),
+        pytest.param(
+            "azpatch_kube_request_duration_seconds_count", "verb", {"PUT": 6.0}, id="others added"
+        ),
+        pytest.param("azpatch_workqueue", "", {}, id="a name's beginning is not the name"),
+    ],
+)
+def test_samples_are_read_from_a_metrics_page(
+    name: str, label: str, expected: dict[str, float]
+) -> None:
+    assert samples(PAGE, name, label) == expected
+
+
+@pytest.mark.parametrize("machines", [1, 7, 1000, 10_000])
+def test_every_machine_is_under_exactly_one_policy(machines: int) -> None:
+    built = build(fleet(machines, ME, "key"))
+    names = [machine.name.rpartition("-")[0] for machine in built.machines]
+
+    assert len(built.machines) == machines == sum(policies(machines).values())
+    for name, count in policies(machines).items():
+        assert names.count(name) == count
+
+
+def test_a_large_fleet_is_spread_over_subscriptions() -> None:
+    assert [len(subscriptions(count)) for count in (4000, 4001, 10_000)] == [1, 2, 3]
+    kinds = [each["kind"] for each in manifests(10_000, "tenant", "Read", assess=False)]
+    assert kinds.count("AzureSubscription") == 3
+
+
+def audit(verb: str, user: str = ME, code: int = 200, status: str = "status") -> str:
+    event: dict[str, Any] = {
+        "stage": "ResponseComplete",
+        "verb": verb,
+        "user": {"username": user},
+        "requestReceivedTimestamp": "2026-11-23T03:00:00.000000Z",
+        "objectRef": {"resource": "patchtargets", "subresource": status, "name": "web-1"},
+        "responseStatus": {"code": code},
+    }
+    return json.dumps(event) + "\n"
+
+
+def test_writes_are_counted_while_they_are_logged(tmp_path: Path) -> None:
+    log = tmp_path / "audit.log"
+    log.write_text(audit("create", status=""))
+    writes = Writes(log, ME)
+    second = audit("update")
+    with log.open("a") as file:
+        file.write(audit("create", status="") + audit("update", user="admin"))
+        file.write(audit("update", code=409) + second[:20])
+        file.flush()
+        writes.read()
+        assert writes.counted == {"create patchtargets": 1}, "from the start on, and this user's"
+        assert writes.refused == {409: 1}
+        file.write(second[20:])
+    writes.read()
+    assert writes.counted["update patchtargets/status"] == 1, "a line that was half written"
+    assert list(writes.settled) == ["web-1"]
+
+
+def test_requests_to_azure_are_told_apart(tmp_path: Path) -> None:
+    machine = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/m"
+    entries = [
+        {"kind": "request", "path": "/skipped", "status": 200},
+        {"kind": "AssessmentStarted"},
+        {"kind": "request", "path": machine, "status": 200},
+        {"kind": "request", "path": f"{machine}/assessPatches", "status": 202},
+        {"kind": "request", "path": f"{machine}/assessPatches", "status": 429},
+    ]
+    journal = tmp_path / "journal"
+    journal.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+    assert azure_requests(journal, 1) == (
+        5,
+        {"GETs of machines": 1, "assessPatches": 1, "refused for lack of budget (429)": 1},
+    )
+
+
+def test_a_process_is_measured() -> None:
+    now, highest = memory(os.getpid())
+
+    assert 1 < now <= highest
+    assert cpu_seconds(os.getpid()) > 0
