@@ -88,7 +88,7 @@ class Reason(StrEnum):
     )
     ACCESS_MISSING = (
         "AccessMissing",
-        (_READY, _ACCESS),
+        (*_BLOCKED, _ACCESS),
         "The identity lacks rights in Azure that the grants need.",
     )
     ACCESS_LOST = (

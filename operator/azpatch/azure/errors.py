@@ -6,7 +6,7 @@ begun although its answer was lost; only where it is certain that nothing began 
 | answer                                   | read           | mutating call  |
 |------------------------------------------|----------------|----------------|
 | no token                                 | SignInFailed   | SignInFailed   |
-| connection never made                    | Retry          | NotStarted     |
+| connection never made                    | Retry          | NeverSent      |
 | connection lost, timeout, unreadable     | Retry          | Unconfirmed    |
 | 401                                      | SignInFailed   | SignInFailed   |
 | 403; 404 SubscriptionNotFound            | Denied         | Denied         |
@@ -37,6 +37,7 @@ from azpatch.azure.port import (
     Busy,
     Denied,
     Gone,
+    NeverSent,
     NotStarted,
     Retry,
     SignInFailed,
@@ -78,7 +79,7 @@ OTHER_REFUSAL = (Retry, NotStarted)
 """The other 4xx."""
 NO_USABLE_ANSWER = (Retry, Unconfirmed)
 """Redirects, 5xx, and no answer at all."""
-NEVER_SENT = (Retry, NotStarted)
+NEVER_SENT = (Retry, NeverSent)
 """No connection was made, so nothing was sent."""
 
 

@@ -54,6 +54,7 @@ class AzureError(Exception):
     ├── Denied        403: a right is missing
     ├── SignInFailed  no token: the identity does not work
     ├── NotStarted    the mutating call was refused for certain
+    │   ├── NeverSent no connection was made
     │   ├── Busy      409: something else runs on the machine
     │   └── Throttled 429: later
     ├── Unconfirmed   a mutating call whose answer is unknown (5xx, timeout, lost connection)
@@ -82,6 +83,10 @@ class SignInFailed(AzureError):
 
 class NotStarted(AzureError):
     """A mutating call that was refused: nothing began."""
+
+
+class NeverSent(NotStarted):
+    """No connection was made: the request did not leave."""
 
 
 class Busy(NotStarted):

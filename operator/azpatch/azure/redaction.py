@@ -15,6 +15,15 @@ _RULES = (
     (re.compile(r"(\bhttps?://[^\s?'\"<>]+)\?[^\s'\"<>]*", re.IGNORECASE), rf"\1?{HIDDEN}"),
     # User information in a URL.
     (re.compile(r"(\bhttps?://)[^\s/@'\"<>]+@", re.IGNORECASE), rf"\1{HIDDEN}@"),
+    # What differs in every answer: an error that stays the same must read the same in a status.
+    (
+        re.compile(
+            r"""[,;.]?\s*\b(?:time\s?stamp|correlation\s?id|trace\s?id|request\s?id|activity\s?id)
+                ["']?\s*[=:]\s*["']?[\w:.+-]+["']?""",
+            re.IGNORECASE | re.VERBOSE,
+        ),
+        "",
+    ),
     # A JSON Web Token, whoever carries it.
     (re.compile(r"\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"), HIDDEN),
     (re.compile(r"(\bBearer\s+)[^\s,'\"]+", re.IGNORECASE), rf"\1{HIDDEN}"),

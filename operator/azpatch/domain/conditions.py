@@ -23,6 +23,21 @@ class Finding:
     message: str
 
 
+def unreadable(
+    before: Sequence[Condition], why: str, generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """The conditions of an object that this version cannot read."""
+    message = (
+        f"This version of azpatch cannot read the object and does nothing with it: {why}. Upgrade "
+        "azpatch, or write the object as this version has it."
+    )
+    findings = (
+        Finding(ConditionType.READY, "False", Reason.INVALID_SPEC, message),
+        Finding(ConditionType.STALLED, "True", Reason.INVALID_SPEC, message),
+    )
+    return merge(before, findings, generation, now)
+
+
 def find(conditions: Iterable[Condition], type_: ConditionType) -> Condition | None:
     """The condition of this type."""
     return next((c for c in conditions if c.type == type_), None)

@@ -84,7 +84,12 @@ def assessed(
 ) -> PatchTargetStatus:
     """An assessment ended; `result` is None where it is not known."""
     operation = status.operation
-    started = operation.intent_time if operation else now
+    started = (result.start_time if result else None) or (
+        operation.intent_time if operation else now
+    )
+    if status.installation is not None:
+        # It was sent after the install had ended, whatever the guest's clock says.
+        started = max(started, status.installation.time)
     attempts = status.attempts or Attempts()
     failures = 0 if succeeded else attempts.failed_assessments + 1
     attempts = attempts.replace(failed_assessments=failures)
@@ -93,7 +98,7 @@ def assessed(
         attempts=None if attempts == Attempts() else attempts,
         assessment=AssessmentStatus(
             time=(result.last_modified if result else None) or now,
-            start_time=(result.start_time if result else None) or started,
+            start_time=started,
             status=result.status if result else RESULT_MISSING,
             activity_id=result.activity_id if result else None,
             critical_and_security=result.critical_and_security if result else None,

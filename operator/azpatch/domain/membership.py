@@ -26,6 +26,8 @@ class Scope:
     machines: Mapping[str, Machine]
     gone: frozenset[str]
     """Machines of which ARM itself says that they do not exist."""
+    failing: bool = False
+    """The last attempt to read it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,9 @@ def _one(
         return Membership({machine_key: Member(machine.id, scope.name)}, frozenset(), None)
     granted = any_access(scope.grants, namespace)
     if granted and not scope.read:
-        return Membership({}, here, None if here else _not_read(scope.name))
+        # What was said before a restart stands until it is known to be wrong.
+        known = here and not scope.failing
+        return Membership({}, here, None if known else _not_read(scope.name))
     unknown = machine is None and machine_key not in scope.gone and granted
     return Membership(
         {},
@@ -117,9 +121,26 @@ def _built_from(
         if subscription_id not in known or machine_key not in known[subscription_id]:
             kept.add(machine_key)
     trouble = None
-    if not members and not kept:
-        trouble = _no_members(image_id, namespace.name, granting)
+    if not members:
+        trouble = _none_now(image_id, namespace.name, granting, kept, scopes)
     return Membership(members, frozenset(kept), trouble)
+
+
+def _none_now(
+    image_id: str,
+    namespace: str,
+    granting: Sequence[Scope],
+    kept: set[str],
+    scopes: Mapping[str, Scope],
+) -> Trouble | None:
+    """Why a policy has no machine that something can be said of."""
+    if not kept:
+        return _no_members(image_id, namespace, granting)
+    absent = sorted({subscription_of(key_) for key_ in kept} - scopes.keys())
+    if absent:
+        return _no_subscription(absent[0])
+    failing = next((scope for scope in granting if not scope.read and scope.failing), None)
+    return _not_read(failing.name) if failing else None
 
 
 def _no_subscription(subscription_id: str) -> Trouble:

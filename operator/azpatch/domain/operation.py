@@ -31,6 +31,9 @@ INSTALL_GRACE = timedelta(minutes=90)
 """An install's deadline is its intent, its maximumDuration and this: Azure does not stop an install
 at the end of its duration, and waits up to 25 minutes for a reboot."""
 
+UNANSWERED = timedelta(hours=24)
+"""How long after its deadline an operation is still asked about while Azure does not answer."""
+
 ROW_AWAITED = timedelta(minutes=15)
 """How long the instance view's summary of an ended install waits for the fuller row of Resource
 Graph, which alone tells of the reboot and of each patch."""
@@ -121,9 +124,17 @@ def judge(operation: Operation, vm_id: str | None, evidence: Evidence, now: date
     if ended is not None:
         return Ended(ended)
     judgement = _by_view(operation, evidence, now)
-    if isinstance(judgement, Going) and now >= operation.deadline:
+    if isinstance(judgement, Going) and _is_lost(operation, evidence, now):
         return Lost(LostReason.ACCESS if evidence.denied else LostReason.DEADLINE)
     return judgement
+
+
+def _is_lost(operation: Operation, evidence: Evidence, now: datetime) -> bool:
+    """Past the deadline, on the word of Azure; without one only a day later."""
+    if now < operation.deadline:
+        return False
+    asked = evidence.view is not None or evidence.denied or evidence.running
+    return bool(asked) or now >= operation.deadline + UNANSWERED
 
 
 def _own_word(

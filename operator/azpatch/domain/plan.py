@@ -16,7 +16,7 @@ from azpatch.api.install import RebootSetting
 from azpatch.api.policy import AssessmentMode, PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import AccessLevel
-from azpatch.api.target import OperationKind, Outcome, PatchTargetStatus
+from azpatch.api.target import AssessmentStatus, OperationKind, Outcome, PatchTargetStatus
 from azpatch.domain.assessment import assessment_retry
 from azpatch.domain.attempts import POSTS_PER_WINDOW, became_due, next_window
 from azpatch.domain.availability import held_by_failure, reassessment_due, went_well
@@ -79,6 +79,8 @@ class Standing:
     has_slot: bool
     blocked: Idle | None
     """What the last look at the machine found, as long as that holds."""
+    touched: datetime | None = None
+    """When somebody installed on the machine last, where the evidence is from before that."""
 
 
 def plan(
@@ -128,6 +130,20 @@ def cleared(view: MachineView, machine: Machine, now: datetime) -> Idle | None:
     return None
 
 
+def touched_since(view: MachineView, status: PatchTargetStatus) -> datetime | None:
+    """When an install that ARM shows ended, if the last assessment is from before that: then what
+    is missing is not known. It may be another policy's, or a person's."""
+    seen, assessment = view.installation, status.assessment
+    if seen is None or assessment is None:
+        return None
+    end = seen.last_modified or seen.start_time
+    return end if end is not None and end > _began(assessment) else None
+
+
+def _began(assessment: AssessmentStatus) -> datetime:
+    return assessment.start_time or assessment.time
+
+
 def _not_sent(reason: Reason, wake: datetime | None) -> Idle:
     return Idle(False, reason, NOT_SENT[reason].message, wake)
 
@@ -162,7 +178,7 @@ def _assessment(
     """The assessment that is needed first, or what keeps it; None: none is needed now."""
     if policy.spec.assessment.mode is not AssessmentMode.OPERATOR:
         return None
-    if not _assessment_needed(policy, observed, now):
+    if not _assessment_needed(policy, observed, standing, now):
         return None
     if standing.access is None or standing.access < AccessLevel.ASSESS:
         return _access_too_low(policy, standing)
@@ -183,11 +199,15 @@ def _assessment(
     return Send(OperationKind.ASSESS)
 
 
-def _assessment_needed(policy: PatchPolicy, observed: Observed, now: datetime) -> bool:
+def _assessment_needed(
+    policy: PatchPolicy, observed: Observed, standing: Standing, now: datetime
+) -> bool:
     status = observed.status
     if status.assessment is None or not went_well(status.assessment.status):
         return True
     if reassessment_due(status) or observed.detection.probe_due:
+        return True
+    if standing.touched is not None and _began(status.assessment) < standing.touched:
         return True
     return now >= status.assessment.time + policy.spec.assessment.max_age
 
@@ -246,7 +266,7 @@ def _install(
         return Idle(True, Reason.UP_TO_DATE, "Nothing that the policy selects is missing.", later)
     return (
         _held(observed.status)
-        or _tried_enough(policy, observed.status, selection, machine, now)
+        or _tried_enough(policy, observed.status, selection, machine, later, now)
         or _stopped(machine)
         or standing.blocked
         or (Send(OperationKind.INSTALL) if standing.has_slot else AskSlot())
@@ -272,9 +292,9 @@ def _tried_enough(
     status: PatchTargetStatus,
     selection: Selection,
     machine: Machine,
+    later: datetime | None,
     now: datetime,
 ) -> Idle | None:
-    later = status.assessment.time + policy.spec.assessment.max_age if status.assessment else None
     if status.attempts is None:
         return None
     if status.attempts.selected_hash == fingerprint(policy, machine, selection):

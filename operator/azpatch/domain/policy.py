@@ -80,6 +80,11 @@ def operation_of(spec: PatchPolicySpec) -> OperationName:
     return OperationName.ON_DEMAND_ASSESSMENT
 
 
+def holds_slots(target: PatchTarget) -> bool:
+    """A machine counts for the policy that acts on it, or whose operation is still in flight."""
+    return target.status.governs is not False or target.status.operation is not None
+
+
 def slot_limit(policy: PatchPolicy, targets: Sequence[PatchTarget]) -> int:
     """maxUnavailable of the governed machines that are Supported."""
     machines = _machines(policy, targets)
@@ -88,15 +93,20 @@ def slot_limit(policy: PatchPolicy, targets: Sequence[PatchTarget]) -> int:
 
 
 def status(
-    policy: PatchPolicy, targets: Sequence[PatchTarget], trouble: Trouble | None, now: datetime
+    policy: PatchPolicy,
+    targets: Sequence[PatchTarget],
+    trouble: Trouble | None,
+    now: datetime,
+    undecided: int = 0,
 ) -> PatchPolicyStatus:
-    """The whole status. `targets`: those that belong to the policy after this reconcile."""
+    """The whole status. `targets`: those that belong to the policy after this reconcile;
+    `undecided`: how many of them still go by an older generation."""
     if trouble is not None and _only_to_be_read_again(policy, trouble):
         return policy.status
     machines = _machines(policy, targets)
     generation = policy.metadata.generation or 0
     findings = [
-        *_ready(policy, machines, trouble),
+        *_ready(policy, machines, undecided, trouble),
         _supported(machines, trouble),
         _compliant(machines, trouble),
     ]
@@ -111,6 +121,13 @@ def status(
         problems_omitted=omitted if omitted > 0 else None,
         oldest_assessment_time=min(times, default=None),
     )
+
+
+def deciding(policy: PatchPolicy) -> bool:
+    """Machines may still go by an older generation: this one was not seen to be decided."""
+    ready = find(policy.status.conditions, ConditionType.READY)
+    seen = policy.status.observed_generation == policy.metadata.generation
+    return not seen or ready is None or ready.reason == Reason.NEW_GENERATION
 
 
 def _only_to_be_read_again(policy: PatchPolicy, trouble: Trouble) -> bool:
@@ -176,7 +193,7 @@ def _failed(status: PatchTargetStatus) -> bool:
 
 
 def _ready(
-    policy: PatchPolicy, machines: Sequence[_Machine], trouble: Trouble | None
+    policy: PatchPolicy, machines: Sequence[_Machine], undecided: int, trouble: Trouble | None
 ) -> list[Finding]:
     if policy.metadata.deletion_timestamp is not None:
         return _delayed(
@@ -185,7 +202,7 @@ def _ready(
         )
     if trouble is not None:
         return (_stalled if trouble.stalled else _delayed)(trouble.reason, trouble.message)
-    undecided = sum(not m.status.conditions for m in machines)
+    undecided = max(undecided, sum(not m.status.conditions for m in machines))
     if undecided:
         return _delayed(
             Reason.NEW_GENERATION, f"{undecided} of {len(machines)} machines are being looked at."
@@ -239,6 +256,7 @@ def _condition(machine: _Machine, type_: ConditionType) -> tuple[str, str]:
 def _too_many_failed(
     policy: PatchPolicy, machines: Sequence[_Machine]
 ) -> tuple[Reason, str] | None:
+    machines = [m for m in machines if holds_slots(m.target)]
     holding = [m for m in machines if held_by_failure(m.status)]
     supported = sum(m.governed and m.support is Support.SUPPORTED for m in machines)
     limit = share_of(supported, policy.spec.max_unavailable)

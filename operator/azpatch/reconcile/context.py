@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from azpatch.api.common import ApiModel, status_json
+from pydantic import ValidationError
+
+from azpatch.api.common import ApiModel, Condition, status_json
 from azpatch.api.target import OPERATION_FINALIZER
 from azpatch.azure.port import AzureClients
 from azpatch.clock import Clock
+from azpatch.domain.conditions import unreadable
 from azpatch.kube.port import Kind, Kube, Object
 from azpatch.reconcile.holds import Holds
 from azpatch.reconcile.inventory import Inventory
 from azpatch.reconcile.looks import Looks
-from azpatch.reconcile.queue import WorkQueue
+from azpatch.reconcile.queue import Key, WorkQueue
 from azpatch.reconcile.refresh import Refresher
 from azpatch.reconcile.slots import Slots
 from azpatch.reconcile.store import Store, Stored
@@ -36,6 +39,8 @@ class Context:
     looks: Looks
     slots: Slots
     holds: Holds
+    decided: dict[Key, int]
+    """The generation of its policy that each PatchTarget was last decided by."""
 
     async def write_status(self, stored: Stored[Any], status: ApiModel) -> Stored[Any]:
         """Writes the status if it differs from what is stored, and takes the answer in.
@@ -47,6 +52,19 @@ class Context:
             return stored
         answer = await self.kube.replace_status(stored.kind, stored.raw, wanted)
         return self._take(stored, answer)
+
+    async def write_unreadable(self, stored: Stored[Any]) -> None:
+        """Says in the status of an object that it cannot be read. Raises KubeError."""
+        raw = stored.raw.get("status") or {}
+        try:
+            before = [Condition.model_validate(c) for c in raw.get("conditions") or ()]
+        except ValidationError:
+            before = []
+        told = unreadable(before, stored.error or "", stored.generation, self.clock.now())
+        wanted = {**raw, "conditions": [c.to_object() for c in told]}
+        wanted["observedGeneration"] = stored.generation
+        if wanted != raw:
+            await self.kube.replace_status(stored.kind, stored.raw, wanted)
 
     def newest(self, stored: Stored[Any]) -> Stored[Any]:
         """The object as it is now: somebody else in this process may have written it since."""

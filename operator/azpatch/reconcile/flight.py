@@ -25,6 +25,7 @@ from azpatch.domain.facts import AssessmentResult, InstallationResult
 from azpatch.domain.ids import key as machine_key_of
 from azpatch.domain.operation import (
     LOOK_EARLY,
+    UNANSWERED,
     Ended,
     Evidence,
     Going,
@@ -129,7 +130,7 @@ class Flight:
             return None
         except AzureError as error:
             log.info("operation not read", code=error.code)
-            return Evidence()
+            return None
         result = progress.assessment or progress.installation
         if not progress.running and result is None and progress.error is None:
             memory.accepted = None
@@ -174,17 +175,17 @@ class Flight:
                 )
             case NeverStarted():
                 log.info("never started", machine=target.spec.machine_id, kind=operation.kind)
-                return self._end(stored, dropped(status), memory)
+                return Followed(stored, status=dropped(status))
             case Lost(LostReason.REPLACED):
                 kept = PatchTargetStatus(governs=status.governs, conditions=status.conditions)
-                return self._end(stored, kept, memory)
+                return Followed(stored, status=kept)
             case Lost(reason) if operation.kind is OperationKind.INSTALL:
                 return await self._installed(stored, status, None, lost(Reason(reason)), memory)
             case Lost():
-                return self._end(stored, assessed(status, None, False, now), memory)
+                return Followed(stored, status=assessed(status, None, False, now))
             case Ended(AssessmentResult() as result):
                 well = went_well(result.status)
-                return self._end(stored, assessed(status, result, well, now), memory)
+                return Followed(stored, status=assessed(status, result, well, now))
             case Ended(result):
                 assert isinstance(result, InstallationResult)
                 return await self._consider(stored, status, result, evidence, memory)
@@ -213,7 +214,8 @@ class Flight:
             return await self._installed(stored, status, result, gone, memory)
         if evidence.view is None:
             # Whether it is back cannot be seen, which is not the same as not being back.
-            if now < status.operation.deadline:
+            patience = timedelta(0) if evidence.denied else UNANSWERED
+            if now < status.operation.deadline + patience:
                 return await self._go_on(stored, status, memory, LOOK_EARLY)
             unseen = Reason.ACCESS_LOST if evidence.denied else Reason.RESULT_UNKNOWN
             return await self._installed(stored, status, result, lost(unseen), memory)
@@ -254,15 +256,13 @@ class Flight:
     ) -> Followed:
         ended = installed(status, result, outcome, self._context.clock.now())
         await self._report(stored, outcome)
-        return self._end(stored, ended, memory)
+        return Followed(stored, status=ended)
 
-    def _end(
-        self, stored: Stored[PatchTarget], status: PatchTargetStatus, memory: MachineMemory
-    ) -> Followed:
+    def forget(self, memory: MachineMemory) -> None:
+        """The end is written down: what told of the operation is of no use any more."""
         memory.accepted = memory.next_look = memory.ended = None
         self._context.inventory.installations.pop(memory.machine_key, None)
-        self._context.looks.enough(memory.machine_key, Subject.ASSESSMENT, Subject.INSTALLATION)
-        return Followed(stored, status=status)
+        self._context.looks.enough(memory.machine_key, Subject.INSTALLATION)
 
     async def _report(self, stored: Stored[PatchTarget], outcome: InstallOutcome) -> None:
         """An Event on the policy, and a line in the log."""

@@ -53,6 +53,8 @@ class SubscriptionInventory:
     """Machines for which ARM answered 404."""
     missing: set[str] = field(default_factory=set)
     """Machines that Resource Graph stopped to show and ARM has not spoken of yet."""
+    asked: dict[str, int] = field(default_factory=dict)
+    """In which round ARM was asked about a missing machine last."""
     shrunk: int = 0
     """How many machines a refresh lost at once, when they were too many to believe it."""
     features: tuple[Feature, ...] | None = None
@@ -77,15 +79,14 @@ class SubscriptionInventory:
         self.missing = lost
         self.gone -= set(machines)
         changed = {k for k, m in machines.items() if self.machines.get(k) != m}
-        changed |= {k for k, r in rows.items() if self._newer(k, r)}
+        newer = {k: r for k, r in rows.items() if self._newer(k, r)}
         images = self.definitions != snapshot.definitions
         self.definitions = snapshot.definitions
         self.machines.update(machines)
-        for machine_key in changed & set(rows):
-            self.assessments[machine_key] = rows[machine_key]
+        self.assessments.update(newer)
         first = self.refreshed is None
         self.refreshed = now
-        return Changes(frozenset(changed | lost), images or first)
+        return Changes(frozenset(changed | newer.keys() | lost), images or first)
 
     def take_row(self, machine_key: str, row: AssessmentResult) -> bool:
         """Takes in one assessment row; True if it is news."""
@@ -103,13 +104,13 @@ class SubscriptionInventory:
 
     def confirm_there(self, machine: Machine) -> None:
         """ARM shows the machine that Resource Graph does not. It does not say who manages the
-        resource group, and a node of a cluster must not pass for a machine of its own."""
+        resource group, and a node of a cluster must not pass for a machine of its own: one that
+        Resource Graph never showed to this process is not known until it does."""
         machine_key = key(machine.id)
-        known = self.machines.get(machine_key)
-        managed_by = known.group_managed_by if known else None
         self.missing.discard(machine_key)
-        self.machines[machine_key] = replace(machine, group_managed_by=managed_by)
-        self.gone.discard(machine_key)
+        known = self.machines.get(machine_key)
+        if known is not None:
+            self.machines[machine_key] = replace(machine, group_managed_by=known.group_managed_by)
 
     def _newer(self, machine_key: str, row: AssessmentResult) -> bool:
         """Resource Graph's replicas may answer with an older row after a newer one."""
@@ -139,11 +140,11 @@ class Inventory:
         """Makes a subscription known, or changes how it is read. True if that is news."""
         mine = subscription_id.lower()
         old = self._subscriptions.get(mine)
-        if old is None or old.client is not client:
+        if old is None:
             self._subscriptions[mine] = SubscriptionInventory(mine, client, scopes)
             return True
-        news = old.scopes != scopes
-        old.scopes = scopes
+        news = old.client is not client or old.scopes != scopes
+        old.client, old.scopes = client, scopes
         return news
 
     def remove(self, subscription_id: str) -> None:

@@ -33,6 +33,8 @@ class MachineMemory:
     selection: SelectionOf | None = None
     blocked: Idle | None = None
     """What the last look at the machine found in the way; holds until its `wake`."""
+    touched: datetime | None = None
+    """When somebody installed on the machine after its last assessment, as ARM showed."""
     accepted: tuple[str, Accepted] | None = None
     """Attempt id of the operation in flight, and Azure's answer to it."""
     next_look: datetime | None = None

@@ -113,5 +113,6 @@ def build(
             looks=Looks(inventory, clock, wake_machine),
             slots=Slots(),
             holds=Holds(),
+            decided={},
         )
     )

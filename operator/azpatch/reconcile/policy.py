@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 import structlog
 
@@ -17,7 +18,7 @@ from azpatch.domain.grants import Namespace
 from azpatch.domain.ids import key as machine_key
 from azpatch.domain.membership import Member, Membership, Scope, membership
 from azpatch.domain.naming import target_name
-from azpatch.kube.port import PATCH_POLICY, PATCH_TARGET, Conflict, Object
+from azpatch.kube.port import PATCH_POLICY, PATCH_TARGET, Conflict, KubeError, Object
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.routing import own_key
@@ -46,6 +47,8 @@ class PolicyReconciler:
             return Result()
         if stored.parsed is None:
             log.error("PatchPolicy cannot be read", policy=str(key), error=stored.error)
+            await self._context.write_unreadable(stored)
+            await self._release(key, stored)
             return Result()
         policy, targets = stored.parsed, self._targets(key)
         scopes = self._scopes()
@@ -56,21 +59,43 @@ class PolicyReconciler:
             scopes,
             frozenset(machine_key(target.raw["spec"]["machineId"]) for target in targets),
         )
+        failures: list[KubeError] = []
         if not stored.deleting:
-            await self._create(policy, members, targets)
-            await self._delete(members, targets)
+            failures += await self._create(policy, members, targets)
+            failures += await self._delete(members, targets)
             self._hand_out(key, policy)
+        targets = self._targets(key)
         status = decide.status(
             policy,
-            [target.parsed for target in self._targets(key) if target.parsed],
+            [target.parsed for target in targets if target.parsed],
             members.trouble,
             self._context.clock.now(),
+            self._undecided(policy, stored, targets),
         )
         written = await self._context.write_status(stored, status)
+        await self._release(key, written)
+        if failures:
+            # What could be done is done; the rest is tried again.
+            raise failures[0]
+        return Result()
+
+    async def _release(self, key: Key, stored: Stored[PatchPolicy]) -> None:
+        """Takes the finalizer off when no operation needs the policy."""
         async with self._context.holds.lock(key):
             if not self._in_use(key):
-                await self._context.remove_finalizer(self._context.newest(written))
-        return Result()
+                await self._context.remove_finalizer(self._context.newest(stored))
+
+    def _undecided(
+        self,
+        policy: PatchPolicy,
+        stored: Stored[PatchPolicy],
+        targets: Sequence[Stored[PatchTarget]],
+    ) -> int:
+        """How many machines still go by an older generation."""
+        if not decide.deciding(policy):
+            return 0
+        decided = self._context.decided
+        return sum(decided.get(own_key(target)) != stored.generation for target in targets)
 
     def _targets(self, key: Key) -> tuple[Stored[PatchTarget], ...]:
         return self._context.store.targets_of(key.namespace, key.name)
@@ -83,6 +108,7 @@ class PolicyReconciler:
                 name=subscription.metadata.name,
                 grants=subscription.spec.grants,
                 read=inventory is not None and inventory.refreshed is not None,
+                failing=inventory is not None and inventory.error is not None,
                 machines=inventory.machines if inventory else {},
                 gone=frozenset(inventory.gone) if inventory else frozenset(),
             )
@@ -117,10 +143,10 @@ class PolicyReconciler:
         policy: PatchPolicy,
         members: Membership,
         targets: Sequence[Stored[PatchTarget]],
-    ) -> None:
+    ) -> list[KubeError]:
         present = {machine_key(target.raw["spec"]["machineId"]) for target in targets}
         missing = [member for key_, member in members.members.items() if key_ not in present]
-        await _in_turns(self._create_one(policy, member) for member in missing)
+        return await _in_turns(self._create_one(policy, member) for member in missing)
 
     async def _create_one(self, policy: PatchPolicy, member: Member) -> None:
         try:
@@ -129,14 +155,18 @@ class PolicyReconciler:
             # One of that name is still being deleted, or was made a moment ago: its event tells.
             log.info("PatchTarget exists", policy=policy.metadata.name, machine=member.machine_id)
 
-    async def _delete(self, members: Membership, targets: Sequence[Stored[PatchTarget]]) -> None:
+    async def _delete(
+        self, members: Membership, targets: Sequence[Stored[PatchTarget]]
+    ) -> list[KubeError]:
         wanted = members.members.keys() | members.kept
         leaving = [
             target
             for target in targets
             if machine_key(target.raw["spec"]["machineId"]) not in wanted and not target.deleting
         ]
-        await _in_turns(self._context.kube.delete(PATCH_TARGET, target.raw) for target in leaving)
+        return await _in_turns(
+            self._context.kube.delete(PATCH_TARGET, target.raw) for target in leaving
+        )
 
     def _hand_out(self, key: Key, policy: PatchPolicy) -> None:
         """Gives the free slots of maxUnavailable to machines that asked."""
@@ -146,7 +176,11 @@ class PolicyReconciler:
         chosen = self._context.slots.hand_out(
             (key.namespace, key.name),
             decide.slot_limit(policy, targets),
-            {target.metadata.name for target in targets if unavailable(target.status)},
+            {
+                target.metadata.name
+                for target in targets
+                if decide.holds_slots(target) and unavailable(target.status)
+            },
         )
         for name in chosen:
             self._context.queue.add(Key(PATCH_TARGET.kind, key.namespace, name))
@@ -159,11 +193,18 @@ class PolicyReconciler:
         )
 
 
-async def _in_turns(writes: Iterable[Awaitable[None]]) -> None:
-    """All of them, at most AT_A_TIME in flight."""
+async def _in_turns(writes: Iterable[Coroutine[Any, Any, None]]) -> list[KubeError]:
+    """All of them, at most AT_A_TIME in flight; what the API server did not take."""
     waiting = iter(writes)
+    failures: list[KubeError] = []
     while some := list(islice(waiting, AT_A_TIME)):
-        await asyncio.gather(*some)
+        for ended in await asyncio.gather(*some, return_exceptions=True):
+            if isinstance(ended, KubeError):
+                log.warning("write not taken", error=str(ended))
+                failures.append(ended)
+            elif isinstance(ended, BaseException):
+                raise ended
+    return failures
 
 
 def _new_target(policy: PatchPolicy, member: Member) -> Object:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from random import Random
 
 import structlog
 
-from azpatch.azure.port import AzureClient, AzureError, Gone
+from azpatch.azure.port import AzureClient, AzureError, Gone, Retry
 from azpatch.clock import Clock
-from azpatch.domain.facts import Feature, Permissions
+from azpatch.domain.facts import Feature, Permissions, Snapshot
 from azpatch.reconcile.inventory import Changes, Inventory, SubscriptionInventory
 
 YOUNG_ENOUGH = timedelta(minutes=1)
@@ -99,28 +99,40 @@ class Refresher:
             again = min(self._interval, error.retry_after or FAILED_AGAIN_AFTER)
             self._due[client] = self._clock.now() + again
             for subscription in mine:
-                news = not _same(subscription.error, error)
-                subscription.error = error
-                if news:
+                if not _same(subscription.error, error):
+                    # The first of equal errors is kept: their words may hold ids and times.
+                    subscription.error = error
                     self._on_change(subscription.subscription_id, Changes(subscription=True))
             log.warning("inventory not refreshed", error=str(error), code=error.code)
         else:
             for subscription in mine:
-                known = self._known(subscription.subscription_id)
-                changes = subscription.take(snapshot, known, self._clock.now())
-                failed_before = subscription.error is not None
-                subscription.error = None
-                await self._confirm(subscription)
-                news = await self._read_rights(subscription)
-                self._on_change(
-                    subscription.subscription_id,
-                    Changes(changes.machines, changes.subscription or news or failed_before),
-                )
+                await self._take(subscription, snapshot)
         self.rounds += 1
+
+    async def _take(self, subscription: SubscriptionInventory, snapshot: Snapshot) -> None:
+        """Machines and what gates them become visible at once: a machine that is seen before its
+        subscription's features were read would be taken for one whose features cannot be read."""
+        features = await self._features(subscription)
+        permissions, rights_error = await self._permissions(subscription)
+        news = (subscription.features, subscription.permissions) != (features, permissions)
+        news = news or subscription.error is not None
+        subscription.features = features
+        subscription.permissions, subscription.rights_error = permissions, rights_error
+        subscription.error = None
+        known = self._known(subscription.subscription_id)
+        changes = subscription.take(snapshot, known, self._clock.now())
+        await self._confirm(subscription)
+        self._on_change(
+            subscription.subscription_id, Changes(changes.machines, changes.subscription or news)
+        )
 
     async def _confirm(self, subscription: SubscriptionInventory) -> None:
         """Asks ARM about machines that Resource Graph no longer shows."""
-        for machine_key in sorted(subscription.missing)[:CONFIRMATIONS]:
+        asked = subscription.asked
+        for machine_key in sorted(subscription.missing, key=lambda k: (asked.get(k, 0), k))[
+            :CONFIRMATIONS
+        ]:
+            asked[machine_key] = self.rounds
             try:
                 view = await subscription.client.machine(machine_key)
             except Gone:
@@ -129,39 +141,37 @@ class Refresher:
                 log.info("vanished machine not confirmed", machine=machine_key, code=error.code)
             else:
                 subscription.confirm_there(view.machine)
+        for machine_key in asked.keys() - subscription.missing:
+            del asked[machine_key]
         if not subscription.missing:
             subscription.shrunk = 0
 
-    async def _read_rights(self, subscription: SubscriptionInventory) -> bool:
-        """Features and permissions; True if they changed."""
-        before = (subscription.features, subscription.permissions)
-        subscription.features = await self._features(subscription)
-        subscription.permissions = await self._permissions(subscription)
-        return before != (subscription.features, subscription.permissions)
-
     async def _features(self, subscription: SubscriptionInventory) -> tuple[Feature, ...] | None:
+        """What could be read last stays while Azure does not answer; a refusal is an answer."""
         try:
             return await subscription.client.features(subscription.subscription_id)
         except AzureError as error:
             log.info(
                 "features not read", subscription=subscription.subscription_id, code=error.code
             )
-            return None
+            return subscription.features if isinstance(error, Retry) else None
 
     async def _permissions(
         self, subscription: SubscriptionInventory
-    ) -> dict[str, tuple[Permissions, ...]] | None:
-        subscription.rights_error = None
+    ) -> tuple[Mapping[str, tuple[Permissions, ...]] | None, AzureError | None]:
+        """Likewise; and why they cannot be read."""
         try:
-            return {
+            held = {
                 scope: await subscription.client.permissions(scope) for scope in subscription.scopes
             }
         except AzureError as error:
-            subscription.rights_error = error
             log.info(
                 "permissions not read", subscription=subscription.subscription_id, code=error.code
             )
-            return None
+            if isinstance(error, Retry):
+                return subscription.permissions, subscription.rights_error
+            return None, error
+        return held, None
 
 
 def _same(one: AzureError | None, other: AzureError) -> bool:

@@ -6,65 +6,51 @@ what became of it; see `domain.operation`.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
 
-from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
-from azpatch.api.subscription import AzureSubscription
-from azpatch.api.target import OperationKind, OperationState, PatchTarget, PatchTargetStatus
+from azpatch.api.target import OperationKind, OperationState, PatchTarget
 from azpatch.azure.port import (
     Accepted,
-    AzureClient,
     AzureError,
     Busy,
     Denied,
+    Gone,
+    NeverSent,
+    SignInFailed,
     Throttled,
     Unconfirmed,
 )
 from azpatch.domain import target as decide
 from azpatch.domain.ending import begun, dropped
-from azpatch.domain.facts import Machine, MachineView
+from azpatch.domain.facts import MachineView
 from azpatch.domain.operation import LOOK_EARLY
 from azpatch.domain.outcome import NOT_SENT
 from azpatch.domain.plan import LOOK_AT_FOREIGN, Idle, fingerprint
-from azpatch.domain.selection import Selection, install_parameters
+from azpatch.domain.selection import install_parameters
 from azpatch.kube.port import KubeError
 from azpatch.reconcile.context import Context
+from azpatch.reconcile.decision import Decision
 from azpatch.reconcile.looks import Subject
 from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.store import Stored
 
 FRESH = 60.0
-"""Real seconds that the look at the machine and the intent may be old when the POST goes out."""
+"""Real seconds that the look at the machine may be old when the POST goes out."""
+
+AZURE_AGAIN = timedelta(minutes=1)
+"""After a request that did not reach Azure, or a look at the machine that failed for now."""
 
 REFUSED_AGAIN = timedelta(hours=1)
 """After a refusal that will most likely be repeated: a request that Azure calls wrong."""
 
-THROTTLED_AGAIN = timedelta(minutes=1)
-"""After a 429 that does not say when: the buckets of guest patching fill up by the minute."""
-
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What is to begin, and on what it was decided."""
-
-    kind: OperationKind
-    stored: Stored[PatchTarget]
-    policy: Stored[PatchPolicy]
-    subscription: Stored[AzureSubscription]
-    client: AzureClient
-    machine: Machine
-    status: PatchTargetStatus
-    view: MachineView
-    selection: Selection | None
-    verified: float
-    """Monotonic time of the look at the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +58,16 @@ class Started:
     """How it went."""
 
     look_after: timedelta
+    began: bool = True
+    """False: nothing was sent, and there is nothing to follow."""
     accepted: tuple[str, Accepted] | None = None
     """Attempt id and Azure's answer."""
     obstacle: Idle | None = None
     """Why it did not begin."""
+
+
+NOT_ANY_MORE = Started(timedelta(0), began=False)
+"""What was decided changed while the machine was looked at: decide anew."""
 
 
 class Starter:
@@ -84,71 +76,78 @@ class Starter:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def start(self, start: Start) -> Started:
-        """Writes the intent and sends the operation, once."""
-        policy, subscription = own_key(start.policy), own_key(start.subscription)
-        with self._context.holds.hold(policy, subscription):
-            stored = await self._intend(start)
-        assert stored.parsed is not None
-        operation = stored.parsed.status.operation
-        assert operation is not None
-        if self._context.clock.monotonic() - start.verified > FRESH:
-            log.warning("attempt dropped, it took too long", machine=start.machine.id)
-            return await self._drop(stored, _too_late(self._context.clock.now()))
+    async def start(
+        self,
+        kind: OperationKind,
+        first: Decision,
+        again: Callable[[], Decision | None],
+        view: MachineView,
+        verified: float,
+    ) -> Started:
+        """Writes the intent and sends the operation, once.
+
+        `again` decides anew, from memory; None if it no longer comes to the same. `verified` is
+        the monotonic time of the look that gave `view`.
+        """
+        with self._context.holds.hold(own_key(first.policy), own_key(first.subscription)):
+            await self._finalizers(first)
+            decision = again()
+            if decision is None:
+                return NOT_ANY_MORE
+            stored, attempt_id = await self._intend(kind, decision, view)
+        left = FRESH - (self._context.clock.monotonic() - verified)
+        if left <= 0:
+            log.warning("attempt dropped, it took too long", machine=decision.machine.id)
+            return await self._drop(decision, stored, _too_late(self._context.clock.now()))
         try:
-            accepted = await self._post(start, operation.attempt_id)
-        except Unconfirmed as error:
-            log.warning("answer lost", machine=start.machine.id, kind=start.kind, code=error.code)
+            async with asyncio.timeout(left):
+                accepted = await self._post(kind, decision, attempt_id)
+        except (Unconfirmed, TimeoutError) as error:
+            log.warning("answer lost", machine=decision.machine.id, kind=kind, error=str(error))
             return await self._unconfirmed(stored)
         except AzureError as error:
-            log.info("not started", machine=start.machine.id, kind=start.kind, error=str(error))
-            return await self._drop(stored, _refusal(error, self._context.clock.now()))
+            log.info("not started", machine=decision.machine.id, kind=kind, error=str(error))
+            return await self._drop(decision, stored, _refusal(error, self._context.clock.now()))
         log.info(
             "started",
-            policy=f"{start.policy.namespace}/{start.policy.name}",
-            machine=start.machine.id,
-            kind=start.kind,
+            policy=f"{decision.policy.namespace}/{decision.policy.name}",
+            machine=decision.machine.id,
+            kind=kind,
             operation=accepted.operation_id,
         )
         await self._accepted(stored, accepted)
-        return Started(LOOK_EARLY, accepted=(operation.attempt_id, accepted))
+        return Started(LOOK_EARLY, accepted=(attempt_id, accepted))
 
-    async def _intend(self, start: Start) -> Stored[PatchTarget]:
-        """What reads the result must outlive the operation: finalizers first, then the intent."""
-        for owner in (start.policy, start.subscription):
+    async def _finalizers(self, first: Decision) -> None:
+        """What reads the result must outlive the operation."""
+        for owner in (first.policy, first.subscription):
             async with self._context.holds.lock(own_key(owner)):
                 await self._context.add_finalizer(self._context.newest(owner))
-        stored = await self._context.add_finalizer(start.stored)
-        assert stored.parsed is not None
-        policy = start.policy.parsed
-        assert policy is not None
-        hash_ = None
-        if start.kind is OperationKind.INSTALL:
-            assert start.selection is not None
-            hash_ = fingerprint(policy, start.machine, start.selection)
-        now = self._context.clock.now()
-        status = begun(
-            start.status,
-            start.kind,
-            start.view,
-            policy.spec.install,
-            str(UUID(int=self._context.random.getrandbits(128), version=4)),
-            hash_,
-            now,
-        )
-        status = decide.in_flight(stored.parsed, status, now)
-        return await self._context.write_status(stored, status)
+        await self._context.add_finalizer(self._context.newest(first.stored))
 
-    async def _post(self, start: Start, attempt_id: str) -> Accepted:
-        if start.kind is OperationKind.ASSESS:
-            return await start.client.assess(start.machine.id, attempt_id)
-        policy = start.policy.parsed
-        assert policy is not None
-        assert policy.spec.install is not None
-        assert start.machine.os_type is not None
-        parameters = install_parameters(policy.spec.install, start.machine.os_type)
+    async def _intend(
+        self, kind: OperationKind, decision: Decision, view: MachineView
+    ) -> tuple[Stored[PatchTarget], str]:
+        hash_ = None
+        if kind is OperationKind.INSTALL:
+            assert decision.selection is not None
+            hash_ = fingerprint(decision.declared, decision.machine, decision.selection)
+        attempt_id = str(UUID(int=self._context.random.getrandbits(128), version=4))
+        now = self._context.clock.now()
+        install = decision.declared.spec.install
+        status = begun(decision.status, kind, view, install, attempt_id, hash_, now)
+        status = decide.in_flight(decision.target, status, now)
+        return await self._context.write_status(decision.stored, status), attempt_id
+
+    async def _post(self, kind: OperationKind, decision: Decision, attempt_id: str) -> Accepted:
+        if kind is OperationKind.ASSESS:
+            return await decision.client.assess(decision.machine.id, attempt_id)
+        install, os_type = decision.declared.spec.install, decision.machine.os_type
+        assert install is not None
+        assert os_type is not None
+        parameters = install_parameters(install, os_type)
         assert parameters is not None
-        return await start.client.install(start.machine.id, parameters, attempt_id)
+        return await decision.client.install(decision.machine.id, parameters, attempt_id)
 
     async def _accepted(self, stored: Stored[PatchTarget], accepted: Accepted) -> None:
         try:
@@ -180,16 +179,20 @@ class Starter:
         subject = subject_of(stored.parsed.status.operation.kind)
         self._context.looks.want(stored.parsed.spec.machine_id, subject, following=True)
 
-    async def _drop(self, stored: Stored[PatchTarget], obstacle: Idle) -> Started:
-        """It did not begin for certain."""
+    async def _drop(
+        self, decision: Decision, stored: Stored[PatchTarget], obstacle: Idle
+    ) -> Started:
+        """It did not begin for certain: as if it had not been tried."""
         target = stored.parsed
         assert target is not None
         now = self._context.clock.now()
-        status = decide.blocked(target, dropped(target.status), obstacle, now)
+        status = dropped(target.status).replace(attempts=decision.status.attempts)
+        status = decide.blocked(target, status, obstacle, now)
         stored = await self._context.write_status(stored, status)
         await self._context.remove_finalizer(stored)
         assert obstacle.wake is not None
-        return Started(max(obstacle.wake - now, timedelta(seconds=1)), obstacle=obstacle)
+        wait = max(obstacle.wake - now, timedelta(seconds=1))
+        return Started(wait, began=False, obstacle=obstacle)
 
 
 def subject_of(kind: OperationKind) -> Subject:
@@ -209,21 +212,26 @@ def _too_late(now: datetime) -> Idle:
 
 def _refusal(error: AzureError, now: datetime) -> Idle:
     """Why Azure did not take the operation, and when it is tried again."""
+    wait = error.retry_after
     match error:
         case Busy():
-            reason, wait = Reason.FOREIGN_OPERATION, error.retry_after or LOOK_AT_FOREIGN
-            return Idle(False, reason, NOT_SENT[reason].message, now + wait)
+            reason = Reason.FOREIGN_OPERATION
+            return Idle(False, reason, NOT_SENT[reason].message, now + (wait or LOOK_AT_FOREIGN))
         case Throttled():
-            reason, wait = Reason.THROTTLED, error.retry_after or THROTTLED_AGAIN
-            return Idle(True, reason, NOT_SENT[reason].message, now + wait)
-        case Denied():
-            reason, wait = Reason.ACCESS_MISSING, REFUSED_AGAIN
-        case _:
-            reason, wait = Reason.REJECTED, REFUSED_AGAIN
+            reason = Reason.THROTTLED
+            return Idle(True, reason, NOT_SENT[reason].message, now + (wait or AZURE_AGAIN))
+        case SignInFailed() | NeverSent() | Gone():
+            return Idle(
+                False,
+                Reason.AZURE_UNREACHABLE,
+                f"The request did not reach the machine ({error.code}). It is tried again shortly.",
+                now + AZURE_AGAIN,
+            )
+    reason = Reason.ACCESS_MISSING if isinstance(error, Denied) else Reason.REJECTED
     return Idle(
         False,
         reason,
         f"Azure refused the operation. It says {error.code}: {error.message.rstrip('.')}. It is "
         "sent again in an hour.",
-        now + wait,
+        now + REFUSED_AGAIN,
     )

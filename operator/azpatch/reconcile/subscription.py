@@ -79,15 +79,21 @@ class SubscriptionReconciler:
             return Result()
         if stored.parsed is None:
             log.error("AzureSubscription cannot be read", name=key.name, error=stored.error)
+            await self._context.write_unreadable(stored)
+            await self._release(key, stored)
             return Result()
         trouble = await self._configure(stored, stored.parsed)
         facts = self._facts(stored.parsed, trouble)
         status = decide.status(stored.parsed, facts, self._context.clock.now())
         written = await self._context.write_status(stored, status)
-        async with self._context.holds.lock(key):
-            if not self._in_use(key, stored.parsed):
-                await self._context.remove_finalizer(self._context.newest(written))
+        await self._release(key, written)
         return Result()
+
+    async def _release(self, key: Key, stored: Stored[AzureSubscription]) -> None:
+        """Takes the finalizer off when no operation needs the subscription."""
+        async with self._context.holds.lock(key):
+            if not self._in_use(key, stored):
+                await self._context.remove_finalizer(self._context.newest(stored))
 
     def clients(self) -> tuple[AzureClient, ...]:
         """Every client made so far."""
@@ -112,11 +118,20 @@ class SubscriptionReconciler:
         news = self._context.inventory.configure(id_, client, where)
         self._ids[name] = id_
         if news:
+            await self._close_unused()
             self._context.refresher.force(id_)
         elif self._generations.get(name) != stored.generation:
             self._context.refresher.ask(id_)
         self._generations[name] = stored.generation
         return self._reading_trouble(id_)
+
+    async def _close_unused(self) -> None:
+        """A secret that was replaced leaves a client behind."""
+        used = {inventory.client for inventory in self._context.inventory.subscriptions()}
+        for credentials, client in list(self._clients.items()):
+            if client not in used:
+                del self._clients[credentials]
+                await client.close()
 
     async def _identity(self, subscription: AzureSubscription) -> _Identity:
         tenant, identity = subscription.spec.tenant_id, subscription.spec.identity
@@ -175,9 +190,9 @@ class SubscriptionReconciler:
             detected=[row.detected for row in inventory.assessments.values() if row.detected],
         )
 
-    def _in_use(self, key: Key, subscription: AzureSubscription) -> bool:
+    def _in_use(self, key: Key, stored: Stored[AzureSubscription]) -> bool:
         """An operation is in flight on one of its machines, or about to be."""
-        mine = subscription.spec.subscription_id.lower()
+        mine = str((stored.raw.get("spec") or {}).get("subscriptionId", "")).lower()
         return self._context.holds.held(key) or any(
             target.parsed is not None
             and target.parsed.status.operation is not None

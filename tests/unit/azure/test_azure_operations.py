@@ -146,7 +146,7 @@ async def test_a_throttled_post_says_how_long_azure_asks_to_wait(
     [
         pytest.param("lost", port.Unconfirmed, id="the connection broke"),
         pytest.param("silent", port.Unconfirmed, id="no answer came"),
-        pytest.param("refused", port.NotStarted, id="no connection was ever made"),
+        pytest.param("refused", port.NeverSent, id="no connection was ever made"),
     ],
 )
 async def test_a_post_without_an_answer_is_not_repeated(

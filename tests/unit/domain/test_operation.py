@@ -23,6 +23,7 @@ from azpatch.domain.operation import (
     LOOK_EARLY,
     NOT_STARTED_AFTER,
     ROW_AWAITED,
+    UNANSWERED,
     Ended,
     Evidence,
     Going,
@@ -178,7 +179,7 @@ class TestLost:
     @pytest.mark.parametrize(
         ("evidence", "reason"),
         [
-            pytest.param(Evidence(), LostReason.DEADLINE, id="no answer"),
+            pytest.param(Evidence(view=view()), LostReason.DEADLINE, id="nothing to be seen"),
             pytest.param(Evidence(running=True), LostReason.DEADLINE, id="it still runs"),
             pytest.param(Evidence(denied=True), LostReason.ACCESS, id="Azure refuses to show it"),
         ],
@@ -189,6 +190,13 @@ class TestLost:
         known = operation(kind, deadline=NOW)
         assert isinstance(judge(known, "vm-1", evidence, NOW - MINUTE), Going)
         assert judge(known, "vm-1", evidence, NOW) == Lost(reason)
+
+    def test_an_azure_that_does_not_answer_is_given_a_day_more(self, kind: OperationKind) -> None:
+        """An operator that was away over the deadline finds the result, if it is there."""
+        known = operation(kind, deadline=NOW)
+        assert isinstance(judge(known, "vm-1", Evidence(), NOW + UNANSWERED - MINUTE), Going)
+        found = judge(known, "vm-1", Evidence(), NOW + UNANSWERED)
+        assert found == Lost(LostReason.DEADLINE)
 
     def test_a_result_by_the_deadline_counts(self, kind: OperationKind) -> None:
         error = OperationError("Oops", "It broke.")
@@ -293,8 +301,8 @@ def test_never_ended_with_someone_elses_install(known: Operation, evidence: Evid
 
 
 @given(OPERATIONS, EVIDENCE)
-def test_nothing_goes_on_beyond_its_deadline(known: Operation, evidence: Evidence) -> None:
-    found = judge(known, "vm-1", evidence, known.deadline)
+def test_nothing_goes_on_for_ever(known: Operation, evidence: Evidence) -> None:
+    found = judge(known, "vm-1", evidence, known.deadline + UNANSWERED)
     assert not isinstance(found, Going)
 
 

@@ -222,8 +222,9 @@ class TestAllSubscriptions:
         assert found is all_of_them.subscription(SUBSCRIPTION)
         assert found.scopes == ("/b",)
 
-    def test_another_identity_starts_anew(self) -> None:
-        """What one identity saw says nothing of what another may see."""
+    def test_another_client_goes_on_from_what_is_known(self) -> None:
+        """A rotated secret changes nothing; what a lesser identity does not see is missing, not
+        deleted."""
         all_of_them = Inventory()
         all_of_them.configure(SUBSCRIPTION, Azure([]), ())
         first = all_of_them.of(VM)
@@ -233,7 +234,7 @@ class TestAllSubscriptions:
 
         assert all_of_them.configure(SUBSCRIPTION, Azure([]), ())
 
-        assert all_of_them.machine(VM) is None
+        assert all_of_them.machine(VM) == machine()
 
     def test_what_is_not_configured_is_not_known(self) -> None:
         all_of_them = Inventory()

@@ -14,6 +14,7 @@ from azpatch.azure.port import (
     Busy,
     Denied,
     Gone,
+    NeverSent,
     NotStarted,
     SignInFailed,
     Throttled,
@@ -202,8 +203,9 @@ async def test_an_intent_that_is_too_old_is_dropped(world: World) -> None:
         ),
         pytest.param(Denied("AuthorizationFailed", "No."), "AccessMissing", HOUR, id="403"),
         pytest.param(NotStarted("BadRequest", "No."), "Rejected", HOUR, id="400"),
-        pytest.param(Gone("NotFound", "No."), "Rejected", HOUR, id="404"),
-        pytest.param(SignInFailed("AADSTS1", "No."), "Rejected", HOUR, id="no token"),
+        pytest.param(NeverSent("Refused", "No."), "AzureUnreachable", MINUTE, id="no connection"),
+        pytest.param(Gone("NotFound", "No."), "AzureUnreachable", MINUTE, id="404"),
+        pytest.param(SignInFailed("AADSTS1", "No."), "AzureUnreachable", MINUTE, id="no token"),
     ],
 )
 @pytest.mark.parametrize("kind", ["Assess", "Install"])

@@ -1,0 +1,318 @@
+"""What to do with one machine now, from what is in memory, without a single await.
+
+The same decision is taken twice: before the machine itself is looked at, and again right before
+the intent is written. What was suspended, narrowed, edited or deleted in between is seen then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from azpatch.api.policy import PatchPolicy
+from azpatch.api.reasons import Reason
+from azpatch.api.subscription import AzureSubscription
+from azpatch.api.target import OPERATION_FINALIZER, PatchTarget, PatchTargetStatus
+from azpatch.azure.port import AzureClient
+from azpatch.domain import target as decide
+from azpatch.domain.facts import AssessmentResult, Machine
+from azpatch.domain.governor import Claim, governor, specificity
+from azpatch.domain.grants import Namespace, access
+from azpatch.domain.ids import subscription_of
+from azpatch.domain.image import classify
+from azpatch.domain.matrix import revision
+from azpatch.domain.observe import Observed, Surroundings, awaits_row, observe
+from azpatch.domain.plan import Idle, Plan, Standing, plan
+from azpatch.domain.selection import Selection, select
+from azpatch.reconcile.context import Context
+from azpatch.reconcile.looks import Subject
+from azpatch.reconcile.memory import MachineMemory, SelectionOf
+from azpatch.reconcile.queue import Key
+from azpatch.reconcile.routing import own_key
+from azpatch.reconcile.store import Stored
+from azpatch.reconcile.subscription import gate_of, usable_subscriptions
+
+PATCHES_AWAITED = timedelta(minutes=15)
+"""How long the rows of single patches may lag behind the counts of their assessment before they are
+taken as they are: Azure cuts very long lists."""
+
+SELECTION_AGAIN = timedelta(minutes=1)
+"""While a selection that was known is asked for again."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotNow:
+    """Nothing can be decided. `status` is all there is to say."""
+
+    status: PatchTargetStatus
+    again: timedelta | None = None
+    """None: what is missing wakes the key when it arrives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A step, what it was decided on, and the status that tells it."""
+
+    stored: Stored[PatchTarget]
+    target: PatchTarget
+    policy: Stored[PatchPolicy]
+    declared: PatchPolicy
+    subscription: Stored[AzureSubscription]
+    client: AzureClient
+    machine: Machine
+    standing: Standing
+    selection: Selection | None
+    step: Plan
+    status: PatchTargetStatus
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """Everything about one PatchTarget that is in the store and in the inventory."""
+
+    key: Key
+    stored: Stored[PatchTarget]
+    target: PatchTarget
+    policy: Stored[PatchPolicy]
+    declared: PatchPolicy
+    subscription: Stored[AzureSubscription]
+    client: AzureClient
+    machine: Machine
+    memory: MachineMemory
+
+
+class Decider:
+    """One per process."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def decide(
+        self,
+        key: Key,
+        stored: Stored[PatchTarget],
+        status: PatchTargetStatus,
+        memory: MachineMemory,
+    ) -> Decision | NotNow:
+        """Of a machine with nothing in flight. `status` is newer than what is stored where an
+        operation has just ended."""
+        assert stored.parsed is not None
+        now = self._context.clock.now()
+        if stored.deleting:
+            return NotNow(status)
+        if self._without_subscription(stored.parsed):
+            return NotNow(decide.blocked(stored.parsed, status, _NO_SUBSCRIPTION, now))
+        case = self._gather(key, stored, memory)
+        if case is None:
+            return NotNow(status)
+        return self._decide(case, status, now)
+
+    def _decide(self, case: _Case, status: PatchTargetStatus, now: datetime) -> Decision | NotNow:
+        observed = observe(status, case.declared.spec, self._surroundings(case), now)
+        standing = self._standing(case, now)
+        selection = self._selection(case, observed, standing.governs, now)
+        if selection is None and self._knew_selection(case, observed, status, standing.governs):
+            # Asked for again after a restart; until it is there, nothing is unsaid.
+            return NotNow(status, again=SELECTION_AGAIN)
+        step = plan(case.declared, observed, selection, standing, case.machine, now)
+        wanted = decide.settled(
+            case.target, case.declared, observed, selection, step, standing.governs, now
+        )
+        self._await_row(case, wanted, now)
+        return Decision(
+            stored=case.stored,
+            target=case.target,
+            policy=case.policy,
+            declared=case.declared,
+            subscription=case.subscription,
+            client=case.client,
+            machine=case.machine,
+            standing=standing,
+            selection=selection,
+            step=step,
+            status=wanted,
+        )
+
+    # --- gather -----------------------------------------------------------------------------------
+
+    def _without_subscription(self, target: PatchTarget) -> bool:
+        """No AzureSubscription for the machine, or only one that is being deleted."""
+        id_ = subscription_of(target.spec.machine_id)
+        return id_ not in usable_subscriptions(self._context.store)
+
+    def _gather(self, key: Key, stored: Stored[PatchTarget], memory: MachineMemory) -> _Case | None:
+        """None: something is missing whose arrival wakes this key."""
+        assert stored.parsed is not None
+        target = stored.parsed
+        policy = self._context.store.policy(key.namespace, target.spec.policy)
+        id_ = subscription_of(target.spec.machine_id)
+        usable = usable_subscriptions(self._context.store).get(id_)
+        inventory = self._context.inventory.subscription(id_)
+        machine = self._context.inventory.machine(target.spec.machine_id)
+        if policy is None or policy.parsed is None or usable is None:
+            return None
+        if inventory is None or machine is None:
+            return None
+        subscription = self._context.store.subscription(usable.metadata.name)
+        assert subscription is not None
+        return _Case(
+            key,
+            stored,
+            target,
+            policy,
+            policy.parsed,
+            subscription,
+            inventory.client,
+            machine,
+            memory,
+        )
+
+    def _surroundings(self, case: _Case) -> Surroundings:
+        machine, subscription = case.machine, case.subscription.parsed
+        assert subscription is not None
+        inventory = self._context.inventory.subscription(subscription.spec.subscription_id)
+        return Surroundings(
+            machine=machine,
+            image=classify(machine, self._context.inventory.definitions()),
+            matrix=revision(subscription.spec.support_matrix),
+            gate=gate_of(subscription, inventory),
+            row=self._context.inventory.row(machine.id),
+        )
+
+    def _claims(self, machine_key: str) -> Mapping[Key, Claim]:
+        """Whose PatchTargets want to govern the machine."""
+        claims = {}
+        for stored in self._context.store.targets_on(machine_key):
+            target = stored.parsed
+            if target is None:
+                continue
+            policy = self._context.store.policy(stored.namespace, target.spec.policy)
+            leaving = stored.deleting or policy is None or policy.deleting
+            if policy is None or policy.parsed is None or (leaving and not busy(stored)):
+                continue
+            created = policy.parsed.metadata.creation_timestamp
+            assert created is not None
+            claims[own_key(stored)] = Claim(
+                namespace=stored.namespace,
+                policy=target.spec.policy,
+                specificity=specificity(policy.parsed.spec.target),
+                policy_created=created,
+                governs=target.status.governs is True,
+                busy=busy(stored),
+            )
+        return claims
+
+    def _standing(self, case: _Case, now: datetime) -> Standing:
+        claims = self._claims(case.memory.machine_key)
+        mine = claims.get(case.key)
+        winner = governor(list(claims.values())) if claims else None
+        governs = mine is not None and mine == winner
+        labels = self._context.store.namespace_labels(case.key.namespace) or {}
+        blocked = case.memory.blocked
+        if blocked is not None and blocked.wake is not None and now >= blocked.wake:
+            blocked = case.memory.blocked = None
+        subscription = case.subscription.parsed
+        assert subscription is not None
+        return Standing(
+            access=access(
+                subscription.spec.grants, Namespace(case.key.namespace, labels), case.machine
+            ),
+            governs=governs,
+            elsewhere="" if governs or winner is None else _elsewhere(case.key, winner),
+            busy_elsewhere=self._busy_elsewhere(case),
+            deleting=case.policy.deleting,
+            has_slot=self._context.slots.has(
+                (case.key.namespace, case.target.spec.policy), case.key.name
+            ),
+            blocked=blocked,
+            touched=case.memory.touched,
+        )
+
+    def _busy_elsewhere(self, case: _Case) -> bool:
+        """Another PatchTarget of the machine holds the lock, whatever else can be read of it."""
+        return any(
+            busy(other)
+            for other in self._context.store.targets_on(case.memory.machine_key)
+            if other.uid != case.stored.uid
+        )
+
+    # --- the selection, and rows that are awaited -------------------------------------------------
+
+    def _selection(
+        self, case: _Case, observed: Observed, governs: bool, now: datetime
+    ) -> Selection | None:
+        """What the policy selects of what the row's assessment found; None: not known (yet)."""
+        install, os_type, row = case.declared.spec.install, case.machine.os_type, observed.row
+        if install is None or os_type is None or row is None or not governs:
+            self._context.looks.enough(case.machine.id, Subject.PATCHES)
+            return None
+        known = case.memory.selection
+        if known and (known.row_time, known.install) == (row.last_modified, install):
+            return known.selection
+        patches = self._context.inventory.patches.pop(case.memory.machine_key, None)
+        counted = _counted(row)
+        if counted == 0 and patches is None:
+            patches = ()
+        if patches is None:
+            self._context.looks.want(case.machine.id, Subject.PATCHES)
+            return None
+        old = row.last_modified is None or now - row.last_modified > PATCHES_AWAITED
+        if len(patches) != counted and not old:
+            return None
+        self._context.looks.enough(case.machine.id, Subject.PATCHES)
+        selection = select(patches, install, os_type)
+        if selection is not None:
+            case.memory.selection = SelectionOf(row.last_modified, install, selection)
+        return selection
+
+    def _knew_selection(
+        self, case: _Case, observed: Observed, status: PatchTargetStatus, governs: bool
+    ) -> bool:
+        """The selection was told before, by the same row, and is only not in memory."""
+        assessment = observed.status.assessment
+        return (
+            governs
+            and case.memory.selection is None
+            and status is case.target.status
+            and case.declared.spec.install is not None
+            and observed.row is not None
+            and assessment is not None
+            and assessment == status.assessment
+            and assessment.selected is not None
+        )
+
+    def _await_row(self, case: _Case, wanted: PatchTargetStatus, now: datetime) -> None:
+        if awaits_row(wanted, self._context.inventory.row(case.machine.id), now):
+            self._context.looks.want(case.machine.id, Subject.ASSESSMENT)
+        else:
+            self._context.looks.enough(case.machine.id, Subject.ASSESSMENT)
+
+
+def busy(stored: Stored[PatchTarget]) -> bool:
+    """An operation is in flight on it, or may be: told from its JSON, because one that cannot be
+    read holds the lock too."""
+    recorded = bool((stored.raw.get("status") or {}).get("operation"))
+    return recorded or (stored.parsed is None and OPERATION_FINALIZER in stored.finalizers)
+
+
+def _counted(row: AssessmentResult) -> int:
+    return (row.critical_and_security or 0) + (row.other or 0)
+
+
+_NO_SUBSCRIPTION = Idle(
+    False,
+    Reason.AZURE_SUBSCRIPTION_MISSING,
+    "There is no AzureSubscription for this machine's subscription (any more), so nothing is sent "
+    "to it. The platform team creates it.",
+)
+
+
+def _elsewhere(key: Key, winner: Claim) -> str:
+    """The winner's name stays inside its namespace."""
+    if winner.namespace == key.namespace:
+        return (
+            f"PatchPolicy {winner.policy} governs this machine: its target is more specific, or "
+            "it comes first by name."
+        )
+    return "A policy of another namespace governs this machine."

@@ -1,0 +1,318 @@
+"""What a PatchPolicy's status says, decided from its PatchTargets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from domain_builders import (
+    DAY,
+    HOUR,
+    NOW,
+    READABLE,
+    VM,
+    assess_only,
+    assessed,
+    condition,
+    installed,
+    operation,
+    patch_policy,
+    patch_target,
+)
+
+from azpatch.api.common import Condition, OperationName, Support
+from azpatch.api.policy import PatchPolicy, PatchPolicyStatus
+from azpatch.api.reasons import Reason
+from azpatch.api.target import Attempts, Outcome, PatchTarget, PatchTargetStatus, Verdict
+from azpatch.domain.policy import operation_of, slot_limit, status
+from azpatch.domain.subscription import Trouble
+
+POLICY = patch_policy()
+YES, NO, WAITS = Support.SUPPORTED, Support.UNSUPPORTED, Support.UNKNOWN
+
+
+def target(
+    number: int = 1,
+    *,
+    support: Support = YES,
+    ready: str = "UpToDate",
+    compliant: tuple[str, str] = ("True", "Compliant"),
+    operation_name: OperationName = OperationName.ON_DEMAND_PATCHING,
+    **changes: Any,
+) -> PatchTarget:
+    """A governed machine that is up to date."""
+    supported = {YES: "True", NO: "False", WAITS: "Unknown"}[support]
+    bad = {"VMStopped", "GovernedElsewhere", "InstallFailed", "NotBack"}
+    known = PatchTargetStatus(
+        governs=True,
+        verdicts=(Verdict(operation=operation_name, verdict=support, reason="Because"),),
+        assessment=assessed(),
+        conditions=(
+            condition("Ready", "False" if ready in bad else "True", ready, f"Why {ready}."),
+            condition("Supported", supported, "ImageNotSupported", "Why not."),
+            condition("Compliant", *compliant),
+        ),
+    )
+    return patch_target(known.replace(**changes), machine_id=VM.replace("web-1", f"web-{number}"))
+
+
+def elsewhere(number: int = 1) -> PatchTarget:
+    return target(number, governs=False, ready="GovernedElsewhere", support=WAITS,
+                  compliant=("Unknown", "GovernedElsewhere"))  # fmt: skip
+
+
+def of(
+    targets: Sequence[PatchTarget],
+    policy: PatchPolicy = POLICY,
+    trouble: Trouble | None = None,
+) -> PatchPolicyStatus:
+    found = status(policy, targets, trouble, NOW)
+    assert all(len(c.message) <= READABLE for c in found.conditions)
+    return found
+
+
+def conditions(*args: Any, **more: Any) -> dict[str, Condition]:
+    return {c.type: c for c in of(*args, **more).conditions}
+
+
+def summary(found: Condition) -> tuple[str, str]:
+    return found.status, found.reason
+
+
+class TestReady:
+    """kstatus: Reconciling is for deciding a generation; Stalled needs a person."""
+
+    @pytest.mark.parametrize(
+        ("targets", "policy", "reason"),
+        [
+            pytest.param([target()], POLICY, "UpToDate", id="up to date"),
+            pytest.param([target()], assess_only(), "AssessOnly", id="assess only"),
+            pytest.param([target()], patch_policy(suspend=True), "Suspended", id="suspended"),
+            pytest.param([target(operation=operation())], POLICY, "Working", id="running"),
+            pytest.param([target(1), target(2, support=NO)], POLICY, "UpToDate", id="some not"),
+            pytest.param([target(1), elsewhere(2)], POLICY, "UpToDate", id="in conflict"),
+            pytest.param([target(ready="VMStopped")], POLICY, "UpToDate", id="stopped"),
+            pytest.param([target(support=WAITS)], POLICY, "UpToDate", id="not known yet"),
+        ],
+    )
+    def test_true(self, targets: list[PatchTarget], policy: PatchPolicy, reason: str) -> None:
+        found = conditions(targets, policy)
+        assert summary(found["Ready"]) == ("True", reason)
+        assert not {"Stalled", "Reconciling"} & set(found)
+
+    @pytest.mark.parametrize(
+        ("targets", "policy", "trouble", "reason"),
+        [
+            pytest.param(
+                [patch_target()], POLICY, None, "NewGeneration", id="machines not looked at yet"
+            ),
+            pytest.param(
+                [],
+                POLICY,
+                Trouble(Reason.AZURE_SUBSCRIPTION_MISSING, "No.", stalled=False),
+                "AzureSubscriptionMissing",
+                id="its AzureSubscription is missing",
+            ),
+            pytest.param(
+                [target()],
+                patch_policy(metadata={"deletionTimestamp": "2026-11-23T00:00:00Z"}),
+                None,
+                "Deleting",
+                id="being deleted",
+            ),
+        ],
+    )
+    def test_false_and_reconciling(
+        self,
+        targets: list[PatchTarget],
+        policy: PatchPolicy,
+        trouble: Trouble | None,
+        reason: str,
+    ) -> None:
+        found = conditions(targets, policy, trouble)
+        assert summary(found["Ready"]) == ("False", reason)
+        assert summary(found["Reconciling"]) == ("True", reason)
+        assert "Stalled" not in found
+
+    @pytest.mark.parametrize(
+        ("targets", "trouble", "reason"),
+        [
+            pytest.param(
+                [],
+                Trouble(Reason.NOT_GRANTED, "No.", stalled=True),
+                "NotGranted",
+                id="a target that a person must grant",
+            ),
+            pytest.param([elsewhere()], None, "GovernedElsewhere", id="its machine is another's"),
+            pytest.param(
+                [elsewhere(1), elsewhere(2)], None, "GovernedElsewhere", id="all are others'"
+            ),
+            pytest.param(
+                [target(support=NO)], None, "ImageNotSupported", id="its machine is unsupported"
+            ),
+            pytest.param(
+                [target(1, support=NO), target(2, support=NO)],
+                None,
+                "NoneSupported",
+                id="none is supported",
+            ),
+            pytest.param(
+                [target(1, installation=installed(Outcome.NOT_BACK, time=NOW)), target(2)],
+                None,
+                "TooManyFailed",
+                id="failed machines hold every slot",
+            ),
+        ],
+    )
+    def test_false_and_stalled(
+        self, targets: list[PatchTarget], trouble: Trouble | None, reason: str
+    ) -> None:
+        found = conditions(targets, trouble=trouble)
+        assert summary(found["Ready"]) == ("False", reason)
+        assert summary(found["Stalled"]) == ("True", reason)
+        assert "Reconciling" not in found
+
+    def test_failed_machines_that_leave_a_slot_free_stall_nothing(self) -> None:
+        policy = patch_policy(rollout={"maxUnavailable": 2})
+        failed = target(1, installation=installed(Outcome.FAILED, time=NOW))
+        assert conditions([failed, target(2)], policy)["Ready"].status == "True"
+
+    def test_a_generation_is_observed_when_it_was_decided(self) -> None:
+        assert of([target()]).observed_generation == 3
+
+
+class TestSupportedAndCompliant:
+    """False if any machine is False, else Unknown if any is Unknown."""
+
+    @pytest.mark.parametrize(
+        ("supports", "expected"),
+        [
+            ([YES, YES], ("True", "AllSupported")),
+            ([YES, WAITS], ("Unknown", "SomeUnknown")),
+            ([WAITS, NO, YES], ("False", "SomeUnsupported")),
+        ],
+    )
+    def test_supported(self, supports: list[Support], expected: tuple[str, str]) -> None:
+        targets = [target(n, support=support) for n, support in enumerate(supports)]
+        assert summary(conditions(targets)["Supported"]) == expected
+
+    @pytest.mark.parametrize(
+        ("states", "expected"),
+        [
+            (["True", "True"], ("True", "Compliant")),
+            (["True", "Unknown"], ("Unknown", "SomeUnknown")),
+            (["Unknown", "False", "True"], ("False", "SomeNotCompliant")),
+        ],
+    )
+    def test_compliant(self, states: list[str], expected: tuple[str, str]) -> None:
+        targets = [target(n, compliant=(state, "X")) for n, state in enumerate(states)]
+        assert summary(conditions(targets)["Compliant"]) == expected
+
+    def test_other_policies_machines_and_skipped_ones_do_not_count(self) -> None:
+        skipped = target(2, support=NO, compliant=("Unknown", "OSNotSelected"))
+        found = conditions([target(1), skipped, elsewhere(3)])
+        assert found["Supported"].status == found["Compliant"].status == "True"
+
+    def test_without_machines_nothing_is_known(self) -> None:
+        found = conditions([])
+        assert summary(found["Supported"]) == ("Unknown", "NoMachines")
+        assert summary(found["Compliant"]) == ("Unknown", "NoMachines")
+
+    def test_a_message_names_a_few_machines_and_counts_the_rest(self) -> None:
+        targets = [target(n, support=NO) for n in range(5)]
+        targets.append(target(9))
+        message = conditions(targets)["Supported"].message
+        assert message == "Azure cannot patch 5 of 6 machines: web-0, web-1, web-2 and 2 more."
+
+
+def test_machines_in_numbers() -> None:
+    overdue = Attempts(due_since=NOW - 2 * DAY, window_start=NOW)
+    found = of(
+        [
+            target(1),
+            target(2, support=NO, compliant=("Unknown", "X")),
+            target(3, support=WAITS, compliant=("False", "X"), attempts=overdue),
+            target(4, operation=operation()),
+            target(5, installation=installed(Outcome.UNKNOWN)),
+            target(6, compliant=("Unknown", "OSNotSelected")),
+            elsewhere(7),
+        ],
+        patch_policy(rollout={"maxUnavailable": 5}),
+    ).machines
+    assert found is not None
+    assert found.to_object() == {
+        "matched": 7,
+        "governed": 6,
+        "supported": 3,
+        "unsupported": 1,
+        "unknown": 1,
+        "skipped": 1,
+        "compliant": 3,
+        "nonCompliant": 1,
+        "inProgress": 1,
+        "failed": 1,
+        "overdue": 1,
+        "conflicts": 1,
+    }
+
+
+def test_the_oldest_assessment_of_a_governed_machine_is_told() -> None:
+    older = target(2, assessment=assessed(time=NOW - 3 * HOUR))
+    assert of([target(1), older]).oldest_assessment_time == NOW - 3 * HOUR
+    assert of([]).oldest_assessment_time is None
+
+
+class TestProblems:
+    def test_the_worst_first_and_what_passes_by_itself_not_at_all(self) -> None:
+        found = of(
+            [
+                target(1, ready="VMStopped"),
+                target(2, ready="NotBack"),
+                target(3, ready="WaitingForSlot"),
+                target(4, ready="InstallFailed"),
+            ]
+        )
+        assert [(p.machine_id[-5:], p.reason) for p in found.problems] == [
+            ("web-2", "NotBack"),
+            ("web-4", "InstallFailed"),
+            ("web-1", "VMStopped"),
+        ]
+        assert found.problems_omitted is None
+
+    def test_at_most_20(self) -> None:
+        found = of([target(n, ready="VMStopped") for n in range(25)])
+        assert (len(found.problems), found.problems_omitted) == (20, 5)
+
+
+class TestSlots:
+    @pytest.mark.parametrize(
+        ("share", "supported", "limit"),
+        [
+            pytest.param("10%", 9, 1, id="at least 1"),
+            pytest.param("10%", 29, 2, id="rounded down"),
+            pytest.param(5, 2, 5, id="a count as it is"),
+        ],
+    )
+    def test_max_unavailable_is_of_the_supported(
+        self, share: object, supported: int, limit: int
+    ) -> None:
+        policy = patch_policy(rollout={"maxUnavailable": share})
+        targets = [target(n) for n in range(supported)]
+        others = [target(100 + n, support=NO) for n in range(50)]
+        others += [elsewhere(200 + n) for n in range(50)]
+        assert slot_limit(policy, [*targets, *others]) == limit
+
+
+def test_counts_speak_of_the_executors_operation() -> None:
+    assert operation_of(POLICY.spec) is OperationName.ON_DEMAND_PATCHING
+    assert operation_of(assess_only().spec) is OperationName.ON_DEMAND_ASSESSMENT
+
+
+def test_status_changes_only_when_a_fact_changes() -> None:
+    targets = [target(1), target(2, ready="VMStopped")]
+    first = of(targets)
+    again = status(POLICY.replace(status=first), targets, None, NOW + timedelta(hours=5))
+    assert again == first
+    assert of(targets[::-1]) == first, "in whatever order the machines come"
