@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -193,9 +194,20 @@ def _report(stage: Stage, view: View, unexpected: list[str], took: timedelta) ->
         to.print("Not as expected:", style="red")
         for line in unexpected:
             to.print(f"  {line}")
-        if not stage.operator.running:
-            to.print("  the operator has ended", style="red")
+        for line in _operator_troubles(stage.operator):
+            to.print(f"  {line}", style="red", markup=False)
     to.print(f"Logs: {stage.folder}", soft_wrap=True)
+
+
+def _operator_troubles(operator: Operator) -> Iterator[str]:
+    """What its log says that explains an end which was not expected."""
+    if not operator.running:
+        yield "the operator has ended"
+    errors = [line for line in operator.log.read_text().splitlines() if '"level": "error"' in line]
+    if errors:
+        last = json.loads(errors[-1])
+        cause = last.get("exception", "").rpartition("\n")[2]
+        yield f"the operator's log has {len(errors)} errors, the last: {last['event']}: {cause}"
 
 
 TRY = """
