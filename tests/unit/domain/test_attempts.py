@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime, timedelta
 
 import pytest
@@ -160,7 +161,7 @@ def test_never_three_installs_in_one_window(steps: list[tuple[int, str]]) -> Non
         if current.window_start not in windows:
             windows.append(current.window_start)
 
-    for one, following in zip(windows, windows[1:], strict=False):
+    for one, following in itertools.pairwise(windows):
         assert following - one >= WINDOW, "windows do not overlap"
     for window in windows:
         assert sum(window <= one < window + WINDOW for one in sent) <= POSTS_PER_WINDOW
