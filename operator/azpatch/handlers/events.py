@@ -50,9 +50,26 @@ def take_in(kind: Kind, event: kopf.RawEvent, store: Store, enqueue: Enqueue) ->
         concerned = store.get(kind, namespace, name)
         if kind.kind == "Namespace" and not _relabelled(before, concerned):
             return
-    if concerned is not None:
-        for key in routing.keys(store, concerned):
-            enqueue(key)
+    if concerned is None:
+        return
+    if (
+        kind.kind == "AzureSubscription"
+        and event["type"] != "DELETED"
+        and _as_declared(before, concerned)
+    ):
+        enqueue(routing.own_key(concerned))
+        return
+    for key in routing.keys(store, concerned):
+        enqueue(key)
+
+
+def _as_declared(before: Stored[Any] | None, after: Stored[Any]) -> bool:
+    """Policies ask what an AzureSubscription declares, not what its status says."""
+    return before is not None and (before.uid, before.generation, before.deleting) == (
+        after.uid,
+        after.generation,
+        after.deleting,
+    )
 
 
 def _relabelled(before: Stored[Any] | None, after: Stored[Any] | None) -> bool:

@@ -1,0 +1,163 @@
+"""What changes while a machine is looked at counts: it is decided again before the intent."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fakes import HOUR, IMAGE, MINUTE, SECOND, START, VM, World, machine, numbered
+
+from azpatch.domain.facts import GuestStatus, InstallationResult, MachineView
+from azpatch.domain.ids import key
+from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Refused
+
+SOON = 20 * SECOND
+Change = Callable[[World], None]
+
+
+def due_world() -> World:
+    world = World()
+    world.azure.add(machine())
+    world.due()
+    return world
+
+
+def while_looking(world: World, change: Change) -> None:
+    """The change happens while the first look at the machine is under way."""
+    looked = world.azure.machine
+    changes = [change]
+
+    async def machine_(machine_id: str) -> MachineView:
+        view = await looked(machine_id)
+        if changes:
+            changes.pop()(world)
+        return view
+
+    world.azure.machine = machine_  # type: ignore[method-assign]
+
+
+def edited(world: World, kind: Any, change: Callable[[dict[str, Any]], None]) -> None:
+    """Somebody edits the object: a new generation."""
+    (raw,) = world.kube.all(kind)
+    spec = {**raw["spec"]}
+    change(spec)
+    meta = {**raw["metadata"], "generation": raw["metadata"].get("generation", 1) + 1}
+    world.kube.put(kind, {**raw, "metadata": meta, "spec": spec})
+
+
+def deleted(world: World) -> None:
+    (raw,) = world.kube.all(PATCH_POLICY)
+    meta = {**raw["metadata"], "deletionTimestamp": "2026-11-23T12:00:00Z"}
+    world.kube.put(PATCH_POLICY, {**raw, "metadata": meta})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(
+            lambda w: edited(w, PATCH_POLICY, lambda s: s.update(suspend=True)), id="suspended"
+        ),
+        pytest.param(
+            lambda w: edited(w, AZURE_SUBSCRIPTION, lambda s: s.update(grants=[])), id="no grant"
+        ),
+        pytest.param(
+            lambda w: edited(
+                w, PATCH_POLICY, lambda s: s.update(install={"windows": {}}, schedule=s["schedule"])
+            ),
+            id="nothing selected",
+        ),
+        pytest.param(deleted, id="deleted"),
+    ],
+)
+async def test_what_stops_a_policy_stops_what_was_about_to_be_sent(change: Change) -> None:
+    world = due_world()
+    while_looking(world, change)
+    async with world.operator_runs():
+        await world.passes(10 * MINUTE)
+
+    assert world.azure.posts == []
+    assert [t["metadata"].get("finalizers", []) for t in world.kube.all(PATCH_TARGET)] in ([], [[]])
+    assert world.kube.finalizers(PATCH_POLICY) == []
+
+
+async def test_an_edit_that_changes_the_install_is_what_is_sent() -> None:
+    world = due_world()
+    sent: list[Any] = []
+    install = world.azure.install
+
+    async def install_(machine_id: str, parameters: Any, attempt_id: str) -> Any:
+        sent.append(parameters)
+        return await install(machine_id, parameters, attempt_id)
+
+    world.azure.install = install_  # type: ignore[method-assign]
+    never = {"linux": {}, "rebootSetting": "Never"}
+    while_looking(world, lambda w: edited(w, PATCH_POLICY, lambda s: s.update(install=never)))
+    async with world.operator_runs():
+        await world.passes(2 * MINUTE)
+
+    assert [body["rebootSetting"] for body in sent] == ["Never"]
+
+
+async def test_an_install_of_somebody_else_asks_for_an_assessment_first() -> None:
+    """Such as that of the policy which had this machine before it was renamed."""
+    world = due_world()
+    end = START - timedelta(minutes=10)
+    world.azure.change(
+        installation=InstallationResult(
+            GuestStatus.SUCCEEDED, end - MINUTE, end, "somebody-elses", installed=1
+        )
+    )
+    async with world.operator_runs():
+        await world.passes(2 * MINUTE)
+
+    assert [kind for kind, _, _ in world.azure.posts] == ["Assess"]
+
+
+@pytest.mark.parametrize("gone", ["policy", "status"])
+async def test_an_operation_that_cannot_be_read_still_holds_the_machine(gone: str) -> None:
+    """Its policy was removed by force, or its record is of a newer version."""
+    world = due_world()
+    world.azure.post = lambda _machine: None
+    async with world.operator_runs():
+        await world.passes(SOON)
+        assert len(world.azure.posts) == 1
+    (target,) = world.kube.all(PATCH_TARGET)
+    if gone == "status":
+        operation = {**target["status"]["operation"], "kind": "Rollback"}
+        status = {**target["status"], "operation": operation}
+        world.kube.put(PATCH_TARGET, {**target, "status": status})
+    else:
+        (policy,) = world.kube.all(PATCH_POLICY)
+        kept = {**policy["metadata"], "deletionTimestamp": "2026-11-23T12:00:00Z"}
+        await world.kube.set_finalizers(PATCH_POLICY, {**policy, "metadata": kept}, [])
+        (policy,) = world.kube.all(PATCH_POLICY)
+        await world.kube.delete(PATCH_POLICY, policy)
+    world.policy("other")
+    world.azure.hidden.add(key(VM))
+    async with world.operator_runs():
+        await world.passes(HOUR)
+
+    assert len(world.azure.posts) == 1
+
+
+async def test_one_refused_write_does_not_stop_the_policy() -> None:
+    """A quota, or somebody's admission webhook, that takes one PatchTarget and not the other."""
+    world = World()
+    world.policy(target={"galleryImage": {"id": IMAGE}})
+    for number in (1, 2):
+        world.azure.add(machine(id=numbered(number)))
+        world.due(numbered(number))
+    creates = itertools.count()
+
+    def refuse(line: str) -> Refused | None:
+        return Refused("quota") if line.startswith("create") and next(creates) != 1 else None
+
+    world.kube.refuse = refuse
+    async with world.operator_runs():
+        await world.passes(10 * MINUTE)
+
+    assert len(world.kube.all(PATCH_TARGET)) == 1
+    assert [kind for kind, _, _ in world.azure.posts][:1] == ["Install"]
