@@ -44,10 +44,11 @@ from lab.controlplane import ControlPlane
 
 PACE = 120
 
-NS, OTHER, STRANGER = "shop", "billing", "stranger"
+NS, OTHER, STRANGER, DOOMED = "shop", "billing", "stranger", "doomed"
 
-MAIN, BY_SECRET, BY_NODE, FORBIDDEN = 1, 2, 3, 4
-"""Subscriptions, by the identity that each is reached with; the last one's secret is wrong."""
+MAIN, BY_SECRET, BY_NODE, FORBIDDEN, LOOKED_AT = 1, 2, 3, 4, 5
+"""Subscriptions, by the identity that each is reached with. FORBIDDEN's secret is wrong; of
+LOOKED_AT the grant is to assess only."""
 
 SECRET_PRINCIPAL, NODE_PRINCIPAL = "by-secret", "by-node"
 SECRET_CLIENT = "c11e0000-0000-4000-8000-000000000002"
@@ -74,6 +75,16 @@ SUSPENDED = single("suspended", suspend=True)
 POLICY_DELETED = single(
     "policy-deleted", install={"linux": {}, "maximumDuration": "PT1H", "rebootSetting": "Never"}
 )
+RENAMED = policy(
+    NS,
+    "renamed",
+    vm_id("policy-deleted"),
+    install=POLICY_DELETED["spec"]["install"],
+)
+NAMESPACE_DELETED = single(
+    "namespace-deleted", ns=DOOMED, install=POLICY_DELETED["spec"]["install"]
+)
+ASSESS_ONLY = single("looked-at", LOOKED_AT)
 GALLERY_POLICY = policy(NS, "all-of-db", image_id("db"), rollout={"maxUnavailable": 3})
 MACHINE_POLICY = policy(NS, "one-of-db", vm_id("db-1"))
 LATECOMER = policy(OTHER, "late", vm_id("db-2"))
@@ -84,7 +95,7 @@ WRONG_SECRET = single("wrong-secret", FORBIDDEN)
 
 AT_FIRST = [
     STOPPED, AGENT, DELETED, UNGRANTED, NARROWED, SUSPENDED, GALLERY_POLICY, MACHINE_POLICY,
-    WAVES, SECRET, NODE, WRONG_SECRET,
+    WAVES, SECRET, NODE, WRONG_SECRET, ASSESS_ONLY,
 ]  # fmt: skip
 """The others come in the tests that need them in the middle of something."""
 
@@ -94,7 +105,7 @@ def fleet(controlplane: ControlPlane) -> Manifest:
     return {
         "subscriptions": [
             subscription(MAIN, galleries=[gallery]),
-            *(subscription(number) for number in (BY_SECRET, BY_NODE, FORBIDDEN)),
+            *(subscription(number) for number in range(BY_SECRET, LOOKED_AT + 1)),
         ],
         "principals": [
             operator_principal(controlplane.token_public_key),
@@ -110,6 +121,8 @@ def fleet(controlplane: ControlPlane) -> Manifest:
             machine("narrowed", GENERALIZED, tags={"env": "prod"}, missing=[]),
             machine("suspended", GENERALIZED),
             machine("policy-deleted", GENERALIZED, durations=SLOW),
+            machine("namespace-deleted", GENERALIZED, durations=SLOW),
+            machine("looked-at", GENERALIZED, subscription=LOOKED_AT),
             *(machine(f"db-{n}", SPECIALIZED) for n in (1, 2, 3)),
             *(machine(name, {"gallery": "golden/wave/1.0.0"}) for name in WAVE),
             machine("secret", GENERALIZED, subscription=BY_SECRET),
@@ -138,8 +151,8 @@ def secret(name: str, value: str) -> Manifest:
 
 
 def main_subscription(*more: Manifest) -> Manifest:
-    """Everything to the shop; to billing what `more` says."""
-    return azure_subscription(MAIN, [grant(NS), *more])
+    """Everything to the shop and the doomed; to billing what `more` says."""
+    return azure_subscription(MAIN, [grant(NS), grant(DOOMED), *more])
 
 
 WHAT_BILLING_HAD = grant(OTHER, resourceGroups=["rg-e2e"])
@@ -149,13 +162,14 @@ WHAT_BILLING_HAD = grant(OTHER, resourceGroups=["rg-e2e"])
 def world() -> Iterator[World]:
     # Secrets are not watched; a short resync looks for them sooner.
     settings = {"AZPATCH_RESYNC_INTERVAL": "5s"}
-    with World("circumstances", fleet, pace=PACE, settings=settings) as world:
+    with World("circumstances", fleet, pace=PACE, seed=4, settings=settings) as world:
         world.apply(
-            *(namespace(name) for name in (NS, OTHER, STRANGER)),
+            *(namespace(name) for name in (NS, OTHER, STRANGER, DOOMED)),
             secret("wrong", "wrong"),
             main_subscription(WHAT_BILLING_HAD),
             by_secret(BY_SECRET, "partner"),
             by_secret(FORBIDDEN, "wrong"),
+            azure_subscription(LOOKED_AT, [grant(NS, access="Assess")]),
             azure_subscription(
                 BY_NODE,
                 [grant(NS)],
@@ -206,8 +220,8 @@ def test_the_target_of_a_deleted_machine_goes(world: World) -> None:
     world.wait_for_target(DELETED, "Compliant", "Compliant")
     world.as_person("DELETE", vm_id("deleted"))
     world.wait("its PatchTarget goes", lambda: not world.targets(DELETED), DELETED)
-    policy = world.wait_for_reason(DELETED, "NotGranted")
-    assert policy["status"]["machines"]["matched"] == 0
+    world.wait_for_reason(DELETED, "NotGranted")
+    world.wait("it is not counted any more", lambda: _counts(world, DELETED, matched=0), DELETED)
 
 
 # -- who may act ---------------------------------------------------------------------------------
@@ -253,10 +267,20 @@ def test_a_suspended_policy_starts_nothing_until_it_is_resumed(world: World) -> 
     assert world.posts(vm_id("suspended"), "Install") == 1
 
 
-def test_a_policy_deleted_in_mid_install_waits_for_the_end(world: World) -> None:
+def test_a_grant_to_assess_is_not_one_to_patch(world: World) -> None:
+    target = world.wait_for_target(ASSESS_ONLY, "AccessTooLow")
+    assert "needs access Patch" in condition(target, "Ready")["message"]
+    assert target["status"]["assessment"]["status"] == "Succeeded"
+    assert world.posts(vm_id("looked-at", LOOKED_AT), "Install") == 0
+
+
+def test_a_policy_renamed_in_mid_install_waits_for_the_end_and_sends_no_second(
+    world: World,
+) -> None:
     world.apply(POLICY_DELETED)
     install = world.wait_for_install(vm_id("policy-deleted"), POLICY_DELETED)
     world.delete(POLICY_DELETED)
+    world.apply(RENAMED)
     seen = world.now(POLICY_DELETED)
     assert seen is not None
     assert "azpatch.dev/operation" in seen["metadata"]["finalizers"]
@@ -268,6 +292,22 @@ def test_a_policy_deleted_in_mid_install_waits_for_the_end(world: World) -> None
     [install] = world.installs(vm_id("policy-deleted"))
     assert install.status == "Succeeded", "it was not let go before its end"
     world.wait("the PatchTarget goes", lambda: not world.targets(POLICY_DELETED), POLICY_DELETED)
+    world.wait_for_target(RENAMED, "Compliant", "Compliant")
+    assert world.posts(vm_id("policy-deleted"), "Install") == 1
+
+
+def test_a_namespace_deleted_in_mid_install_goes_when_the_install_has_ended(
+    world: World,
+) -> None:
+    world.apply(NAMESPACE_DELETED)
+    world.wait_for_install(vm_id("namespace-deleted"), NAMESPACE_DELETED)
+    world.delete(namespace(DOOMED))
+    world.wait(
+        "the namespace goes", lambda: world.now(namespace(DOOMED)) is None, NAMESPACE_DELETED
+    )
+    [install] = world.installs(vm_id("namespace-deleted"))
+    assert install.status == "Succeeded", "it was not let go before its end"
+    assert world.posts(vm_id("namespace-deleted"), "Install") == 1
 
 
 # -- one governor --------------------------------------------------------------------------------
@@ -354,16 +394,20 @@ def test_all_the_while_no_invariant_was_broken(world: World) -> None:
     assert at_most_one_in_flight(journal, ours) == []
     policies_machines = [
         *(vm_id(name) for name in ("stopped", "foreign", "deleted", "narrowed", "suspended")),
-        *(vm_id(name) for name in ("policy-deleted", "db-1", "db-2", "db-3", *WAVE)),
+        *(vm_id(name) for name in ("policy-deleted", "namespace-deleted", "db-1", "db-2")),
+        *(vm_id(name) for name in ("db-3", *WAVE)),
         vm_id("secret", BY_SECRET),
         vm_id("node", BY_NODE),
     ]
     identities = {
-        OPERATOR: [subscription_id(MAIN)],
+        OPERATOR: [subscription_id(MAIN), subscription_id(LOOKED_AT)],
         SECRET_PRINCIPAL: [subscription_id(BY_SECRET)],
         NODE_PRINCIPAL: [subscription_id(BY_NODE)],
     }
-    leaves = [Leave(machine) for machine in policies_machines]
+    leaves = [
+        *(Leave(machine) for machine in policies_machines),
+        Leave(vm_id("looked-at", LOOKED_AT), frozenset({"Assess"})),
+    ]
     assert only_what_is_granted(journal, leaves, identities) == []
     assert status_claims_nothing_else(journal, world.targets()) == []
 

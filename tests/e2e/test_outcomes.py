@@ -146,7 +146,7 @@ def fleet(controlplane: ControlPlane) -> Manifest:
 def world() -> Iterator[World]:
     # A refresh of the inventory each real second would be most of what this module does.
     settings = {"AZPATCH_INVENTORY_INTERVAL": "15m"}
-    with World("outcomes", fleet, pace=PACE, settings=settings) as world:
+    with World("outcomes", fleet, pace=PACE, seed=3, settings=settings) as world:
         world.apply(
             namespace(NAMESPACE),
             azure_subscription(1, [grant(NAMESPACE)]),

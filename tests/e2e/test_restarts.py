@@ -76,7 +76,7 @@ def fleet(
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with World("restarts", fleet, pace=PACE) as world:
+    with World("restarts", fleet, pace=PACE, seed=2) as world:
         world.apply(namespace(NS), azure_subscription(1, [grant(NS)]), REBUILT)
         world.start_operator()
         yield world

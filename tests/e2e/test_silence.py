@@ -101,7 +101,7 @@ def fleet(controlplane: ControlPlane) -> Manifest:
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     settings = {"AZPATCH_RESYNC_INTERVAL": "2s"}
-    with World("silence", fleet, pace=PACE, settings=settings) as world:
+    with World("silence", fleet, pace=PACE, seed=1, settings=settings) as world:
         world.apply(
             namespace(NS),
             namespace(OTHER),

@@ -55,12 +55,15 @@ class World:
         fleet: Callable[[ControlPlane], Manifest],
         *,
         pace: float,
+        seed: int,
         settings: Mapping[str, str] | None = None,
     ) -> None:
+        """`seed` draws what nobody has written down about Azure; see azsim's quirks."""
         self.folder = run_folder(name)
         self.controlplane = ControlPlane(self.folder / "controlplane")
         self._fleet = fleet
         self._clock = Clock(pace=pace)
+        self._seed = seed
         self._settings = dict(settings or {})
         self._journals: list[Path] = []
         self._token = ""
@@ -94,7 +97,9 @@ class World:
         folder.mkdir()
         file = folder / "fleet.yaml"
         file.write_text(yaml.safe_dump((fleet or self._fleet)(self.controlplane)))
-        self.azsim = AzSim(file, folder, clock=self._clock)
+        # Another seed each time, else the ids of operations would come again.
+        seed = self._seed + 1000 * len(self._journals)
+        self.azsim = AzSim(file, folder, clock=self._clock, seed=seed)
         self._journals.append(self.azsim.journal)
         self._token = ""
 
