@@ -42,6 +42,8 @@ _LIBRARIES = {
     "kopf": logging.WARNING,
     # Every request with its URL at INFO.
     "azure": logging.WARNING,
+    # Each failed attempt, with the whole answer; the operator's own line says it once, redacted.
+    "azure.identity": logging.ERROR,
     "aiohttp": logging.WARNING,
     "kubernetes": logging.WARNING,
     "asyncio": logging.WARNING,

@@ -121,10 +121,10 @@ def test_a_traceback_is_redacted_and_stays_in_its_line(stream: io.StringIO) -> N
 def test_the_libraries_speak_through_the_same_lines_when_they_warn(stream: io.StringIO) -> None:
     logging.getLogger("kopf.objects").info("Handler 'PatchTarget seen' is invoked")
     logging.getLogger("azure.core.pipeline").info("Request URL: %s", OPERATION)
-    logging.getLogger("azure.identity").warning("failed: %s", f"client_secret=hunter2 {JWT}")
+    logging.getLogger("azure.mgmt").warning("failed: %s", f"client_secret=hunter2 {JWT}")
     (line,) = lines(stream)
     assert line["level"] == "warning"
-    assert line["logger"] == "azure.identity"
+    assert line["logger"] == "azure.mgmt"
     assert "hunter2" not in line["event"]
     assert "eyJ" not in line["event"]
 

@@ -96,7 +96,7 @@ def translated(error: BaseException, call: Call) -> AzureError:
     return _pick(kinds, call)(type(error).__name__, redacted(str(error)) or "no answer")
 
 
-_ENTRA_ERROR = re.compile(r"(?P<code>AADSTS\d+):\s*(?P<message>.*?)(?=\s*Trace ID:|['\n]|$)")
+_ENTRA_ERROR = re.compile(r"(?P<code>AADSTS\d+):\s*(?P<message>.*?)(?=\s*Trace ID:|'?\s*(?:\n|$))")
 """Microsoft Entra ID's words without the trace id and time that follow them: an error that stays
 the same must read the same, because it stands in a status."""
 
@@ -105,7 +105,7 @@ def _sign_in_failed(text: str) -> AzureError:
     entra = _ENTRA_ERROR.search(text)
     if entra is None:
         return SignInFailed("SignInFailed", redacted(text.splitlines()[0] if text else text))
-    return SignInFailed(entra["code"], redacted(f"{entra['code']}: {entra['message']}"))
+    return SignInFailed(entra["code"], redacted(entra["message"]))
 
 
 def _refused(response: Any, call: Call) -> AzureError:

@@ -186,7 +186,7 @@ def _failed_or_incomplete(result: InstallationResult) -> InstallOutcome | None:
             Compliance.FALSE,
             Retry.NEXT_WINDOW,
             f"maximumDuration ended before everything was in: {_counts(result)}. The rest follows "
-            "in the next window. Raise install.maximumDuration if this happens again.",
+            "in the next 24 hours. Raise install.maximumDuration if this happens again.",
         )
     # Where all that failed needs Ubuntu Pro, that explains the result's status and codes.
     explained = failures <= 0 and result.failed > 0
@@ -204,7 +204,7 @@ def _failed_or_incomplete(result: InstallationResult) -> InstallOutcome | None:
         sentences(
             f"The install failed: {_counts(result)}{_names_of_failed(result)}.",
             azure_says(result.error),
-            "It is tried once more in this window, then in the next.",
+            "It is tried at most twice in 24 hours.",
         ),
     )
 
@@ -266,7 +266,7 @@ _LOST: Mapping[Reason, InstallOutcome] = {
             True,
             Compliance.UNKNOWN,
             Retry.NOT_IN_WINDOW,
-            "The install had no result by its deadline. Nothing more is installed in this window; "
+            "The install had no result by its deadline. Nothing more is installed within 24 hours; "
             "an assessment tells what is missing. Look at the machine and its VM agent.",
         ),
         InstallOutcome(

@@ -318,7 +318,7 @@ def _tried_enough(
             False,
             Reason.ATTEMPTS_EXHAUSTED,
             f"{POSTS_PER_WINDOW} installs were sent in 24 hours and patches are still missing. "
-            "The next is sent in the next window; see status.installation for what Azure said.",
+            "The next is sent when these are over; see status.installation for what Azure said.",
             next_window(attempts, now),
         )
     return None

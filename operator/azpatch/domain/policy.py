@@ -23,6 +23,7 @@ from azpatch.domain.attempts import overdue
 from azpatch.domain.availability import held_by_failure, unavailable
 from azpatch.domain.conditions import Finding, Status, find, merge
 from azpatch.domain.subscription import Trouble
+from azpatch.domain.words import counted, share
 
 _NAMED = 3
 """How many machines a condition's message names; problems lists more."""
@@ -53,6 +54,8 @@ _WORST_FIRST = (
     Reason.GOVERNED_ELSEWHERE,
 )
 """The reasons that make a machine a problem; others pass by themselves."""
+
+_TOO_LOW = Reason.ACCESS_TOO_LOW
 
 _FAILED = (Outcome.FAILED, Outcome.NOT_BACK, Outcome.UNKNOWN)
 
@@ -198,7 +201,7 @@ def _ready(
     if policy.metadata.deletion_timestamp is not None:
         return _delayed(
             Reason.DELETING,
-            "Nothing new is started. The policy is deleted once the operations in flight ended.",
+            "Nothing new is started. The policy goes when the operations in flight have ended.",
         )
     if trouble is not None:
         return (_stalled if trouble.stalled else _delayed)(trouble.reason, trouble.message)
@@ -220,10 +223,22 @@ def _ready(
         return _stalled(*blocked)
     in_progress = sum(m.status.operation is not None for m in governed)
     if in_progress:
-        return [_fine(Reason.WORKING, f"Operations are in flight on {in_progress} machines.")]
+        flying = counted(in_progress, "machine")
+        return [_fine(Reason.WORKING, f"Operations are in flight on {flying}.")]
+    rest = _rest(machines)
     if policy.spec.install is None:
-        return [_fine(Reason.ASSESS_ONLY, "Assessed as declared; the policy does not install.")]
-    return [_fine(Reason.UP_TO_DATE, "Assessed and patched as declared.")]
+        return [_fine(Reason.ASSESS_ONLY, f"The policy assesses and does not install. {rest}")]
+    return [_fine(Reason.UP_TO_DATE, f"Nothing can be done at present. {rest}")]
+
+
+def _rest(machines: Sequence[_Machine]) -> str:
+    """What there is to say of a policy that has nothing to do."""
+    relevant = _counted(machines)
+    compliant = sum(m.compliant == "True" for m in relevant)
+    compliance = f"{share(compliant, len(relevant), ('is', 'are'))} compliant"
+    if compliant == len(relevant):
+        return f"{compliance}."
+    return f"{compliance}; see Supported, Compliant and problems for the others."
 
 
 def _none_governable(
@@ -236,11 +251,13 @@ def _none_governable(
             Reason.GOVERNED_ELSEWHERE,
             f"Other policies govern all {len(machines)} machines; problems lists them.",
         )
+    withheld = [m for m in governed if _condition(m, ConditionType.READY)[0] == _TOO_LOW]
+    if len(withheld) == len(governed):
+        return _TOO_LOW, _condition(withheld[0], ConditionType.READY)[1]
     if any(m.support is not Support.UNSUPPORTED for m in governed):
         return None
-    reasons = {_condition(m, ConditionType.SUPPORTED) for m in governed}
     if len(governed) == 1:
-        reason, message = reasons.pop()
+        reason, message = _condition(governed[0], ConditionType.SUPPORTED)
         return Reason(reason), message
     return (
         Reason.NONE_SUPPORTED,
@@ -263,12 +280,20 @@ def _too_many_failed(
     taken = sum(unavailable(m.status) for m in machines)
     if not holding or len(holding) < limit or taken > len(holding):
         return None
+    if any(_being_seen_to(m) for m in holding):
+        return None
     return (
         Reason.TOO_MANY_FAILED,
         f"{_named(holding)} failed and hold all {limit} slots of maxUnavailable. No install is "
         "started until an assessment of one of them succeeds, which is tried by itself. Look at "
         "them, or raise rollout.maxUnavailable.",
     )
+
+
+def _being_seen_to(machine: _Machine) -> bool:
+    """An assessment that may free its slot is in flight, or about to be."""
+    under_way = _condition(machine, ConditionType.READY)[0] == Reason.WORKING
+    return machine.status.operation is not None or under_way
 
 
 def _named(machines: Sequence[_Machine]) -> str:
@@ -312,52 +337,60 @@ def _empty(type_: ConditionType, trouble: Trouble | None) -> Finding:
 
 def _supported(machines: Sequence[_Machine], trouble: Trouble | None) -> Finding:
     type_ = ConditionType.SUPPORTED
-    counted = _counted(machines)
-    if not counted:
+    relevant = _counted(machines)
+    if not relevant:
         return _empty(type_, trouble)
-    refused = [m for m in counted if m.support is Support.UNSUPPORTED]
-    waiting = [m for m in counted if m.support is Support.UNKNOWN]
+    refused = [m for m in relevant if m.support is Support.UNSUPPORTED]
+    waiting = [m for m in relevant if m.support is Support.UNKNOWN]
     if refused:
         return Finding(
             type_,
             "False",
             Reason.SOME_UNSUPPORTED,
-            f"Azure cannot patch {len(refused)} of {len(counted)} machines: {_named(refused)}.",
+            f"Azure cannot patch {share(len(refused), len(relevant))}: {_named(refused)}.",
         )
     if waiting:
         return Finding(
             type_,
             "Unknown",
             Reason.SOME_UNKNOWN,
-            f"Of {len(waiting)} of {len(counted)} machines it is not known yet: {_named(waiting)}.",
+            f"Of {share(len(waiting), len(relevant))} it is not known yet: {_named(waiting)}.",
         )
-    return Finding(
-        type_, "True", Reason.ALL_SUPPORTED, f"Azure can patch all {len(counted)} machines."
-    )
+    return Finding(type_, "True", Reason.ALL_SUPPORTED, f"Azure can patch {_all(len(relevant))}.")
 
 
 def _compliant(machines: Sequence[_Machine], trouble: Trouble | None) -> Finding:
     type_ = ConditionType.COMPLIANT
-    counted = _counted(machines)
-    if not counted:
+    relevant = _counted(machines)
+    if not relevant:
         return _empty(type_, trouble)
-    failing = [m for m in counted if m.compliant == "False"]
-    unknown = [m for m in counted if m.compliant == "Unknown"]
+    failing = [m for m in relevant if m.compliant == "False"]
+    unknown = [m for m in relevant if m.compliant == "Unknown"]
     if failing:
         return Finding(
             type_,
             "False",
             Reason.SOME_NOT_COMPLIANT,
-            f"{len(failing)} of {len(counted)} machines are not compliant: {_named(failing)}.",
+            f"{_share(failing, relevant)} not compliant: {_named(failing)}.",
         )
     if unknown:
         return Finding(
             type_,
             "Unknown",
             Reason.SOME_UNKNOWN,
-            f"Of {len(unknown)} of {len(counted)} machines it is not known: {_named(unknown)}.",
+            f"Of {share(len(unknown), len(relevant))} it is not known: {_named(unknown)}.",
         )
-    return Finding(type_, "True", Reason.COMPLIANT, f"All {len(counted)} machines are compliant.")
+    verb = "is" if len(relevant) == 1 else "are"
+    subject = _all(len(relevant)).capitalize()
+    return Finding(type_, "True", Reason.COMPLIANT, f"{subject} {verb} compliant.")
+
+
+def _share(some: Sequence[_Machine], of: Sequence[_Machine]) -> str:
+    return share(len(some), len(of), ("is", "are"))
+
+
+def _all(count: int) -> str:
+    return "the machine" if count == 1 else f"all {count} machines"
 
 
 # --- problems -------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def status(
         return subscription.status
     findings = [*_ready(facts), _access(subscription, facts)]
     if facts.gate is not None:
-        findings.append(_feature(subscription, facts.gate))
+        findings.append(_feature(subscription, facts, facts.gate))
     before = subscription.status
     known = facts.read and facts.trouble is None
     return AzureSubscriptionStatus(
@@ -149,7 +149,7 @@ def _ready(facts: SubscriptionFacts) -> list[Finding]:
         )
         return [Finding(ConditionType.READY, "False", Reason.INVENTORY_SHRUNK, message)]
     return [
-        Finding(ConditionType.READY, "True", Reason.UP_TO_DATE, "The subscription is being read.")
+        Finding(ConditionType.READY, "True", Reason.UP_TO_DATE, "It is read every few minutes.")
     ]
 
 
@@ -199,7 +199,16 @@ _FEATURE_STATUS: Mapping[Gate, Status] = {
 }
 
 
-def _feature(subscription: AzureSubscription, gate: FeatureGate) -> Finding:
+def _feature(
+    subscription: AzureSubscription, facts: SubscriptionFacts, gate: FeatureGate
+) -> Finding:
+    if not facts.read:
+        return Finding(
+            ConditionType.PREVIEW_FEATURE,
+            "Unknown",
+            Reason.AZURE_UNREACHABLE,
+            "The features have not been read yet; see Ready.",
+        )
     ignored = subscription.spec.preview_feature.mode is PreviewFeatureMode.IGNORE
     status_ = "True" if ignored else _FEATURE_STATUS[gate.gate]
     return Finding(ConditionType.PREVIEW_FEATURE, status_, gate.reason, gate.message)

@@ -12,6 +12,18 @@ def at(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def counted(count: int, what: str) -> str:
+    """A count and its noun: `1 machine`, `3 machines`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def share(some: int, total: int, verb: tuple[str, str] = ("", "")) -> str:
+    """How many machines of how many, and the verb that fits: `1 of 5 machines is`."""
+    machines = counted(total, "machine")
+    subject = machines if some == total == 1 else f"{some} of {machines}"
+    return f"{subject} {verb[0 if some == 1 else 1]}".strip()
+
+
 def lasting(duration: timedelta) -> str:
     """A duration in whole hours or else minutes."""
     minutes = duration // timedelta(minutes=1)

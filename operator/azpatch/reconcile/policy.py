@@ -9,11 +9,12 @@ from typing import Any
 
 import structlog
 
-from azpatch.api.common import API_VERSION
-from azpatch.api.policy import PatchPolicy
+from azpatch.api.common import API_VERSION, ConditionType
+from azpatch.api.policy import PatchPolicy, PatchPolicyStatus
 from azpatch.api.target import POLICY_LABEL, SUBSCRIPTION_LABEL, PatchTarget
 from azpatch.domain import policy as decide
 from azpatch.domain.availability import unavailable
+from azpatch.domain.conditions import find
 from azpatch.domain.grants import Namespace
 from azpatch.domain.ids import key as machine_key
 from azpatch.domain.membership import Member, Membership, Scope, membership
@@ -72,7 +73,9 @@ class PolicyReconciler:
             self._context.clock.now(),
             self._undecided(policy, stored, targets),
         )
-        written = await self._context.write_status(stored, status)
+        async with self._context.holds.lock(key):
+            written = await self._context.write_status(self._context.newest(stored), status)
+        await self._tell_stall(stored, policy, status)
         await self._release(key, written)
         if failures:
             # What could be done is done; the rest is tried again.
@@ -84,6 +87,23 @@ class PolicyReconciler:
         async with self._context.holds.lock(key):
             if not self._in_use(key):
                 await self._context.remove_finalizer(self._context.newest(stored))
+
+    async def _tell_stall(
+        self, stored: Stored[PatchPolicy], policy: PatchPolicy, status: PatchPolicyStatus
+    ) -> None:
+        """An Event when the policy begins to wait for a person, or does for another reason."""
+        stalled = find(status.conditions, ConditionType.STALLED)
+        before = find(policy.status.conditions, ConditionType.STALLED)
+        if stalled is None or (before is not None and before.reason == stalled.reason):
+            return
+        await self._context.kube.event(
+            PATCH_POLICY,
+            stored.raw,
+            warning=True,
+            reason=stalled.reason,
+            action="Reconcile",
+            note=stalled.message,
+        )
 
     def _undecided(
         self,

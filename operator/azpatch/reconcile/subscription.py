@@ -27,9 +27,6 @@ from azpatch.reconcile.store import Store, Stored
 
 SECRET_KEY = "AZURE_CLIENT_SECRET"
 
-NO_SUCH_SUBSCRIPTION = "SubscriptionNotFound"
-"""ARM's code for a subscription that is not there, or not to be seen."""
-
 log = structlog.get_logger(__name__)
 
 
@@ -85,7 +82,8 @@ class SubscriptionReconciler:
         trouble = await self._configure(stored, stored.parsed)
         facts = self._facts(stored.parsed, trouble)
         status = decide.status(stored.parsed, facts, self._context.clock.now())
-        written = await self._context.write_status(stored, status)
+        async with self._context.holds.lock(key):
+            written = await self._context.write_status(self._context.newest(stored), status)
         await self._release(key, written)
         return Result()
 
@@ -161,11 +159,11 @@ class SubscriptionReconciler:
             return None
         if inventory.error is not None:
             return _trouble(inventory.error)
-        if inventory.rights_error and inventory.rights_error.code == NO_SUCH_SUBSCRIPTION:
+        if isinstance(inventory.rights_error, Denied) and not inventory.machines:
             return Trouble(
                 Reason.SUBSCRIPTION_NOT_FOUND,
-                f"Azure knows no subscription {subscription_id} that this identity may see. Check "
-                "spec.subscriptionId and spec.tenantId, and give the identity its role.",
+                f"There is no subscription {subscription_id} that this identity may see anything "
+                "of. Check spec.subscriptionId and spec.tenantId, and give the identity its role.",
                 stalled=True,
             )
         return None
@@ -214,8 +212,9 @@ def _trouble(error: AzureError) -> Trouble:
     if isinstance(error, SignInFailed):
         return Trouble(
             Reason.IDENTITY_FAILED,
-            f"Signing in to Azure failed: {error.message} It is tried again every minute. Check "
-            "spec.identity, spec.tenantId and the identity's federated credential or secret.",
+            f"Signing in to Azure failed, {error.code}: {error.message} It is tried again every "
+            "minute. Check spec.identity, spec.tenantId and the identity's federated credential "
+            "or secret.",
             stalled=True,
         )
     if isinstance(error, Denied):

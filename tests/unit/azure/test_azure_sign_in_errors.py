@@ -9,7 +9,7 @@ from azpatch.azure.port import SignInFailed
 
 ENTRA = (
     "WorkloadIdentity: Microsoft Entra ID error '(invalid_client) AADSTS700213: No matching "
-    "federated identity record found. Trace ID: {trace} Correlation ID: {trace} "
+    "federated identity record found for 'api://x'. Trace ID: {trace} Correlation ID: {trace} "
     "Timestamp: {time}'\nContent: {{}}"
 )
 
@@ -22,7 +22,7 @@ def test_trace_ids_and_times_are_left_out(call: Call) -> None:
     )
     assert isinstance(first, SignInFailed)
     assert first.code == "AADSTS700213"
-    assert first.message == "AADSTS700213: No matching federated identity record found."
+    assert first.message == "No matching federated identity record found for 'api://x'."
     assert first.message == second.message
 
 

@@ -349,7 +349,7 @@ def test_a_failure_says_what_failed_in_whose_words_and_what_comes_next() -> None
     assert outcome.message == (
         "The install failed: 3 installed, 4 failed (openssl, curl, bash, …). "
         "Azure says PACKAGE_MANAGER_FAILURE: Said the guest. "
-        "It is tried once more in this window, then in the next."
+        "It is tried at most twice in 24 hours."
     )
 
 
