@@ -84,7 +84,7 @@ TARGET_ENDS = {
     "stopped": "VMStopped",
     "agent-silent": "AgentNotReady",
     "undetermined": "UnableToDetermine",
-    "no-result": "ForeignOperation",
+    "no-result": "OperationInProgress",
     "not-back": "AgentNotReady",
 }
 """The reason of the condition Ready of the governing PatchTarget, for some machines."""

@@ -145,6 +145,15 @@ class Verdict(ApiModel):
     """What is missing or can be done, where the policy uses the operation."""
 
 
+class AzureError(ApiModel):
+    """An error in Azure's own words."""
+
+    code: Word
+    """Azure's code."""
+    message: ShortMessage = ""
+    """Azure's message, its beginning."""
+
+
 class AssessmentStatus(ApiModel):
     """The last assessment."""
 
@@ -168,6 +177,8 @@ class AssessmentStatus(ApiModel):
     """Missing patches that need Ubuntu Pro; not among the selected."""
     reboot_pending: bool | None = None
     """Whether the machine waits for a reboot."""
+    error: AzureError | None = None
+    """What Azure reported, if it failed."""
 
 
 class Attempts(ApiModel):
@@ -210,15 +221,6 @@ class Operation(ApiModel):
     """Without a result until then the outcome is Unknown."""
     state: OperationState
     """Intent: about to be sent. Started: Azure took it. Unconfirmed: the answer was lost."""
-
-
-class AzureError(ApiModel):
-    """An error in Azure's own words."""
-
-    code: Word
-    """Azure's code."""
-    message: ShortMessage = ""
-    """Azure's message, its beginning."""
 
 
 class Installation(ApiModel):

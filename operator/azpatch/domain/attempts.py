@@ -17,6 +17,9 @@ POSTS_PER_WINDOW = 2
 
 OVERDUE_AFTER = 2 * WINDOW
 
+ASSESSMENT_RETRIES = (timedelta(minutes=15), timedelta(hours=1), timedelta(hours=6))
+"""After the first, second and third assessment in a row that failed; then at maxAge."""
+
 
 def became_due(attempts: Attempts | None, now: datetime) -> Attempts:
     """The machine is due: since now, or since before; in the window that holds `now`."""
@@ -59,6 +62,13 @@ def next_window(attempts: Attempts, now: datetime) -> datetime:
     """When the next window begins."""
     start = attempts.window_start or now
     return start + ((now - start) // WINDOW + 1) * WINDOW
+
+
+def assessment_retry(failures_before: int, max_age: timedelta) -> timedelta:
+    """How long to wait after a failed assessment: never longer than for a regular one."""
+    if failures_before < len(ASSESSMENT_RETRIES):
+        return min(ASSESSMENT_RETRIES[failures_before], max_age)
+    return max_age
 
 
 def overdue(attempts: Attempts | None, now: datetime) -> bool:

@@ -21,9 +21,6 @@ SUPPORTED_REMEMBERED = timedelta(days=30)
 PROBE_INTERVALS = (timedelta(hours=24), timedelta(days=3), timedelta(days=7))
 """After the first, second and every later time that Azure found a machine unsupported."""
 
-ROW_WAIT_SHORTEST = timedelta(seconds=15)
-ROW_WAIT_LONGEST = timedelta(minutes=15)
-
 
 class Sign(StrEnum):
     """The evidence, in the notation of the decision table."""
@@ -93,11 +90,6 @@ def detect(
     status = _postpone(status, since)
     sign = _merge(seen, status, now)
     return Detection(sign, status, row_counts, probe_due=_probe_due(sign, status, now))
-
-
-def row_wait(ended: datetime, now: datetime) -> timedelta:
-    """When to look again for the row of an assessment that ended: twice as late each time."""
-    return min(max(now - ended, ROW_WAIT_SHORTEST), ROW_WAIT_LONGEST)
 
 
 def _sign(row: AssessmentResult) -> Sign:

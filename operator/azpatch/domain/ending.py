@@ -104,6 +104,7 @@ def assessed(
             critical_and_security=result.critical_and_security if result else None,
             other=result.other if result else None,
             reboot_pending=result.reboot_pending if result else None,
+            error=_error(result.error) if result else None,
         ),
     )
 

@@ -17,13 +17,12 @@ from azpatch.api.policy import AssessmentMode, PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import AccessLevel
 from azpatch.api.target import AssessmentStatus, OperationKind, Outcome, PatchTargetStatus
-from azpatch.domain.assessment import assessment_retry
-from azpatch.domain.attempts import POSTS_PER_WINDOW, became_due, next_window
+from azpatch.domain.attempts import POSTS_PER_WINDOW, assessment_retry, became_due, next_window
 from azpatch.domain.availability import held_by_failure, reassessment_due, went_well
 from azpatch.domain.facts import Machine, MachineView
 from azpatch.domain.membership import lowest_access
 from azpatch.domain.observe import Observed
-from azpatch.domain.operation import running
+from azpatch.domain.operation import running, same_id
 from azpatch.domain.outcome import NOT_SENT
 from azpatch.domain.selection import Selection, install_parameters
 from azpatch.domain.verdict import Ruling
@@ -117,17 +116,32 @@ def fingerprint(policy: PatchPolicy, machine: Machine, selection: Selection) -> 
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def cleared(view: MachineView, machine: Machine, now: datetime) -> Idle | None:
+def cleared(
+    view: MachineView, machine: Machine, status: PatchTargetStatus, now: datetime
+) -> Idle | None:
     """What keeps an operation from the machine, as ARM itself shows it; None: nothing does."""
     if view.machine.vm_id.lower() != machine.vm_id.lower():
         return _not_sent(Reason.MACHINE_REPLACED, now + LOOK_AT_FOREIGN)
     if view.machine.power_state != RUNNING:
         return _not_sent(Reason.VM_STOPPED, now + LOOK_AT_FOREIGN)
     if running(view):
+        if _is_ours(view, status):
+            return Idle(
+                False,
+                Reason.OPERATION_IN_PROGRESS,
+                "The install that had no result by its deadline still runs on the machine. Nothing "
+                "is sent before it ends; if it never does, restart the machine's VM agent.",
+                now + LOOK_AT_FOREIGN,
+            )
         return _not_sent(Reason.FOREIGN_OPERATION, now + LOOK_AT_FOREIGN)
     if not view.agent_ready:
         return _not_sent(Reason.AGENT_NOT_READY, now + LOOK_AT_AGENT)
     return None
+
+
+def _is_ours(view: MachineView, status: PatchTargetStatus) -> bool:
+    known, seen = status.installation, view.installation
+    return known is not None and seen is not None and same_id(known.activity_id, seen.activity_id)
 
 
 def touched_since(view: MachineView, status: PatchTargetStatus) -> datetime | None:
@@ -193,7 +207,7 @@ def _assessment(
             False,
             Reason.ASSESSMENT_FAILED,
             "The last assessment failed; the next is sent when its time has come. See "
-            "status.assessment, and the machine's VM agent.",
+            "status.assessment for what Azure said, and the machine's VM agent.",
             again,
         )
     return Send(OperationKind.ASSESS)

@@ -239,6 +239,11 @@ def _after_install(status: PatchTargetStatus) -> Finding:
             return _unknown(
                 reason, "The last install's result is not known; an assessment follows."
             )
+        case Outcome.SUCCEEDED if status.installation.reason == Reason.REBOOT_PENDING:
+            return _no(
+                Reason.REBOOT_PENDING,
+                "The install succeeded and needs a reboot that did not take place.",
+            )
         case _:
             return _unknown(
                 Reason.NOT_ASSESSED,

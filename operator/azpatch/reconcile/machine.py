@@ -169,10 +169,10 @@ class MachineReconciler:
         except AzureError as error:
             obstacle = _unreadable(error, self._context.clock.now())
             return await self._block(key, decision, obstacle, memory)
-        found = cleared(view, decision.machine, self._context.clock.now())
+        found = cleared(view, decision.machine, decision.status, self._context.clock.now())
         if found is None:
             return view
-        if found.reason is not Reason.FOREIGN_OPERATION:
+        if found.reason not in (Reason.FOREIGN_OPERATION, Reason.OPERATION_IN_PROGRESS):
             self._context.refresher.ask(subscription_of(decision.machine.id))
         return await self._block(key, decision, found, memory)
 

@@ -40,6 +40,9 @@ REST = 4
 """Times the length of its run that a summary rests: together they keep the loop busy for a fifth of
 the time at most, and the smaller the policy, the sooner it sees a change."""
 
+SHORTEST_REST = timedelta(seconds=1)
+"""Machines change in bursts, and each time the policy counts anew and writes its status."""
+
 LONGEST_REST = timedelta(seconds=5)
 """How late a policy may see that a machine changed or asks for a slot. A run that creates
 PatchTargets takes long without keeping the loop busy."""
@@ -255,7 +258,9 @@ class WorkQueue:
     def _rest(self, key: Key, began: datetime) -> None:
         now = self._clock.now()
         if key.kind in SUMMARIES and now > began:
-            self._rests_until[key] = now + min(REST * (now - began), LONGEST_REST)
+            self._rests_until[key] = (
+                now + sorted((SHORTEST_REST, REST * (now - began), LONGEST_REST))[1]
+            )
 
     def _lay_down(self, key: Key) -> None:
         now = self._clock.monotonic()

@@ -14,6 +14,7 @@ from azpatch.api.target import Attempts
 from azpatch.domain.attempts import (
     POSTS_PER_WINDOW,
     WINDOW,
+    assessment_retry,
     became_due,
     next_window,
     no_longer_due,
@@ -165,3 +166,22 @@ def test_never_three_installs_in_one_window(steps: list[tuple[int, str]]) -> Non
         assert following - one >= WINDOW, "windows do not overlap"
     for window in windows:
         assert sum(window <= one < window + WINDOW for one in sent) <= POSTS_PER_WINDOW
+
+
+@pytest.mark.parametrize(
+    ("max_age", "waits"),
+    [
+        pytest.param(
+            DAY, [timedelta(minutes=15), HOUR, 6 * HOUR, DAY, DAY], id="15 min, 1 h, 6 h, maxAge"
+        ),
+        pytest.param(
+            2 * HOUR,
+            [timedelta(minutes=15), HOUR, 2 * HOUR, 2 * HOUR, 2 * HOUR],
+            id="never later than maxAge",
+        ),
+    ],
+)
+def test_failed_assessments_are_sent_again_ever_later(
+    max_age: timedelta, waits: list[timedelta]
+) -> None:
+    assert [assessment_retry(failures, max_age) for failures in range(5)] == waits

@@ -17,7 +17,6 @@ from azpatch.domain.detection import (
     Sign,
     counts,
     detect,
-    row_wait,
 )
 from azpatch.domain.facts import AssessmentResult, GuestStatus
 
@@ -223,21 +222,6 @@ def test_a_probe_that_brought_no_row_is_sent_again_after_its_interval() -> None:
     assert result.status is not None
     assert result.status.next_probe_time == sent + DAY
     assert seen(None, result.status, since=sent, now=sent + DAY).probe_due
-
-
-@pytest.mark.parametrize(
-    ("waited", "wait"),
-    [
-        (timedelta(0), timedelta(seconds=15)),
-        (timedelta(seconds=15), timedelta(seconds=15)),
-        (timedelta(minutes=2), timedelta(minutes=2)),
-        (timedelta(hours=3), timedelta(minutes=15)),
-    ],
-)
-def test_a_row_that_has_not_appeared_is_looked_for_less_and_less_often(
-    waited: timedelta, wait: timedelta
-) -> None:
-    assert row_wait(NOW - waited, NOW) == wait
 
 
 ROWS = st.none() | st.builds(

@@ -23,7 +23,13 @@ from azpatch.api.common import OperationName, OsType, Support
 from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import AccessLevel
-from azpatch.api.target import Attempts, OperationKind, Outcome, PatchTargetStatus
+from azpatch.api.target import (
+    Attempts,
+    Installation,
+    OperationKind,
+    Outcome,
+    PatchTargetStatus,
+)
 from azpatch.domain.detection import Detection, Sign
 from azpatch.domain.facts import (
     AssessmentResult,
@@ -382,9 +388,17 @@ RUNS = GuestStatus.IN_PROGRESS
     ],
 )
 def test_the_last_look_before_the_post(seen: MachineView, reason: Reason | None) -> None:
-    found = cleared(seen, machine(), NOW)
+    found = cleared(seen, machine(), PatchTargetStatus(), NOW)
     assert (found.reason if found else None) == reason
     if found:
         assert not found.ready
         assert found.wake is not None
         assert NOW < found.wake <= NOW + 5 * MINUTE
+
+
+def test_our_own_install_that_outlived_its_deadline_is_not_called_somebody_elses() -> None:
+    ours = Installation(time=NOW, status="Unknown", outcome="Unknown", activity_id="ours")
+    seen = view(installation=InstallationResult(RUNS, activity_id="OURS"))
+    found = cleared(seen, machine(), PatchTargetStatus(installation=ours), NOW)
+    assert found is not None
+    assert found.reason is Reason.OPERATION_IN_PROGRESS

@@ -144,6 +144,7 @@ async def test_a_policy_comes_before_the_machines_that_wait(harness: Harness) ->
     ("key", "lasts", "expected"),
     [
         pytest.param(POLICY, 0.5, [0, 2.5], id="a policy rests four times as long as it ran"),
+        pytest.param(POLICY, 0.125, [0, 1.125], id="a second at least"),
         pytest.param(POLICY, 10, [0, 15], id="but no longer than five seconds"),
         pytest.param(A, 0.5, [0, 0.5], id="a machine does not rest"),
     ],
