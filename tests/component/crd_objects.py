@@ -34,7 +34,7 @@ def policy(name: str = "web") -> dict[str, Any]:
     }
 
 
-def subscription(name: str = "prod") -> dict[str, Any]:
+def subscription(name: str = "declared") -> dict[str, Any]:
     """An AzureSubscription with one grant."""
     return {
         "apiVersion": API_VERSION,

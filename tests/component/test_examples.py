@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,15 @@ def model(body: dict[str, Any]) -> type[Resource]:
 
 
 @pytest.fixture(scope="module")
-def prepared(crds: ControlPlane) -> ControlPlane:
-    """The control plane with the namespaces that the examples are for."""
+def prepared(crds: ControlPlane) -> Iterator[ControlPlane]:
+    """The control plane with the namespaces that the examples are for; nothing of them stays."""
     for file in FILES:
         for body in manifests(file):
             if namespace := body["metadata"].get("namespace"):
                 chart.create_namespace(crds, namespace)
-    return crds
+    yield crds
+    for file in FILES:
+        crds.kubectl("delete", "--ignore-not-found", "--wait=false", "--filename", file)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

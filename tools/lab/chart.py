@@ -4,6 +4,7 @@ No pod runs there: the Deployment waits for ever, and the operator is started as
 it, with the rights of the chart's ServiceAccount (``lab.processes.Operator``).
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,24 @@ def _wait_until_served(controlplane: ControlPlane) -> None:
     # `--all` fails on none: a chart without CRDs is a mistake that should not pass here.
     controlplane.kubectl(
         "wait", "crd", "--all", "--for=condition=Established", f"--timeout={CRD_SECONDS}s"
+    )
+    deadline = time.monotonic() + CRD_SECONDS
+    while not _explained(controlplane):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the API server describes no PatchPolicy after {CRD_SECONDS} s")
+        time.sleep(0.1)
+
+
+def _explained(controlplane: ControlPlane) -> bool:
+    """Whether the schemas are published, which `kubectl explain` and strict validation read."""
+    try:
+        described = controlplane.admin.get("/openapi/v3/apis/azpatch.dev/v1alpha1")
+    except ApiError:
+        return False
+    schemas = described.get("components", {}).get("schemas", {})
+    return all(
+        any(name.endswith(f".{kind}") for name in schemas)
+        for kind in ("AzureSubscription", "PatchPolicy", "PatchTarget")
     )
 
 
