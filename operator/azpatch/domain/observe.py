@@ -22,7 +22,7 @@ from azpatch.domain.feature import FeatureGate
 from azpatch.domain.image import Image
 from azpatch.domain.matrix import Matrix
 from azpatch.domain.outcome import ASSESSMENT_STALE
-from azpatch.domain.policy import operation_of
+from azpatch.domain.policy_machines import operation_of
 from azpatch.domain.verdict import Ruling, SupportEvidence, verdicts
 from azpatch.domain.workload import excluded
 

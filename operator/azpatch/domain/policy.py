@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
-from azpatch.api.common import Condition, ConditionType, OperationName, Support
+from azpatch.api.common import Condition, ConditionType, Support
 from azpatch.api.policy import (
     PROBLEMS_LISTED,
     PatchPolicy,
-    PatchPolicySpec,
     PatchPolicyStatus,
-    PolicyMachines,
     Problem,
     share_of,
 )
 from azpatch.api.reasons import Reason
-from azpatch.api.target import Outcome, PatchTarget, PatchTargetStatus
-from azpatch.domain.attempts import overdue
+from azpatch.api.target import PatchTarget
 from azpatch.domain.availability import held_by_failure, unavailable
-from azpatch.domain.conditions import Finding, Status, find, merge
+from azpatch.domain.conditions import Finding, find, merge
+from azpatch.domain.policy_machines import PolicyMachine, counts, holds_slots, machines_of
 from azpatch.domain.subscription import Trouble
 from azpatch.domain.words import counted, share
 
@@ -57,43 +53,6 @@ _WORST_FIRST = (
 
 _TOO_LOW = Reason.ACCESS_TOO_LOW
 
-_FAILED = (Outcome.FAILED, Outcome.NOT_BACK, Outcome.UNKNOWN)
-
-
-@dataclass(frozen=True, slots=True)
-class _Machine:
-    """One PatchTarget, as the counts look at it."""
-
-    target: PatchTarget
-    status: PatchTargetStatus
-    governed: bool
-    support: Support
-    skipped: bool
-    compliant: Status
-
-    @property
-    def name(self) -> str:
-        return self.target.spec.machine_id.rstrip("/").rsplit("/", 1)[-1]
-
-
-def operation_of(spec: PatchPolicySpec) -> OperationName:
-    """The operation that the policy's counts speak of."""
-    if spec.install is not None:
-        return OperationName.ON_DEMAND_PATCHING
-    return OperationName.ON_DEMAND_ASSESSMENT
-
-
-def holds_slots(target: PatchTarget) -> bool:
-    """A machine counts for the policy that acts on it, or whose operation is still in flight."""
-    return target.status.governs is not False or target.status.operation is not None
-
-
-def slot_limit(policy: PatchPolicy, targets: Sequence[PatchTarget]) -> int:
-    """maxUnavailable of the governed machines that are Supported."""
-    machines = _machines(policy, targets)
-    supported = sum(m.governed and m.support is Support.SUPPORTED for m in machines)
-    return share_of(supported, policy.spec.max_unavailable)
-
 
 def status(
     policy: PatchPolicy,
@@ -106,7 +65,7 @@ def status(
     `undecided`: how many of them still go by an older generation."""
     if trouble is not None and _only_to_be_read_again(policy, trouble):
         return policy.status
-    machines = _machines(policy, targets)
+    machines = machines_of(policy, targets)
     generation = policy.metadata.generation or 0
     findings = [
         *_ready(policy, machines, undecided, trouble),
@@ -119,7 +78,7 @@ def status(
     return PatchPolicyStatus(
         observed_generation=generation,
         conditions=merge(policy.status.conditions, findings, generation, now),
-        machines=_counts(machines, now),
+        machines=counts(machines, now),
         problems=tuple(problems[:PROBLEMS_LISTED]),
         problems_omitted=omitted if omitted > 0 else None,
         oldest_assessment_time=min(times, default=None),
@@ -146,57 +105,11 @@ def _only_to_be_read_again(policy: PatchPolicy, trouble: Trouble) -> bool:
     )
 
 
-def _machines(policy: PatchPolicy, targets: Sequence[PatchTarget]) -> list[_Machine]:
-    operation = operation_of(policy.spec)
-    machines = []
-    for target in sorted(targets, key=lambda t: t.metadata.name):
-        supported = next(
-            (v.verdict for v in target.status.verdicts if v.operation is operation),
-            Support.UNKNOWN,
-        )
-        compliant = find(target.status.conditions, ConditionType.COMPLIANT)
-        machines.append(
-            _Machine(
-                target,
-                target.status,
-                governed=target.status.governs is not False,
-                support=supported,
-                skipped=compliant is not None and compliant.reason == Reason.OS_NOT_SELECTED,
-                compliant=compliant.status if compliant else "Unknown",
-            )
-        )
-    return machines
-
-
-def _counts(machines: Sequence[_Machine], now: datetime) -> PolicyMachines:
-    governed = [m for m in machines if m.governed]
-    counted = [m for m in governed if not m.skipped]
-    support = Counter(m.support for m in counted)
-    return PolicyMachines(
-        matched=len(machines),
-        governed=len(governed),
-        supported=support[Support.SUPPORTED],
-        unsupported=support[Support.UNSUPPORTED],
-        unknown=support[Support.UNKNOWN],
-        skipped=len(governed) - len(counted),
-        compliant=sum(m.compliant == "True" for m in counted),
-        non_compliant=sum(m.compliant == "False" for m in counted),
-        in_progress=sum(m.status.operation is not None for m in machines),
-        failed=sum(_failed(m.status) for m in governed),
-        overdue=sum(overdue(m.status.attempts, now) for m in governed),
-        conflicts=len(machines) - len(governed),
-    )
-
-
-def _failed(status: PatchTargetStatus) -> bool:
-    return status.installation is not None and status.installation.outcome in _FAILED
-
-
 # --- Ready ----------------------------------------------------------------------------------------
 
 
 def _ready(
-    policy: PatchPolicy, machines: Sequence[_Machine], undecided: int, trouble: Trouble | None
+    policy: PatchPolicy, machines: Sequence[PolicyMachine], undecided: int, trouble: Trouble | None
 ) -> list[Finding]:
     if policy.metadata.deletion_timestamp is not None:
         return _delayed(
@@ -231,7 +144,7 @@ def _ready(
     return [_fine(Reason.UP_TO_DATE, f"Nothing can be done at present. {rest}")]
 
 
-def _rest(machines: Sequence[_Machine]) -> str:
+def _rest(machines: Sequence[PolicyMachine]) -> str:
     """What there is to say of a policy that has nothing to do."""
     relevant = _counted(machines)
     compliant = sum(m.compliant == "True" for m in relevant)
@@ -242,7 +155,7 @@ def _rest(machines: Sequence[_Machine]) -> str:
 
 
 def _none_governable(
-    machines: Sequence[_Machine], governed: Sequence[_Machine]
+    machines: Sequence[PolicyMachine], governed: Sequence[PolicyMachine]
 ) -> tuple[Reason, str] | None:
     if not governed:
         if len(machines) == 1:
@@ -265,13 +178,13 @@ def _none_governable(
     )
 
 
-def _condition(machine: _Machine, type_: ConditionType) -> tuple[str, str]:
+def _condition(machine: PolicyMachine, type_: ConditionType) -> tuple[str, str]:
     found = find(machine.status.conditions, type_)
     return (found.reason, found.message) if found else ("", "")
 
 
 def _too_many_failed(
-    policy: PatchPolicy, machines: Sequence[_Machine]
+    policy: PatchPolicy, machines: Sequence[PolicyMachine]
 ) -> tuple[Reason, str] | None:
     machines = [m for m in machines if holds_slots(m.target)]
     holding = [m for m in machines if held_by_failure(m.status)]
@@ -290,13 +203,13 @@ def _too_many_failed(
     )
 
 
-def _being_seen_to(machine: _Machine) -> bool:
+def _being_seen_to(machine: PolicyMachine) -> bool:
     """An assessment that may free its slot is in flight, or about to be."""
     under_way = _condition(machine, ConditionType.READY)[0] == Reason.WORKING
     return machine.status.operation is not None or under_way
 
 
-def _named(machines: Sequence[_Machine]) -> str:
+def _named(machines: Sequence[PolicyMachine]) -> str:
     names = ", ".join(m.name for m in machines[:_NAMED])
     more = len(machines) - _NAMED
     return f"{names} and {more} more" if more > 0 else names
@@ -323,7 +236,7 @@ def _stalled(reason: Reason, message: str) -> list[Finding]:
 # --- Supported and Compliant ----------------------------------------------------------------------
 
 
-def _counted(machines: Sequence[_Machine]) -> list[_Machine]:
+def _counted(machines: Sequence[PolicyMachine]) -> list[PolicyMachine]:
     return [m for m in machines if m.governed and not m.skipped]
 
 
@@ -335,7 +248,7 @@ def _empty(type_: ConditionType, trouble: Trouble | None) -> Finding:
     )
 
 
-def _supported(machines: Sequence[_Machine], trouble: Trouble | None) -> Finding:
+def _supported(machines: Sequence[PolicyMachine], trouble: Trouble | None) -> Finding:
     type_ = ConditionType.SUPPORTED
     relevant = _counted(machines)
     if not relevant:
@@ -359,7 +272,7 @@ def _supported(machines: Sequence[_Machine], trouble: Trouble | None) -> Finding
     return Finding(type_, "True", Reason.ALL_SUPPORTED, f"Azure can patch {_all(len(relevant))}.")
 
 
-def _compliant(machines: Sequence[_Machine], trouble: Trouble | None) -> Finding:
+def _compliant(machines: Sequence[PolicyMachine], trouble: Trouble | None) -> Finding:
     type_ = ConditionType.COMPLIANT
     relevant = _counted(machines)
     if not relevant:
@@ -385,7 +298,7 @@ def _compliant(machines: Sequence[_Machine], trouble: Trouble | None) -> Finding
     return Finding(type_, "True", Reason.COMPLIANT, f"{subject} {verb} compliant.")
 
 
-def _share(some: Sequence[_Machine], of: Sequence[_Machine]) -> str:
+def _share(some: Sequence[PolicyMachine], of: Sequence[PolicyMachine]) -> str:
     return share(len(some), len(of), ("is", "are"))
 
 
@@ -396,7 +309,7 @@ def _all(count: int) -> str:
 # --- problems -------------------------------------------------------------------------------------
 
 
-def _problems(machines: Sequence[_Machine]) -> list[Problem]:
+def _problems(machines: Sequence[PolicyMachine]) -> list[Problem]:
     ranked = []
     for machine in machines:
         worst = min(

@@ -22,7 +22,7 @@ from azpatch.domain.conditions import Finding, Status, merge
 from azpatch.domain.observe import Observed
 from azpatch.domain.outcome import ASSESSMENT_STALE
 from azpatch.domain.plan import AskSlot, Idle, Plan, is_due
-from azpatch.domain.policy import operation_of
+from azpatch.domain.policy_machines import operation_of
 from azpatch.domain.selection import Selection
 
 

@@ -19,6 +19,7 @@ from azpatch.domain.grants import Namespace
 from azpatch.domain.ids import key as machine_key
 from azpatch.domain.membership import Member, Membership, Scope, membership
 from azpatch.domain.naming import target_name
+from azpatch.domain.policy_machines import holds_slots, slot_limit
 from azpatch.kube.port import PATCH_POLICY, PATCH_TARGET, Conflict, KubeError, Object
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.queue import Key, Result
@@ -195,11 +196,11 @@ class PolicyReconciler:
         targets = [target.parsed for target in self._targets(key) if target.parsed]
         chosen = self._context.slots.hand_out(
             (key.namespace, key.name),
-            decide.slot_limit(policy, targets),
+            slot_limit(policy, targets),
             {
                 target.metadata.name
                 for target in targets
-                if decide.holds_slots(target) and unavailable(target.status)
+                if holds_slots(target) and unavailable(target.status)
             },
         )
         for name in chosen:

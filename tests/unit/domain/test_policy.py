@@ -26,7 +26,8 @@ from azpatch.api.common import Condition, OperationName, Support
 from azpatch.api.policy import PatchPolicy, PatchPolicyStatus
 from azpatch.api.reasons import Reason
 from azpatch.api.target import Attempts, Outcome, PatchTarget, PatchTargetStatus, Verdict
-from azpatch.domain.policy import operation_of, slot_limit, status
+from azpatch.domain.policy import status
+from azpatch.domain.policy_machines import operation_of, slot_limit
 from azpatch.domain.subscription import Trouble
 
 POLICY = patch_policy()
