@@ -142,7 +142,8 @@ class Assessment(ApiModel):
     ] = timedelta(hours=24)
     """How old a machine's last assessment may get, in Go's notation; from 5m to 168h."""
     probe_unsupported: bool = False
-    """Assess also where the support matrix says that Azure cannot, to let Azure decide."""
+    """Assess also where the support matrix says that Azure cannot, to let Azure decide: a machine
+    that it then finds supported is patched like any other."""
 
 
 class Always(ApiModel):

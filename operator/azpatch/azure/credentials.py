@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from azure.core import exceptions as core
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 from azure.identity.aio import (
     ClientSecretCredential,
@@ -15,7 +16,7 @@ from azure.identity.aio import (
 )
 
 from azpatch.azure.cloud import CloudSettings
-from azpatch.azure.errors import TokenUnavailable
+from azpatch.azure.errors import AuthorityUnreachable, TokenUnavailable
 from azpatch.azure.port import Credentials
 from azpatch.azure.redaction import redacted
 from azpatch.azure.transport import PooledTransport, Transport
@@ -70,11 +71,12 @@ class SignIn:
                     self._inner = self._make()
                 return await self._inner.get_token_info(*scopes, options=options)
         except TimeoutError:
-            raise TokenUnavailable(
-                f"{self._credentials.type}: no answer within {SIGN_IN_TIMEOUT_SECONDS} s"
+            raise AuthorityUnreachable(
+                f"{self._credentials.type} sign-in: no answer within {SIGN_IN_TIMEOUT_SECONDS} s"
             ) from None
         except Exception as error:
-            raise TokenUnavailable(f"{self._credentials.type}: {redacted(str(error))}") from None
+            kind = AuthorityUnreachable if _nobody_answered(error) else TokenUnavailable
+            raise kind(f"{self._credentials.type} sign-in: {redacted(str(error))}") from None
 
     async def get_token(self, *scopes: str, **_options: Any) -> AccessToken:
         """The same token in azure-core's older shape, which some clients still ask for."""
@@ -151,3 +153,11 @@ _MAKERS: Mapping[str, Callable[[SignIn], Inner]] = {
     "ClientSecret": SignIn._client_secret,
 }
 """By `Credentials.type`."""
+
+
+def _nobody_answered(error: Exception) -> bool:
+    """No connection, a broken one, or an authority in trouble: not the identity's fault."""
+    if isinstance(error, (core.ServiceRequestError, core.ServiceResponseError)):
+        return True
+    status = error.status_code if isinstance(error, core.HttpResponseError) else None
+    return status is not None and status >= 500

@@ -6,6 +6,7 @@ begun although its answer was lost; only where it is certain that nothing began 
 | answer                                   | read           | mutating call  |
 |------------------------------------------|----------------|----------------|
 | no token                                 | SignInFailed   | SignInFailed   |
+| nobody to ask for a token                | Retry          | NeverSent      |
 | connection never made                    | Retry          | NeverSent      |
 | connection lost, timeout, unreadable     | Retry          | Unconfirmed    |
 | 401                                      | SignInFailed   | SignInFailed   |
@@ -65,6 +66,10 @@ class TokenUnavailable(core.ClientAuthenticationError):
     """The identity got no token, so the request that needed it was never sent."""
 
 
+class AuthorityUnreachable(TokenUnavailable):
+    """Nobody answered who could give a token: the identity may be as good as ever."""
+
+
 BY_STATUS: Mapping[int, tuple[type[AzureError], type[AzureError]]] = {
     401: (SignInFailed, SignInFailed),
     403: (Denied, Denied),
@@ -87,6 +92,8 @@ def translated(error: BaseException, call: Call) -> AzureError:
     """The port's error for what the SDK raised."""
     if isinstance(error, AzureError):
         return error
+    if isinstance(error, AuthorityUnreachable):
+        return _pick(NEVER_SENT, call)("AuthorityUnreachable", redacted(error.message))
     if isinstance(error, TokenUnavailable):
         return _sign_in_failed(error.message)
     response = error.response if isinstance(error, core.HttpResponseError) else None

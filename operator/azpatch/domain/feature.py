@@ -155,6 +155,6 @@ def _remedy(name: str | None, state: FeatureState) -> str:
         )
     return (
         "Register it in the machine's subscription: "
-        f"az feature register --namespace Microsoft.Compute --name {name}, then "
-        "az provider register --namespace Microsoft.Compute. It is read again at every refresh."
+        f"az feature register --namespace Microsoft.Compute -n {name}, then "
+        "az provider register -n Microsoft.Compute. It is read again at every refresh."
     )

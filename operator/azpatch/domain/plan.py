@@ -315,8 +315,8 @@ def _tried_enough(
         return Idle(
             True,
             Reason.NOTHING_INSTALLABLE,
-            "An install of these very patches brought none of them, so it is not sent again. It "
-            "is when the selection changes; see status.installation for what Azure said.",
+            "An install of these very patches brought none of them, so it is not sent again until "
+            "the selection changes. The PatchTarget's status.installation has Azure's words.",
             later,
         )
     attempts = became_due(status.attempts, now)

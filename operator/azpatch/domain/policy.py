@@ -141,7 +141,7 @@ def _ready(
     rest = _rest(machines)
     if policy.spec.install is None:
         return [_fine(Reason.ASSESS_ONLY, f"The policy assesses and does not install. {rest}")]
-    return [_fine(Reason.UP_TO_DATE, f"Nothing can be done at present. {rest}")]
+    return [_fine(Reason.UP_TO_DATE, f"Nothing to do. {rest}")]
 
 
 def _rest(machines: Sequence[PolicyMachine]) -> str:

@@ -208,9 +208,7 @@ def _judged(operation: OperationName, evidence: SupportEvidence) -> bool:
 
 def _gate_closed(evidence: SupportEvidence) -> tuple[Reason, str]:
     assert evidence.gate is not None
-    return Reason.PREVIEW_FEATURE_NOT_REGISTERED, (
-        f"{evidence.gate.message} Matrix {evidence.matrix.revision} needs it."
-    )
+    return Reason.PREVIEW_FEATURE_NOT_REGISTERED, (evidence.gate.message)
 
 
 def _detected_unsupported(evidence: SupportEvidence) -> tuple[Reason, str]:

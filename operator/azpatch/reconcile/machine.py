@@ -93,6 +93,7 @@ class MachineReconciler:
             return Result(decision.again)
         if decision.status.governs != decision.target.status.governs:
             self._wake_siblings(stored)
+            await self._tell_loss(decision)
         if isinstance(decision.step, Send):
             if decision.target.status.operation is None:
                 return await self._send(key, decision, decision.step, memory)
@@ -105,6 +106,20 @@ class MachineReconciler:
             if isinstance(looked, Result):
                 return looked
         return await self._rest(key, decision, memory)
+
+    async def _tell_loss(self, decision: Decision) -> None:
+        """An Event on the policy that acted on the machine so far."""
+        if decision.target.status.governs is not True or decision.status.governs is not False:
+            return
+        name = decision.machine.id.rsplit("/", 1)[-1]
+        await self._context.kube.event(
+            PATCH_POLICY,
+            decision.policy.raw,
+            warning=True,
+            reason=Reason.GOVERNED_ELSEWHERE,
+            action="Govern",
+            note=f"{name}: {decision.standing.elsewhere}",
+        )
 
     async def _rest(self, key: Key, decision: Decision, memory: MachineMemory) -> Result:
         """Nothing is sent now."""

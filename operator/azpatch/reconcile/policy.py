@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from azpatch.api.common import API_VERSION, ConditionType
-from azpatch.api.policy import PatchPolicy, PatchPolicyStatus
+from azpatch.api.policy import PatchPolicy, PatchPolicyStatus, PolicyMachines
 from azpatch.api.target import POLICY_LABEL, SUBSCRIPTION_LABEL, PatchTarget
 from azpatch.domain import policy as decide
 from azpatch.domain.availability import unavailable
@@ -21,6 +21,7 @@ from azpatch.domain.membership import Member, Membership, Scope, membership
 from azpatch.domain.naming import target_name
 from azpatch.domain.policy_machines import holds_slots, slot_limit
 from azpatch.kube.port import PATCH_POLICY, PATCH_TARGET, Conflict, KubeError, Object
+from azpatch.reconcile import metrics
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.routing import own_key
@@ -45,7 +46,8 @@ class PolicyReconciler:
         """Gather, decide, act, write status."""
         stored = self._context.store.policy(key.namespace, key.name)
         if stored is None:
-            self._terms.pop(key, None)
+            if self._terms.pop(key, None) is not None:
+                metrics.forget(key.namespace, key.name)
             return Result()
         if stored.parsed is None:
             log.error("PatchPolicy cannot be read", policy=str(key), error=stored.error)
@@ -76,6 +78,7 @@ class PolicyReconciler:
         )
         async with self._context.holds.lock(key):
             written = await self._context.write_status(self._context.newest(stored), status)
+        metrics.tell(key.namespace, key.name, status.machines or PolicyMachines())
         await self._tell_stall(stored, policy, status)
         await self._release(key, written)
         if failures:

@@ -159,7 +159,7 @@ class SubscriptionReconciler:
             return None
         if inventory.error is not None:
             return _trouble(inventory.error)
-        if isinstance(inventory.rights_error, Denied) and not inventory.machines:
+        if not inventory.machines and _allows_nothing(inventory):
             return Trouble(
                 Reason.SUBSCRIPTION_NOT_FOUND,
                 f"There is no subscription {subscription_id} that this identity may see anything "
@@ -206,6 +206,13 @@ class SubscriptionReconciler:
             self._context.inventory.remove(id_)
         for other in self._context.store.subscriptions():
             self._context.queue.add(own_key(other))
+
+
+def _allows_nothing(inventory: SubscriptionInventory) -> bool:
+    """Azure shows the identity no right at all there; it does not tell whether there is a there."""
+    if isinstance(inventory.rights_error, Denied):
+        return True
+    return inventory.permissions is not None and not any(inventory.permissions.values())
 
 
 def _trouble(error: AzureError) -> Trouble:

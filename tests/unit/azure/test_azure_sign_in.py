@@ -8,8 +8,8 @@ import pytest
 
 from azpatch.azure.cloud import AZURE_PUBLIC, AZURE_US_GOVERNMENT, CLOUDS, CloudSettings
 from azpatch.azure.credentials import SignIn
-from azpatch.azure.errors import TokenUnavailable
-from azpatch.azure.port import Credentials
+from azpatch.azure.errors import AuthorityUnreachable, Call, TokenUnavailable, translated
+from azpatch.azure.port import Credentials, NeverSent, Retry
 
 SIMULATED = CloudSettings("https://localhost:8443", "https://localhost:8443")
 
@@ -117,13 +117,16 @@ async def test_an_identity_that_cannot_sign_in_says_why_when_it_is_first_used(
     assert authority.sent == []
 
 
-async def test_an_authority_that_cannot_be_reached_is_a_failed_sign_in(
-    authority: Any, connection_error: Any
+@pytest.mark.parametrize("what", ["refused", "lost", "silent"])
+async def test_an_authority_that_does_not_answer_is_not_the_identitys_fault(
+    what: str, authority: Any, connection_error: Any
 ) -> None:
-    authority.answers(connection_error("refused"))
+    authority.answers(*[connection_error(what)] * 3)
     credentials = Credentials("ClientSecret", "tenant", "client", "secret")
-    with pytest.raises(TokenUnavailable):
+    with pytest.raises(AuthorityUnreachable) as caught:
         await token(SignIn(credentials, AZURE_PUBLIC, transport=authority), AZURE_PUBLIC)
+    assert type(translated(caught.value, Call.READ)) is Retry
+    assert type(translated(caught.value, Call.MUTATE)) is NeverSent
 
 
 def test_credentials_do_not_show_their_secret() -> None:

@@ -123,7 +123,7 @@ def test_a_closed_gate_says_how_to_open_it() -> None:
     result = gate(Feature(NAME, "NotRegistered"))
 
     assert result.reason is Reason.PREVIEW_FEATURE_NOT_REGISTERED
-    assert f"az feature register --namespace Microsoft.Compute --name {NAME}" in result.message
+    assert f"az feature register --namespace Microsoft.Compute -n {NAME}" in result.message
 
 
 def test_candidates_fit_into_status() -> None:

@@ -300,7 +300,7 @@ def test_a_non_gallery_machine_found_unsupported_is_probed_again_only_when_asked
             ASSESS,
             case(ImageClass.GALLERY_GENERALIZED, Sign.NONE, CLOSED),
             Reason.PREVIEW_FEATURE_NOT_REGISTERED,
-            f"az feature register --namespace Microsoft.Compute --name {NAME}",
+            f"az feature register --namespace Microsoft.Compute -n {NAME}",
             id="the gate is closed",
         ),
         pytest.param(
