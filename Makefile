@@ -100,7 +100,7 @@ bench: binaries ## Measure the operator on a large fleet
 
 .PHONY: azsim
 azsim: $(READY) $(FLEET) ## Serve a simulated Azure (FLEET=file PACE=60)
-	@$(BIN)/azsim serve --fleet $(FLEET) --pace $(PACE)
+	@$(BIN)/azsim serve --fleet $(FLEET) --pace $(PACE) --env-file azsim.env --journal azsim.jsonl
 
 .PHONY: controlplane
 controlplane: $(READY) ## Leave a control plane running and print its KUBECONFIG

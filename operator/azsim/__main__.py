@@ -55,7 +55,7 @@ class Instant(click.ParamType[datetime]):
 @click.option(
     "--fleet",
     "fleet_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     help="What the simulated Azure holds (YAML or JSON).",
 )
@@ -102,14 +102,16 @@ def serve(
     journal_file: Path | None,
 ) -> None:
     """Serve a simulated Azure on the loopback interface until SIGTERM or SIGINT."""
+    if env_file is not None:
+        # First of all: whoever waits for the file waits for this start, and it may fail.
+        env_file.unlink(missing_ok=True)
     try:
         fleet = load(fleet_file)
+    except OSError as error:
+        raise click.ClickException(f"cannot read the fleet file: {error}") from error
     except FleetError as error:
         lines = "\n".join(f"  {path}: {message}" for path, message in error.problems)
         raise click.ClickException(f"{fleet_file} is not a fleet file:\n{lines}") from error
-    if env_file is not None:
-        # Whoever waits for the file waits for this start.
-        env_file.unlink(missing_ok=True)
     clock = PacedClock(clock_origin, pace)
     graph = ResourceGraph()
     cloud = Cloud(fleet, clock, random.Random(seed), Journal(journal_file), build_router(graph))

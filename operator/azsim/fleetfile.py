@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from azsim.fleet import (
     BUILT_IN_ROLES,
@@ -87,13 +88,16 @@ def build(raw: Any) -> Fleet:
         fleet = Fleet.model_validate(raw)
     except ValidationError as error:
         raise FleetError(
-            [(_path(item["loc"], raw), _message(item["msg"])) for item in error.errors()]
+            [(_path(item["loc"], raw), _message(item)) for item in error.errors()]
         ) from None
     return complete(fleet)
 
 
-def _message(text: str) -> str:
-    return text.removeprefix("Value error, ")
+def _message(error: ErrorDetails) -> str:
+    text = error["msg"].removeprefix("Value error, ")
+    if isinstance(error["input"], bool):
+        text += "; YAML reads off, on, yes, no, true and false as booleans: put it in quotes"
+    return text
 
 
 def _path(loc: tuple[int | str, ...], raw: Mapping[str, Any]) -> str:
@@ -102,7 +106,7 @@ def _path(loc: tuple[int | str, ...], raw: Mapping[str, Any]) -> str:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
         if isinstance(part, int) and text == f"machines[{part}]":
             name = raw["machines"][part].get("name")
-            text += f"({name})" if name else ""
+            text += f"({name})" if isinstance(name, str) and name else ""
     return text or "(file)"
 
 
@@ -120,7 +124,7 @@ def _patch_sets(raw: Any) -> dict[str, tuple[Patch, ...]]:
         except ValidationError as error:
             raise FleetError(
                 [
-                    (_path(("patchSets", name, *item["loc"]), {}), _message(item["msg"]))
+                    (_path(("patchSets", name, *item["loc"]), {}), _message(item))
                     for item in error.errors()
                 ]
             ) from None

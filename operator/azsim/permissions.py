@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from azsim.http import Params, Principal, Request, Response, Router
-from azsim.subscriptions import spent
+from azsim.subscriptions import not_found, spent
 
 if TYPE_CHECKING:
     from azsim.cloud import Cloud
@@ -30,8 +30,11 @@ def list_permissions(
 ) -> Response:
     """The roles that hold at the scope, inherited ones too.
 
-    Asking needs no right of its own: one who has no role gets an empty list.
+    Asking needs no right of its own: one who has no role gets an empty list. ArmError 404 for a
+    subscription that is not there.
     """
+    if params["sub"].lower() not in cloud.subscriptions:
+        raise not_found(params["sub"])
     scope = request.path[: request.path.lower().rindex(_SUFFIX.lower())]
     granted = cloud.rights.at(principal.object_id, scope)
     return Response(

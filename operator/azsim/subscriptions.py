@@ -48,7 +48,12 @@ def subscription_of(cloud: Cloud, principal: Principal, subscription_id: str) ->
     for each in visible(cloud, principal):
         if each.id.lower() == subscription_id.lower():
             return each
-    raise ArmError(
+    raise not_found(subscription_id)
+
+
+def not_found(subscription_id: str) -> ArmError:
+    """What ARM says of a subscription that is not there, or that the caller cannot see."""
+    return ArmError(
         404,
         "SubscriptionNotFound",
         f"The subscription '{subscription_id}' could not be found.",

@@ -154,6 +154,15 @@ def test_json_is_read_as_well() -> None:
             "either role or actions",
             id="no rights",
         ),
+        pytest.param(
+            "machines: [{name: off}]", "machines[0].name", "in quotes", id="a name that YAML negates"
+        ),
+        pytest.param(
+            "patchSets: {b: [{name: a, version: yes}]}",
+            "patchSets.b[0].version",
+            "off, on, yes, no",
+            id="a version that YAML affirms",
+        ),
         pytest.param("machines: {a: 1}", "machines", "list", id="not a list"),
         pytest.param("- a", "(file)", "mapping", id="not a mapping"),
         pytest.param("a: [", "(file)", "YAML", id="not YAML"),

@@ -162,6 +162,27 @@ def test_a_file_that_is_no_fleet_is_refused_with_the_path_in_it(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("fleet", "complaint"),
+    [
+        pytest.param("machines: [{}]", "machines[0].name: ", id="no fleet file"),
+        pytest.param(None, "No such file", id="no file"),
+    ],
+)
+def test_the_env_file_of_an_earlier_start_does_not_outlive_one_that_fails(
+    tmp_path: Path, fleet: str | None, complaint: str
+) -> None:
+    file, env_file = tmp_path / "fleet.yaml", tmp_path / "azsim.env"
+    env_file.write_text("AZSIM_ARM_ENDPOINT=https://localhost:1\n")
+    if fleet is not None:
+        file.write_text(fleet)
+    done = CliRunner().invoke(main, ["serve", "--fleet", str(file), "--env-file", str(env_file)])
+
+    assert done.exit_code == 1
+    assert complaint in done.output
+    assert not env_file.exists()
+
+
+@pytest.mark.parametrize(
     ("options", "complaint"),
     [
         pytest.param(["--pace", "0"], "0.0 is not in the range", id="time stands still"),

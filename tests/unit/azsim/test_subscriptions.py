@@ -139,6 +139,18 @@ def test_permissions_above_the_assignment_are_none(azure: Azure) -> None:
     assert listed(azure, f"/subscriptions/{WEB}/{PERMISSIONS}", NOBODY) == []
 
 
+@pytest.mark.parametrize("below", ["", "/resourceGroups/rg-web"])
+@pytest.mark.parametrize("principal", [OWNER, NOBODY])
+def test_there_are_no_permissions_in_a_subscription_that_is_not_there(
+    azure: Azure, principal: int, below: str
+) -> None:
+    unknown = "5ab10000-0000-4000-8000-0000000000ff"
+    path = f"/subscriptions/{unknown}{below}/{PERMISSIONS}"
+    answer = azure.call("GET", path, principal=principal)
+
+    assert (answer.status, answer.json()["error"]["code"]) == (404, "SubscriptionNotFound")
+
+
 # -- every answer ---------------------------------------------------------------------------------
 
 
