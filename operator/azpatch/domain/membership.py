@@ -13,6 +13,7 @@ from azpatch.domain.grants import Namespace, access, any_access
 from azpatch.domain.ids import key, subscription_of
 from azpatch.domain.image import matches
 from azpatch.domain.subscription import Trouble
+from azpatch.domain.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,9 @@ def _none_now(
     if absent:
         return _no_subscription(absent[0])
     failing = next((scope for scope in granting if not scope.read and scope.failing), None)
-    return _not_read(failing.name) if failing else None
+    if failing is not None:
+        return _not_read(failing.name)
+    return None if any(not scope.read for scope in granting) else _not_shown(len(kept))
 
 
 def _no_subscription(subscription_id: str) -> Trouble:
@@ -157,6 +160,16 @@ def _not_read(name: str) -> Trouble:
         Reason.AZURE_SUBSCRIPTION_NOT_READY,
         f"The inventory of AzureSubscription {name} has not been read yet. This policy goes on "
         f"when it is; if that takes long, see: kubectl describe azsub {name}",
+        stalled=False,
+    )
+
+
+def _not_shown(count: int) -> Trouble:
+    return Trouble(
+        Reason.INVENTORY_SHRUNK,
+        f"Resource Graph no longer shows the policy's {counted(count, 'machine')}, and Azure has "
+        "not said that they are deleted. They are kept, and asked about at every refresh. If a "
+        "role was removed, restore it.",
         stalled=False,
     )
 

@@ -16,7 +16,7 @@ from azpatch.api.install import RebootSetting
 from azpatch.api.policy import AssessmentMode, PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import AccessLevel
-from azpatch.api.target import AssessmentStatus, OperationKind, Outcome, PatchTargetStatus
+from azpatch.api.target import OperationKind, Outcome, PatchTargetStatus
 from azpatch.domain.attempts import POSTS_PER_WINDOW, assessment_retry, became_due, next_window
 from azpatch.domain.availability import held_by_failure, reassessment_due, went_well
 from azpatch.domain.facts import Machine, MachineView
@@ -147,15 +147,14 @@ def _is_ours(view: MachineView, status: PatchTargetStatus) -> bool:
 def touched_since(view: MachineView, status: PatchTargetStatus) -> datetime | None:
     """When an install that ARM shows ended, if the last assessment is from before that: then what
     is missing is not known. It may be another policy's, or a person's."""
-    seen, assessment = view.installation, status.assessment
-    if seen is None or assessment is None:
-        return None
-    end = seen.last_modified or seen.start_time
-    return end if end is not None and end > _began(assessment) else None
+    seen = view.installation
+    end = (seen.last_modified or seen.start_time) if seen else None
+    return end if end is not None and _outdated(status, end) else None
 
 
-def _began(assessment: AssessmentStatus) -> datetime:
-    return assessment.start_time or assessment.time
+def _outdated(status: PatchTargetStatus, touched: datetime) -> bool:
+    assessment = status.assessment
+    return assessment is not None and (assessment.start_time or assessment.time) < touched
 
 
 def _not_sent(reason: Reason, wake: datetime | None) -> Idle:
@@ -221,7 +220,7 @@ def _assessment_needed(
         return True
     if reassessment_due(status) or observed.detection.probe_due:
         return True
-    if standing.touched is not None and _began(status.assessment) < standing.touched:
+    if standing.touched is not None and _outdated(status, standing.touched):
         return True
     return now >= status.assessment.time + policy.spec.assessment.max_age
 
@@ -274,6 +273,14 @@ def _install(
             Reason.WAITING_FOR_RESOURCE_GRAPH,
             "The assessment succeeded; what it found has not appeared in Azure Resource Graph, "
             "which is asked again until it has.",
+            later,
+        )
+    if standing.touched is not None and _outdated(observed.status, standing.touched):
+        return Idle(
+            True,
+            Reason.NOT_ASSESSED,
+            "Somebody installed on the machine after its last assessment, so what is missing is "
+            "not known; an assessment tells.",
             later,
         )
     if not is_due(policy, observed.status, selection):

@@ -38,7 +38,8 @@ PATCHES_AWAITED = timedelta(minutes=15)
 taken as they are: Azure cuts very long lists."""
 
 SELECTION_AGAIN = timedelta(minutes=1)
-"""While a selection that was known is asked for again."""
+SELECTION_PATIENCE = timedelta(minutes=10)
+"""A selection that was known before a restart is asked for again; nothing else waits for longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,14 @@ class Decider:
         if self._without_subscription(stored.parsed):
             return NotNow(decide.blocked(stored.parsed, status, _NO_SUBSCRIPTION, now))
         case = self._gather(key, stored, memory)
-        if case is None:
-            return NotNow(status)
-        return self._decide(case, status, now)
+        if case is not None:
+            memory.based_on(
+                case.machine.vm_id, (case.policy.generation, case.subscription.generation)
+            )
+            return self._decide(case, status, now)
+        if self._unseen(stored.parsed):
+            return NotNow(decide.blocked(stored.parsed, status, _UNSEEN, now))
+        return NotNow(status)
 
     def _decide(self, case: _Case, status: PatchTargetStatus, now: datetime) -> Decision | NotNow:
         observed = observe(status, case.declared.spec, self._surroundings(case), now)
@@ -114,12 +120,15 @@ class Decider:
         selection = self._selection(case, observed, standing.governs, now)
         if selection is None and self._knew_selection(case, observed, status, standing.governs):
             # Asked for again after a restart; until it is there, nothing is unsaid.
-            return NotNow(status, again=SELECTION_AGAIN)
+            case.memory.asked_since = case.memory.asked_since or now
+            if now - case.memory.asked_since < SELECTION_PATIENCE:
+                return NotNow(status, again=SELECTION_AGAIN)
         step = plan(case.declared, observed, selection, standing, case.machine, now)
         wanted = decide.settled(
             case.target, case.declared, observed, selection, step, standing.governs, now
         )
-        self._await_row(case, wanted, now)
+        if standing.governs:
+            self._await_row(case, wanted, now)
         return Decision(
             stored=case.stored,
             target=case.target,
@@ -140,6 +149,13 @@ class Decider:
         """No AzureSubscription for the machine, or only one that is being deleted."""
         id_ = subscription_of(target.spec.machine_id)
         return id_ not in usable_subscriptions(self._context.store)
+
+    def _unseen(self, target: PatchTarget) -> bool:
+        """Its subscription was read, and does not show it."""
+        inventory = self._context.inventory.of(target.spec.machine_id)
+        known = self._context.inventory.machine(target.spec.machine_id) is not None
+        gone = self._context.inventory.is_gone(target.spec.machine_id)
+        return inventory is not None and inventory.refreshed is not None and not known and not gone
 
     def _gather(self, key: Key, stored: Stored[PatchTarget], memory: MachineMemory) -> _Case | None:
         """None: something is missing whose arrival wakes this key."""
@@ -211,7 +227,9 @@ class Decider:
         labels = self._context.store.namespace_labels(case.key.namespace) or {}
         blocked = case.memory.blocked
         if blocked is not None and blocked.wake is not None and now >= blocked.wake:
-            blocked = case.memory.blocked = None
+            # What was found may still be so: it is told until the next look shows otherwise.
+            case.memory.doubt, case.memory.blocked = blocked, None
+            blocked = None
         subscription = case.subscription.parsed
         assert subscription is not None
         return Standing(
@@ -244,7 +262,9 @@ class Decider:
     ) -> Selection | None:
         """What the policy selects of what the row's assessment found; None: not known (yet)."""
         install, os_type, row = case.declared.spec.install, case.machine.os_type, observed.row
-        if install is None or os_type is None or row is None or not governs:
+        if not governs:
+            return None  # Whoever governs the machine may be waiting for its patches.
+        if install is None or os_type is None or row is None:
             self._context.looks.enough(case.machine.id, Subject.PATCHES)
             return None
         known = case.memory.selection
@@ -264,6 +284,7 @@ class Decider:
         selection = select(patches, install, os_type)
         if selection is not None:
             case.memory.selection = SelectionOf(row.last_modified, install, selection)
+            case.memory.asked_since = None
         return selection
 
     def _knew_selection(
@@ -276,6 +297,7 @@ class Decider:
             and case.memory.selection is None
             and status is case.target.status
             and case.declared.spec.install is not None
+            and case.declared.status.observed_generation == case.policy.generation
             and observed.row is not None
             and assessment is not None
             and assessment == status.assessment
@@ -305,6 +327,14 @@ _NO_SUBSCRIPTION = Idle(
     Reason.AZURE_SUBSCRIPTION_MISSING,
     "There is no AzureSubscription for this machine's subscription (any more), so nothing is sent "
     "to it. The platform team creates it.",
+)
+
+
+_UNSEEN = Idle(
+    False,
+    Reason.INVENTORY_SHRUNK,
+    "Resource Graph does not show the machine, and Azure has not said that it is deleted. It is "
+    "asked about at every refresh. If a role was removed, restore it.",
 )
 
 

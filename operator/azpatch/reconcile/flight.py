@@ -56,6 +56,8 @@ class Followed:
     """It still runs, or may: when to look again."""
     status: PatchTargetStatus | None = None
     """It has ended: the status without it, not written yet."""
+    outcome: InstallOutcome | None = None
+    """What an install that has ended came to."""
 
 
 class Flight:
@@ -180,7 +182,7 @@ class Flight:
                 kept = PatchTargetStatus(governs=status.governs, conditions=status.conditions)
                 return Followed(stored, status=kept)
             case Lost(reason) if operation.kind is OperationKind.INSTALL:
-                return await self._installed(stored, status, None, lost(Reason(reason)), memory)
+                return self._installed(stored, status, None, lost(Reason(reason)))
             case Lost():
                 return Followed(stored, status=assessed(status, None, False, now))
             case Ended(AssessmentResult() as result):
@@ -211,14 +213,14 @@ class Flight:
         result = replace(result, last_modified=memory.ended)
         if evidence.machine_gone:
             gone = lost(Reason.MACHINE_GONE)
-            return await self._installed(stored, status, result, gone, memory)
+            return self._installed(stored, status, result, gone)
         if evidence.view is None:
             # Whether it is back cannot be seen, which is not the same as not being back.
             patience = timedelta(0) if evidence.denied else UNANSWERED
             if now < status.operation.deadline + patience:
                 return await self._go_on(stored, status, memory, LOOK_EARLY)
             unseen = Reason.ACCESS_LOST if evidence.denied else Reason.RESULT_UNKNOWN
-            return await self._installed(stored, status, result, lost(unseen), memory)
+            return self._installed(stored, status, result, lost(unseen))
         outcome = install_outcome(
             result,
             reboot_setting=self._reboot_setting(stored),
@@ -229,7 +231,9 @@ class Flight:
             now=now,
         )
         if isinstance(outcome, InstallOutcome):
-            return await self._installed(stored, status, result, outcome, memory)
+            return self._installed(stored, status, result, outcome)
+        if outcome.until is None and now >= status.operation.deadline:
+            return self._installed(stored, status, result, lost(Reason.RESULT_UNKNOWN))
         return await self._go_on(stored, status, memory, _patience(outcome, now))
 
     async def _go_on(
@@ -246,17 +250,15 @@ class Flight:
         stored = await self._context.write_status(stored, decide.in_flight(target, status, now))
         return Followed(stored, look_after=look_after)
 
-    async def _installed(
+    def _installed(
         self,
         stored: Stored[PatchTarget],
         status: PatchTargetStatus,
         result: InstallationResult | None,
         outcome: InstallOutcome,
-        memory: MachineMemory,
     ) -> Followed:
         ended = installed(status, result, outcome, self._context.clock.now())
-        await self._report(stored, outcome)
-        return Followed(stored, status=ended)
+        return Followed(stored, status=ended, outcome=outcome)
 
     def forget(self, memory: MachineMemory) -> None:
         """The end is written down: what told of the operation is of no use any more."""
@@ -264,7 +266,7 @@ class Flight:
         self._context.inventory.installations.pop(memory.machine_key, None)
         self._context.looks.enough(memory.machine_key, Subject.INSTALLATION)
 
-    async def _report(self, stored: Stored[PatchTarget], outcome: InstallOutcome) -> None:
+    async def report(self, stored: Stored[PatchTarget], outcome: InstallOutcome) -> None:
         """An Event on the policy, and a line in the log."""
         assert stored.parsed is not None
         machine_id = stored.parsed.spec.machine_id

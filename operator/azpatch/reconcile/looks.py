@@ -125,7 +125,8 @@ class Looks:
                     self._wake(machine_key)
             case Subject.PATCHES:
                 patches = await client.missing_patches(keys)
-                for machine_key in keys:
+                wished = (k for k in keys if (k, subject) in self._wishes)
+                for machine_key in wished:
                     # No rows: nothing is missing, which the assessment's counts confirm or not.
                     self._inventory.patches[machine_key] = patches.get(machine_key, ())
                     self._wake(machine_key)

@@ -29,6 +29,9 @@ from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.start import AZURE_AGAIN, Starter
 from azpatch.reconcile.store import Stored
 
+SHORTLY = timedelta(seconds=1)
+"""When something is known to be decided differently now."""
+
 PAST = timedelta(minutes=1)
 """A wake-up that is over already is put off this long: it must not become a loop."""
 
@@ -59,7 +62,7 @@ class MachineReconciler:
             stored = self._context.store.target(key.namespace, key.name)
             if stored is None or stored.parsed is None:
                 return Result()
-            memory = self._memory.of(key, machine_key, stored.parsed.spec.policy)
+            memory = self._memory.of(key, stored.uid, machine_key, stored.parsed.spec.policy)
             if stored.parsed.status.operation is None:
                 return await self._settle(key, stored, stored.parsed.status, memory)
             return await self._follow(key, stored, memory)
@@ -70,6 +73,8 @@ class MachineReconciler:
             self._decided(key, stored)
             return Result(followed.look_after)
         result = await self._settle(key, followed.stored, followed.status, memory)
+        if followed.outcome is not None:
+            await self._flight.report(followed.stored, followed.outcome)
         self._flight.forget(memory)
         self._wake_siblings(followed.stored)
         self._wake_subscription(followed.stored)
@@ -85,12 +90,24 @@ class MachineReconciler:
         """Of a machine with nothing in flight. `status` is newer than what is stored where an
         operation has just ended."""
         decision = self._decider.decide(key, stored, status, memory)
-        self._decided(key, stored)
         if isinstance(decision, NotNow):
             self._give_back(key, stored)
             stored = await self._context.write_status(stored, decision.status)
             await self._context.remove_finalizer(stored)
+            if decision.again is None:
+                self._decided(key, stored)
             return Result(decision.again)
+        result = await self._act(key, stored, decision, memory)
+        self._decided(key, stored, decision.policy.generation)
+        return result
+
+    async def _act(
+        self,
+        key: Key,
+        stored: Stored[PatchTarget],
+        decision: Decision,
+        memory: MachineMemory,
+    ) -> Result:
         if decision.status.governs != decision.target.status.governs:
             self._wake_siblings(stored)
             await self._tell_loss(decision)
@@ -99,7 +116,7 @@ class MachineReconciler:
                 return await self._send(key, decision, decision.step, memory)
             # What has ended is written down before anything else begins; the finalizer stays.
             await self._context.write_status(stored, decision.status)
-            return Result(timedelta(0))
+            return Result(SHORTLY)
         if isinstance(decision.step, AskSlot) and foreign_install(decision.target.status):
             # It holds a slot as long as it runs, and whether it does only a look can tell.
             looked = await self._look(key, decision, memory)
@@ -128,9 +145,12 @@ class MachineReconciler:
             self._give_back(key, decision.stored)
         elif self._context.slots.ask(_policy_name(key, decision.target), key.name):
             self._context.queue.add(_policy_key(key, decision.target))
-        stored = await self._context.write_status(decision.stored, decision.status)
+        status, now = decision.status, self._context.clock.now()
+        if isinstance(decision.step, AskSlot) and memory.doubt is not None:
+            status = decide.blocked(decision.target, status, memory.doubt, now)
+        stored = await self._context.write_status(decision.stored, status)
         await self._context.remove_finalizer(stored)
-        return Result(_until(decision.step, self._context.clock.now()))
+        return Result(_until(decision.step, now))
 
     # --- send -------------------------------------------------------------------------------------
 
@@ -145,7 +165,8 @@ class MachineReconciler:
         if step.kind is OperationKind.INSTALL:
             memory.touched = touched_since(view, decision.status)
             if memory.touched is not None:
-                return Result(timedelta(0))
+                # Decided anew, it comes to an assessment.
+                return Result(SHORTLY)
 
         def again() -> Decision | None:
             return self._same(key, step, memory)
@@ -186,6 +207,7 @@ class MachineReconciler:
             return await self._block(key, decision, obstacle, memory)
         found = cleared(view, decision.machine, decision.status, self._context.clock.now())
         if found is None:
+            memory.doubt = None
             return view
         if found.reason not in (Reason.FOREIGN_OPERATION, Reason.OPERATION_IN_PROGRESS):
             self._context.refresher.ask(subscription_of(decision.machine.id))
@@ -197,7 +219,7 @@ class MachineReconciler:
         if subscription is not None:
             subscription.confirm_gone(memory.machine_key)
         self._context.queue.add(_policy_key(key, decision.target))
-        return await self._block(key, decision, _GONE, memory)
+        return await self._block(key, decision, _gone_at(self._context.clock.now()), memory)
 
     async def _block(
         self, key: Key, decision: Decision, obstacle: Idle, memory: MachineMemory
@@ -218,12 +240,18 @@ class MachineReconciler:
         if self._context.slots.give_back(_policy_name(key, stored.parsed), key.name):
             self._context.queue.add(_policy_key(key, stored.parsed))
 
-    def _decided(self, key: Key, stored: Stored[PatchTarget]) -> None:
-        """The policy's generation that the machine goes by; news to the policy's reconciler."""
+    def _decided(
+        self, key: Key, stored: Stored[PatchTarget], generation: int | None = None
+    ) -> None:
+        """The policy's generation that the machine goes by (by default what it has now), once its
+        status says so; news to the policy's reconciler."""
         assert stored.parsed is not None
         policy = self._context.store.policy(key.namespace, stored.parsed.spec.policy)
-        if policy is not None and self._context.decided.get(key) != policy.generation:
-            self._context.decided[key] = policy.generation
+        if policy is None:
+            return
+        goes_by = policy.generation if generation is None else generation
+        if self._context.decided.get(key) != goes_by:
+            self._context.decided[key] = goes_by
             self._context.queue.add(_policy_key(key, stored.parsed))
 
     def _wake_siblings(self, stored: Stored[PatchTarget]) -> None:
@@ -273,7 +301,9 @@ class MachineReconciler:
         )
 
 
-_GONE = Idle(False, Reason.MACHINE_GONE, "Azure says that the machine does not exist (404).")
+def _gone_at(now: datetime) -> Idle:
+    message = "Azure says that the machine does not exist (404)."
+    return Idle(False, Reason.MACHINE_GONE, message, now + AZURE_AGAIN)
 
 
 def _unreadable(error: AzureError, now: datetime) -> Idle:

@@ -27,12 +27,17 @@ class SelectionOf:
 class MachineMemory:
     """Of one PatchTarget."""
 
+    uid: str
     machine_key: str
     policy: str
     """Name of its policy."""
     selection: SelectionOf | None = None
+    asked_since: datetime | None = None
+    """Since when a selection that was known before a restart is asked for."""
     blocked: Idle | None = None
     """What the last look at the machine found in the way; holds until its `wake`."""
+    doubt: Idle | None = None
+    """What a look found that is over; nobody has looked since."""
     touched: datetime | None = None
     """When somebody installed on the machine after its last assessment, as ARM showed."""
     accepted: tuple[str, Accepted] | None = None
@@ -43,6 +48,17 @@ class MachineMemory:
     """When the install in flight was first seen to have ended."""
     told: tuple[str, str] | None = None
     """The decision that was logged last."""
+    basis: tuple[str, tuple[int, int]] | None = None
+    """vmId, and the generations of the policy and the AzureSubscription, that all this is about."""
+
+    def based_on(self, vm_id: str, generations: tuple[int, int]) -> None:
+        """Forgets what does not hold for another machine, or under another declaration."""
+        old, self.basis = self.basis, (vm_id.lower(), generations)
+        if old is None or old == self.basis:
+            return
+        self.blocked = self.doubt = None
+        if old[0] != self.basis[0]:
+            self.selection = self.touched = None
 
 
 class Memory:
@@ -52,9 +68,12 @@ class Memory:
         self._machines: dict[Key, MachineMemory] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def of(self, key: Key, machine_key: str, policy: str) -> MachineMemory:
-        """What is remembered of a PatchTarget."""
-        return self._machines.setdefault(key, MachineMemory(machine_key, policy))
+    def of(self, key: Key, uid: str, machine_key: str, policy: str) -> MachineMemory:
+        """What is remembered of a PatchTarget; nothing of one that had its name before."""
+        known = self._machines.get(key)
+        if known is None or known.uid != uid:
+            known = self._machines[key] = MachineMemory(uid, machine_key, policy)
+        return known
 
     def forget(self, key: Key) -> MachineMemory | None:
         """The PatchTarget is gone."""

@@ -119,7 +119,9 @@ class PolicyReconciler:
         if not decide.deciding(policy):
             return 0
         decided = self._context.decided
-        return sum(decided.get(own_key(target)) != stored.generation for target in targets)
+        return sum(
+            decided.get(own_key(target)) != stored.generation for target in targets if target.parsed
+        )
 
     def _targets(self, key: Key) -> tuple[Stored[PatchTarget], ...]:
         return self._context.store.targets_of(key.namespace, key.name)

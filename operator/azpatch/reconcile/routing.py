@@ -30,7 +30,9 @@ def keys(store: Store, stored: Stored[Any]) -> Iterator[Key]:
     elif stored.kind == PATCH_TARGET:
         spec = stored.raw.get("spec") or {}
         machine = ids.key(str(spec.get("machineId", "")))
-        yield from {policy_key(target): None for target in (stored, *store.targets_on(machine))}
+        others = [other for other in store.targets_on(machine) if other.uid != stored.uid]
+        yield from {policy_key(target): None for target in (stored, *others)}
+        yield from (own_key(other) for other in others)
 
 
 def policy_key(target: Stored[Any]) -> Key:

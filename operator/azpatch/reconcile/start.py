@@ -44,6 +44,9 @@ from azpatch.reconcile.store import Stored
 FRESH = 60.0
 """Real seconds that the look at the machine may be old when the POST goes out."""
 
+ROOM = 15.0
+"""Real seconds of these that a POST needs at least: one that is cut off counts as unconfirmed."""
+
 AZURE_AGAIN = timedelta(minutes=1)
 """After a request that did not reach Azure, or a look at the machine that failed for now."""
 
@@ -66,7 +69,7 @@ class Started:
     """Why it did not begin."""
 
 
-NOT_ANY_MORE = Started(timedelta(0), began=False)
+NOT_ANY_MORE = Started(timedelta(seconds=1), began=False)
 """What was decided changed while the machine was looked at: decide anew."""
 
 
@@ -92,10 +95,11 @@ class Starter:
         with self._context.holds.hold(own_key(first.policy), own_key(first.subscription)):
             await self._finalizers(first)
             decision = again()
-            if decision is None:
+            late = self._left(verified) < ROOM
+            if decision is None or late:
                 return NOT_ANY_MORE
             stored, attempt_id = await self._intend(kind, decision, view)
-        left = FRESH - (self._context.clock.monotonic() - verified)
+        left = self._left(verified)
         if left <= 0:
             log.warning("attempt dropped, it took too long", machine=decision.machine.id)
             return await self._drop(decision, stored, _too_late(self._context.clock.now()))
@@ -117,6 +121,10 @@ class Starter:
         )
         await self._accepted(stored, accepted)
         return Started(LOOK_EARLY, accepted=(attempt_id, accepted))
+
+    def _left(self, verified: float) -> float:
+        """Real seconds that the look at the machine is still fresh."""
+        return FRESH - (self._context.clock.monotonic() - verified)
 
     async def _finalizers(self, first: Decision) -> None:
         """What reads the result must outlive the operation."""

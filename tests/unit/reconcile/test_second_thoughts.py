@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fakes import HOUR, IMAGE, MINUTE, SECOND, START, VM, World, machine, numbered
 
+from azpatch.azure.port import Gone, NotStarted
 from azpatch.domain.facts import GuestStatus, InstallationResult, MachineView
 from azpatch.domain.ids import key
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Refused
@@ -161,3 +162,63 @@ async def test_one_refused_write_does_not_stop_the_policy() -> None:
 
     assert len(world.kube.all(PATCH_TARGET)) == 1
     assert [kind for kind, _, _ in world.azure.posts][:1] == ["Install"]
+
+
+async def test_a_neighbour_that_does_not_govern_takes_no_look_up_away() -> None:
+    """Both PatchTargets of a machine are woken together; one waits for its patches."""
+    world = due_world()
+    world.due(start_time=START - 3 * MINUTE, last_modified=START - MINUTE)
+    patches = world.azure.patches.pop(key(VM))
+    async with world.operator_runs():
+        await world.passes(SECOND)
+        world.policy("z-later")
+        await world.passes(45 * SECOND)
+        world.azure.patches[key(VM)] = patches
+        await world.passes(20 * MINUTE)
+
+    assert [kind for kind, _, _ in world.azure.posts][:1] == ["Install"]
+
+
+async def test_a_machine_that_was_called_gone_and_is_there_is_managed_again() -> None:
+    """Replaced under its name: for a moment ARM answered 404."""
+    world = due_world()
+    looked = world.azure.machine
+    answers: list[Exception] = [Gone("NotFound", "Not there.")]
+
+    async def machine_(machine_id: str) -> MachineView:
+        if answers:
+            raise answers.pop()
+        return await looked(machine_id)
+
+    world.azure.machine = machine_  # type: ignore[method-assign]
+    async with world.operator_runs():
+        await world.passes(30 * MINUTE)
+
+    assert [kind for kind, _, _ in world.azure.posts][:1] == ["Install"]
+
+
+async def test_a_due_machine_whose_agent_is_silent_writes_nothing_while_it_is() -> None:
+    world = due_world()
+    world.azure.change(agent_ready=False)
+    async with world.operator_runs():
+        await world.passes(10 * MINUTE)
+        assert world.ready() == "AgentNotReady"
+        before = len([line for line in world.journal if line.startswith("status")])
+        await world.passes(3 * HOUR)
+        after = len([line for line in world.journal if line.startswith("status")])
+
+    assert after == before
+
+
+async def test_a_corrected_policy_does_not_wait_for_what_was_refused() -> None:
+    world = due_world()
+    answers: list[Any] = [NotStarted("InvalidParameter", "Too long.")]
+    world.azure.post = lambda _machine: answers.pop() if answers else None
+    async with world.operator_runs():
+        await world.passes(MINUTE)
+        assert world.ready() == "Rejected"
+        shorter = {"linux": {}, "maximumDuration": "PT1H"}
+        edited(world, PATCH_POLICY, lambda s: s.update(install=shorter))
+        await world.passes(2 * MINUTE)
+
+    assert [kind for kind, _, _ in world.azure.posts] == ["Install", "Install"]

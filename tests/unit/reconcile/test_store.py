@@ -248,8 +248,13 @@ class TestRouting:
             pytest.param(
                 PATCH_TARGET,
                 ("web", "a"),
-                ["PatchPolicy/web/linux", "PatchPolicy/web/windows", "PatchTarget/web/a"],
-                id="a target of a wanted machine: also the policies that want it",
+                [
+                    "PatchPolicy/web/linux",
+                    "PatchPolicy/web/windows",
+                    "PatchTarget/web/a",
+                    "PatchTarget/web/b",
+                ],
+                id="a target of a wanted machine: also its neighbours and their policies",
             ),
         ],
     )
@@ -266,6 +271,7 @@ class TestRouting:
         objects.forget(PATCH_TARGET, "web", "a", gone.uid)
         assert set(routing.keys(objects, gone)) == {
             Key("PatchTarget", "web", "a"),
+            Key("PatchTarget", "web", "b"),
             Key("PatchPolicy", "web", "linux"),
             Key("PatchPolicy", "web", "windows"),
         }
