@@ -79,7 +79,9 @@ def main() -> int:
             if stay:
                 _stay(stage)
         except KeyboardInterrupt:
-            return 130
+            # Typed by somebody who has seen enough; in a script it is an end before the end.
+            print("\nGoodbye: all that the demo started is being ended.", flush=True)
+            return 0 if stay else 130
         except (BinariesMissing, ChildFailed, CommandFailed) as problem:
             print(problem, file=sys.stderr)
             return 1
@@ -219,6 +221,9 @@ It all stays up until Ctrl-C. To look around, in another terminal:
   kubectl get events -n shop
   kubectl explain azpp.spec.install
 
+Azure's clock runs ahead of yours here. For what it dates, kubectl shows <invalid> as the age, with
+-o wide for instance. In a real cluster it does not.
+
 To change something, and see here what comes of it:
 
   # Go on without the preview feature; invoice-1 is assessed and patched.
@@ -231,6 +236,11 @@ To change something, and see here what comes of it:
 What Azure received and what happened in its machines, one JSON object a line:
 
   tail -f {journal}
+
+And what azpatch sent to each machine, counted:
+
+  jq -r 'select(.method == "POST" and .status < 300) | .path | split("/")
+    | select(.[-1] | test("Patches$")) | "\\(.[-1]) \\(.[-2])"' {journal} | sort | uniq -c
 """
 
 

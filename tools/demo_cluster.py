@@ -33,7 +33,6 @@ class Seen:
     name: str
     """Of the machine, for a PatchTarget."""
     policy: str = ""
-    image: str = ""
     operation: str = ""
     """Assess or Install while one is in flight."""
     selected: int | None = None
@@ -102,7 +101,6 @@ def _seen(item: Mapping[str, Any]) -> Seen:
         namespace=meta.get("namespace", ""),
         name=machine_id.rsplit("/", 1)[-1] or meta["name"],
         policy=spec.get("policy", ""),
-        image=status.get("image", {}).get("class", ""),
         operation=status.get("operation", {}).get("kind", ""),
         selected=assessment.get("selected"),
         just_installed="" if assessed else installation.get("outcome", ""),

@@ -20,6 +20,9 @@ from demo_story import SAMPLES, Sample
 WIDTH = 110
 """Of tables that do not go to a terminal."""
 
+WIDE = 100
+"""From here on the live table has room to say what each machine is."""
+
 GOOD, BAD, BUSY, QUIET = "green", "red", "yellow", "dim"
 
 
@@ -57,6 +60,7 @@ class _LiveScreen:
     def __init__(self, to: Console) -> None:
         # Once it ends, the last table makes room for the final one.
         self._live = Live(console=to, transient=True, auto_refresh=False)
+        self._console = to
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -66,7 +70,7 @@ class _LiveScreen:
         self._live.stop()
 
     def show(self, view: View, elapsed: timedelta) -> None:
-        self._live.update(_progress(view, elapsed), refresh=True)
+        self._live.update(_progress(view, elapsed, self._console.width), refresh=True)
 
 
 class Lines:
@@ -84,14 +88,19 @@ class Lines:
         pass
 
     def show(self, view: View, elapsed: timedelta) -> None:
+        policies = Counter(machine.name for machine in view.machines)
         for machine in view.machines:
             now = doing(machine)
             if now.plain != self._told.get(_where(machine)):
                 self._told[_where(machine)] = now.plain
-                self._tell(machine.name, now, elapsed)
-        for gone in self._told.keys() - {_where(machine) for machine in view.machines}:
+                several = policies[machine.name] > 1
+                under = f" ({machine.namespace}/{machine.policy})" if several else ""
+                self._tell(machine.name + under, now, elapsed)
+        for gone in sorted(self._told.keys() - {_where(machine) for machine in view.machines}):
             del self._told[gone]
-            self._tell(gone[-1], Text("is no longer under its policy", style=QUIET), elapsed)
+            namespace, policy, name = gone
+            left = Text(f"is no longer under {namespace}/{policy}", style=QUIET)
+            self._tell(name, left, elapsed)
 
     def _tell(self, name: str, now: Text, elapsed: timedelta) -> None:
         self._console.print(Text.assemble((f"+{hours(elapsed)}  ", QUIET), f"{name:<12} ", now))
@@ -111,6 +120,8 @@ def doing(seen: Seen) -> Text:
         return Text("compliant", style=GOOD)
     if compliant.status == "False" and compliant.reason != "PatchesMissing":
         return Text(f"{_patches(seen.selected or 0)} missing: {compliant.reason}", style=BAD)
+    if ready.reason in _LEFT_ALONE:
+        return Text(f"left alone: {ready.reason}", style=QUIET)
     if ready.reason:
         return Text(f"waits: {ready.reason}", style=QUIET)
     return Text("is looked at", style=QUIET)
@@ -124,36 +135,44 @@ _ASSESSED = {
 """By the outcome of the install that the assessment is about."""
 
 
+_LEFT_ALONE = frozenset(
+    {"AssessOnly", "GovernedElsewhere", "MachineGone", "OSNotSelected", "Suspended"}
+)
+"""Reasons that do not pass by themselves and are no refusal either."""
+
+
 def hours(elapsed: timedelta) -> str:
     """Hours and minutes."""
     minutes = int(elapsed.total_seconds() // 60)
     return f"{minutes // 60}:{minutes % 60:02}"
 
 
-def _progress(view: View, elapsed: timedelta) -> Table:
+def _progress(view: View, elapsed: timedelta, width: int) -> Table:
     table = _table(f"Azure's clock: +{hours(elapsed)} h", "Policy", "Machine")
-    table.add_column("What it is")
+    if width >= WIDE:
+        table.add_column("What it is")
     table.add_column("Missing", justify="right")
     table.add_column("Now")
     for sample, machine in _samples(view):
         selected = "" if machine is None or machine.selected is None else str(machine.selected)
-        table.add_row(sample.of, sample.machine, sample.about, selected, _now(machine))
+        about = [sample.about] if width >= WIDE else []
+        table.add_row(sample.of, sample.machine, *about, selected, _now(machine))
     return table
 
 
 def summary(view: View, posts: Counter[tuple[str, str]], unexpected: Iterable[str]) -> Table:
     """Every sample machine at the end; `unexpected` are the lines of `demo_story.missing`."""
-    table = _table("The end, and the operations that Azure took", "Policy", "Machine", "Image")
+    table = _table("The end, and the operations that Azure took", "Policy", "Machine")
+    # The one column that wraps where the terminal is narrow.
     table.add_column("Now")
-    table.add_column("Assess", justify="right")
-    table.add_column("Install", justify="right")
-    table.add_column("")
+    table.add_column("Assess", justify="right", no_wrap=True)
+    table.add_column("Install", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     wrong = {line.partition(":")[0] for line in unexpected}
     for sample, machine in _samples(view):
         table.add_row(
             sample.of,
             sample.machine,
-            machine.image if machine else "",
             _now(machine),
             *(str(posts[sample.machine, kind]) for kind in ("Assess", "Install")),
             Text("✗", style=BAD) if sample.name in wrong else Text("✓", style=GOOD),

@@ -1,21 +1,25 @@
 """``make demo``, as a newcomer runs it, at twice its pace."""
 
+import io
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from demo import FOLDER, MANIFESTS, NAMESPACES, TRY
 from demo_cluster import Condition, Seen, View, posts
-from demo_screen import doing
+from demo_screen import WIDTH, Lines, doing, summary
 from demo_story import SAMPLES, SUBSCRIPTIONS, missing
 from lab import chart
 from lab.binaries import ROOT
@@ -165,7 +169,69 @@ def test_an_install_too_many_is_not_the_expected_end() -> None:
             "waits: WaitingForSlot",
             id="waiting",
         ),
+        pytest.param(
+            Seen("n", "m", conditions={"Ready": Condition("False", "GovernedElsewhere")}),
+            "left alone: GovernedElsewhere",
+            id="another policy's",
+        ),
     ],
 )
 def test_a_machine_is_described_in_a_few_words(seen: Seen, words: str) -> None:
     assert doing(seen).plain == words
+
+
+def test_a_line_names_the_policy_of_a_machine_that_is_under_several() -> None:
+    file = io.StringIO()
+    to = Console(file=file, width=WIDTH)
+    two = (Seen("shop", "m", policy="one"), Seen("shop", "m", policy="two"))
+    lines = Lines(to)
+    lines.show(View(machines=(*two, Seen("shop", "k", policy="one"))), timedelta())
+    lines.show(View(machines=two[:1]), timedelta())
+
+    assert file.getvalue().splitlines() == [
+        "+0:00  m (shop/one) is looked at",
+        "+0:00  m (shop/two) is looked at",
+        "+0:00  k            is looked at",
+        "+0:00  k            is no longer under shop/one",
+        "+0:00  m            is no longer under shop/two",
+    ]
+
+
+@pytest.mark.parametrize("width", [80, WIDTH])
+def test_the_final_table_hides_nothing_in_a_narrow_terminal(width: int) -> None:
+    refused = {"Supported": Condition("False", "PreviewFeatureNotRegistered")}
+    view = View(
+        machines=tuple(
+            Seen(s.namespace, s.machine, policy=s.policy, conditions=refused) for s in SAMPLES
+        )
+    )
+    file = io.StringIO()
+    to = Console(file=file, width=width)
+    to.print(summary(view, Counter(), []))
+    shown = file.getvalue()
+
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+    for word in ("Assess", "Install", "PreviewFeatureNotRegistered", *(s.of for s in SAMPLES)):
+        assert word in shown
+
+
+def test_ctrl_c_ends_it_with_a_goodbye_and_without_an_error() -> None:
+    demo = subprocess.Popen(
+        [sys.executable, ROOT / "tools" / "demo.py"],
+        env={name: value for name, value in os.environ.items() if name != "DEMO_EXIT"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert demo.stdout
+        first = demo.stdout.readline()
+        demo.send_signal(signal.SIGINT)
+        rest, _ = demo.communicate(timeout=END_SECONDS)
+    finally:
+        demo.kill()
+    assert first.startswith("control plane")
+    assert "Goodbye" in rest
+    assert "Traceback" not in rest
+    assert demo.returncode == 0
