@@ -12,6 +12,7 @@ from pathlib import Path
 
 import api_docs
 import chart_docs
+import fleet_docs
 from azpatch.api import crd
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,8 +41,9 @@ def chart_crds() -> Files:
 
 
 def references() -> Files:
-    """The pages and tables that describe the API and the chart's values."""
+    """The pages and tables that describe the API, the chart's values and azsim's fleet file."""
     yield "docs/api.md", api_docs.page()
+    yield "docs/azsim-fleet.md", fleet_docs.page()
     yield "charts/azpatch/README.md", chart_docs.readme(ROOT / "charts" / "azpatch")
 
 

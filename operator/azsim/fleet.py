@@ -107,7 +107,8 @@ class Tenant(Model):
 class FederatedSubject(Model):
     """Whose workload-identity assertions sign in as a principal.
 
-    `subject` is a Kubernetes service account, for one: `system:serviceaccount:azpatch:azpatch`.
+    `subject` is a Kubernetes service account, for one:
+    `system:serviceaccount:azpatch-system:azpatch`.
     With `publicKey` (PEM) of the issuer the signature is verified, without it is not.
     """
 
@@ -394,7 +395,7 @@ class PowerState(StrEnum):
 
 
 class MachineSpec(Model):
-    """A machine, or `count` of them whose name holds `{n}` (1, 2, …).
+    """A machine of `machines`, or `count` of them whose name holds `{n}` (1, 2, …).
 
     `subscription` is an id or displayName (absent: the file's first), `scaleSet` and
     `availabilitySet` a name or an id. `osProfile` absent: as Azure does it, a machine from a

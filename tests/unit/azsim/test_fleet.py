@@ -155,7 +155,10 @@ def test_json_is_read_as_well() -> None:
             id="no rights",
         ),
         pytest.param(
-            "machines: [{name: off}]", "machines[0].name", "in quotes", id="a name that YAML negates"
+            "machines: [{name: off}]",
+            "machines[0].name",
+            "in quotes",
+            id="a name that YAML negates",
         ),
         pytest.param(
             "patchSets: {b: [{name: a, version: yes}]}",
