@@ -97,7 +97,8 @@ class Operator:
             engine=Engine(self.store, self.queue.add, kube.login),
             reconcilers=self.hands,
             health=self.server,
-            workers=2,
+            # Each holds its key until it is let go, also those of objects that others left.
+            workers=100,
         )
 
     async def page(self, path: str) -> int:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import aiohttp
 from azure.core import exceptions as core
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 from azure.identity.aio import (
@@ -156,8 +157,9 @@ _MAKERS: Mapping[str, Callable[[SignIn], Inner]] = {
 
 
 def _nobody_answered(error: Exception) -> bool:
-    """No connection, a broken one, or an authority in trouble: not the identity's fault."""
+    """No connection, a broken one, or an authority in trouble: not the identity's fault. One that
+    nobody vouches for has answered, and a person must see to it."""
     if isinstance(error, (core.ServiceRequestError, core.ServiceResponseError)):
-        return True
+        return not isinstance(error.inner_exception, aiohttp.ClientConnectorCertificateError)
     status = error.status_code if isinstance(error, core.HttpResponseError) else None
     return status is not None and status >= 500

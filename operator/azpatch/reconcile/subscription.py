@@ -233,7 +233,7 @@ def _trouble(error: AzureError) -> Trouble:
         )
     return Trouble(
         Reason.AZURE_UNREACHABLE,
-        f"Azure cannot be read now ({error.code}). It is tried again every minute; what was read "
-        "before still counts.",
+        f"Azure cannot be read now, {error.code}: {error.message.rstrip('.')}. It is tried again "
+        "every minute; what was read before still counts.",
         stalled=False,
     )
