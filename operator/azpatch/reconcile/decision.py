@@ -24,6 +24,7 @@ from azpatch.domain.image import classify
 from azpatch.domain.matrix import revision
 from azpatch.domain.observe import Observed, Surroundings, awaits_row, observe
 from azpatch.domain.plan import Idle, Plan, Standing, plan
+from azpatch.domain.policy import deciding
 from azpatch.domain.selection import Selection, select
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.looks import Subject
@@ -49,6 +50,8 @@ class NotNow:
     status: PatchTargetStatus
     again: timedelta | None = None
     """None: what is missing wakes the key when it arrives."""
+    open: bool = False
+    """Something is still to come that decides; the status is only as good as before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ class Decider:
             return self._decide(case, status, now)
         if self._unseen(stored.parsed):
             return NotNow(decide.blocked(stored.parsed, status, _UNSEEN, now))
-        return NotNow(status)
+        return NotNow(status, open=True)
 
     def _decide(self, case: _Case, status: PatchTargetStatus, now: datetime) -> Decision | NotNow:
         observed = observe(status, case.declared.spec, self._surroundings(case), now)
@@ -122,7 +125,7 @@ class Decider:
             # Asked for again after a restart; until it is there, nothing is unsaid.
             case.memory.asked_since = case.memory.asked_since or now
             if now - case.memory.asked_since < SELECTION_PATIENCE:
-                return NotNow(status, again=SELECTION_AGAIN)
+                return NotNow(status, again=SELECTION_AGAIN, open=True)
         step = plan(case.declared, observed, selection, standing, case.machine, now)
         wanted = decide.settled(
             case.target, case.declared, observed, selection, step, standing.governs, now
@@ -297,7 +300,7 @@ class Decider:
             and case.memory.selection is None
             and status is case.target.status
             and case.declared.spec.install is not None
-            and case.declared.status.observed_generation == case.policy.generation
+            and not deciding(case.declared)
             and observed.row is not None
             and assessment is not None
             and assessment == status.assessment

@@ -94,7 +94,7 @@ class MachineReconciler:
             self._give_back(key, stored)
             stored = await self._context.write_status(stored, decision.status)
             await self._context.remove_finalizer(stored)
-            if decision.again is None:
+            if not decision.open:
                 self._decided(key, stored)
             return Result(decision.again)
         result = await self._act(key, stored, decision, memory)
