@@ -8,13 +8,14 @@ import subprocess
 import textwrap
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 import pytest
 import yaml
 from rendering import Manifest, notes, render
 
 from lab import chart
-from lab.apiclient import ApiClient
+from lab.apiclient import ApiClient, ApiError
 from lab.binaries import ROOT
 from lab.controlplane import ControlPlane
 
@@ -256,9 +257,24 @@ def test_the_operator_may_make_a_target_that_its_policy_waits_for(
         "metadata": {"name": "owned", "ownerReferences": [owner]},
         "spec": {"machineId": MACHINE, "policy": "owner"},
     }
-    made = operator.create(f"{path}/patchtargets", target)
+    made = _created(operator, f"{path}/patchtargets", target)
     assert made["metadata"]["ownerReferences"] == [owner]
 
+
+def _created(operator: ApiClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The admission plugin looks the owner's kind up in a list that it renews now and then."""
+    deadline = time.monotonic() + RENEWAL_SECONDS
+    while True:
+        try:
+            return operator.create(path, body)
+        except ApiError as error:
+            if "cannot find RESTMapping" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
+
+
+RENEWAL_SECONDS = 60
+"""Far more than it was ever seen to take; the rest is for a busy machine."""
 
 POLICIES = "azpatch.dev/patchpolicies"
 TARGETS = "azpatch.dev/patchtargets"
