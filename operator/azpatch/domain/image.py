@@ -69,12 +69,6 @@ def gallery_image(reference: str) -> GalleryImage | None:
     return GalleryImage(shared["definition"], _named(shared["version"]))
 
 
-def definition_of(reference: str) -> str | None:
-    """The key of the image definition that a gallery image id belongs to; None for other ids."""
-    image = gallery_image(reference)
-    return None if image is None else image.definition
-
-
 def matches(target_id: str, machine: Machine) -> bool:
     """Whether the machine was built from a gallery image: a definition's id, or a version's.
 

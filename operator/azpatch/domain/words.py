@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from azpatch.domain.facts import OperationError
 
@@ -22,12 +22,6 @@ def share(some: int, total: int, verb: tuple[str, str] = ("", "")) -> str:
     machines = counted(total, "machine")
     subject = machines if some == total == 1 else f"{some} of {machines}"
     return f"{subject} {verb[0 if some == 1 else 1]}".strip()
-
-
-def lasting(duration: timedelta) -> str:
-    """A duration in whole hours or else minutes."""
-    minutes = duration // timedelta(minutes=1)
-    return f"{minutes // 60} h" if minutes % 60 == 0 and minutes else f"{minutes} min"
 
 
 def azure_says(error: OperationError | None) -> str:

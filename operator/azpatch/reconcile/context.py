@@ -67,8 +67,10 @@ class Context:
             await self.kube.replace_status(stored.kind, stored.raw, wanted)
 
     def newest(self, stored: Stored[Any]) -> Stored[Any]:
-        """The object as it is now: somebody else in this process may have written it since."""
-        return self.store.get(stored.kind, stored.namespace, stored.name) or stored
+        """The object as it is now: somebody else in this process may have written it since. Never
+        another one that has its name."""
+        found = self.store.get(stored.kind, stored.namespace, stored.name)
+        return found if found is not None and found.uid == stored.uid else stored
 
     async def add_finalizer(self, stored: Stored[Any]) -> Stored[Any]:
         """Puts the operation finalizer on, if it is not there. Raises KubeError."""

@@ -9,7 +9,7 @@ from azpatch.api.common import ImageClass
 from azpatch.api.target import ImageStatus
 from azpatch.domain.facts import ImageDefinition, ImageReference
 from azpatch.domain.ids import key
-from azpatch.domain.image import classify, definition_of, matches
+from azpatch.domain.image import classify, gallery_image, matches
 
 MANAGED_IMAGE = f"{COMPUTE}/images/golden"
 SHARED = "/SharedGalleries/11aa-OURS/Images/web/Versions/2.0.0"
@@ -207,7 +207,8 @@ def test_the_definition_tells_generalized_from_specialized(
     ],
 )
 def test_a_reference_belongs_to_a_definition(reference: str, definition: str | None) -> None:
-    assert definition_of(reference) == definition
+    image = gallery_image(reference)
+    assert (image.definition if image else None) == definition
 
 
 @pytest.mark.parametrize(
