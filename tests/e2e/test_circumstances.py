@@ -9,14 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from invariants import (
-    Leave,
-    Rollout,
-    at_most_one_in_flight,
-    max_unavailable_kept,
-    only_what_is_granted,
-    status_claims_nothing_else,
-)
 from manifests import (
     GALLERY,
     GENERALIZED,
@@ -39,6 +31,14 @@ from manifests import (
 )
 from world import World
 
+from judging.invariants import (
+    Leave,
+    Rollout,
+    at_most_one_in_flight,
+    max_unavailable_kept,
+    only_what_is_granted,
+    status_claims_nothing_else,
+)
 from lab.chart import NAMESPACE as OPERATOR_NAMESPACE
 from lab.controlplane import ControlPlane
 

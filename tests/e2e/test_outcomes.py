@@ -10,14 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from invariants import (
-    Rollout,
-    Verdict,
-    at_most_one_in_flight,
-    max_unavailable_kept,
-    status_claims_nothing_else,
-    verdicts_kept,
-)
 from manifests import (
     CURL,
     GALLERY,
@@ -41,6 +33,14 @@ from manifests import (
 )
 from world import World
 
+from judging.invariants import (
+    Rollout,
+    Verdict,
+    at_most_one_in_flight,
+    max_unavailable_kept,
+    status_claims_nothing_else,
+    verdicts_kept,
+)
 from lab.controlplane import ControlPlane
 
 PACE = 300

@@ -4,12 +4,6 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
-from invariants import (
-    Rollout,
-    at_most_one_in_flight,
-    max_unavailable_kept,
-    status_claims_nothing_else,
-)
 from manifests import (
     GALLERY,
     GENERALIZED,
@@ -30,6 +24,12 @@ from manifests import (
 )
 from world import World
 
+from judging.invariants import (
+    Rollout,
+    at_most_one_in_flight,
+    max_unavailable_kept,
+    status_claims_nothing_else,
+)
 from lab.controlplane import ControlPlane
 
 PACE = 120

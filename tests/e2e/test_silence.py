@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from invariants import azure_writes
 from manifests import (
     CURL,
     GALLERY,
@@ -27,6 +26,7 @@ from manifests import (
 )
 from world import World
 
+from judging.invariants import azure_writes
 from lab.controlplane import ControlPlane
 
 PACE = 300

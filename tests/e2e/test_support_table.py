@@ -9,14 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from invariants import (
-    Leave,
-    Verdict,
-    at_most_one_in_flight,
-    only_what_is_granted,
-    status_claims_nothing_else,
-    verdicts_kept,
-)
 from manifests import (
     CURL,
     FEATURE,
@@ -41,6 +33,14 @@ from manifests import (
 )
 from world import World
 
+from judging.invariants import (
+    Leave,
+    Verdict,
+    at_most_one_in_flight,
+    only_what_is_granted,
+    status_claims_nothing_else,
+    verdicts_kept,
+)
 from lab.controlplane import ControlPlane
 
 PACE = 120

@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import yaml
-from azure_journal import Journal, Kind, Operation
 from manifests import OPERATOR, OPERATOR_CLIENT, PERSON_CLIENT, PERSON_SECRET, TENANT, Manifest
 
+from judging.azure_journal import Journal, Kind, Operation
 from lab import chart
 from lab.apiclient import ApiError
 from lab.audit import AuditEvent

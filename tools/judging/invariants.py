@@ -1,4 +1,4 @@
-"""DESIGN's invariants, judged on azsim's journal: each function returns what breaks its own.
+"""The invariants, judged on azsim's journal: each function returns what breaks its own.
 
 They take plain data (entries, machines, PatchTargets as the API server gives them), so that any
 test can use them: one that kills the operator, one that simulates it. `ours` are the names of the
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from azure_journal import Journal, Kind, Operation, Request, name_of
+from judging.azure_journal import Journal, Kind, Operation, Request, name_of
 
 Violations = list[str]
 
@@ -60,19 +60,22 @@ class Rollout:
 
 
 def max_unavailable_kept(
-    journal: Journal, rollouts: Iterable[Rollout], ours: Collection[str]
+    journal: Journal, rollouts: Iterable[Rollout], ours: Collection[str], since: int = 0
 ) -> Violations:
     """3: when one of our installs begins, at most `limit` of its policy's machines are unavailable.
 
     A machine is from an install's start until an assessment that began after its end has ended; if
     the install did not succeed, until one has succeeded. Foreign installs count as long as they
-    run, once we could have seen them.
+    run, once we could have seen them. Judged are the installs that began at entry `since` or later:
+    the limit and the machines of a policy may have been others before.
     """
     stretches = list(_unavailable(journal, ours))
     broken = []
     for rollout in rollouts:
         mine = [one for one in stretches if one.install.machine in rollout.machines]
-        for new in (one.install for one in mine if one.install.principal in ours):
+        for new in (one.install for one in mine):
+            if new.principal not in ours or new.first < since:
+                continue
             out = {
                 one.install.machine
                 for one in mine

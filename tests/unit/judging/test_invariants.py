@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from azure_journal import Entry, Event, Journal, Request, parse
-from invariants import (
+
+from judging.azure_journal import Entry, Event, Journal, Request, parse
+from judging.invariants import (
     Leave,
     Rollout,
     Verdict,
@@ -16,10 +17,22 @@ from invariants import (
     status_claims_nothing_else,
     verdicts_kept,
 )
-from manifests import subscription_id, vm_id
 
 OURS = {"azpatch"}
 START = datetime(2026, 12, 11, 22, 0, tzinfo=UTC)
+
+
+def subscription_id(number: int) -> str:
+    return f"5ab10000-0000-4000-8000-{number:012d}"
+
+
+def vm_id(name: str, subscription: int = 1) -> str:
+    return (
+        f"/subscriptions/{subscription_id(subscription)}/resourceGroups/rg-e2e"
+        f"/providers/Microsoft.Compute/virtualMachines/{name}"
+    )
+
+
 WEB, DB = vm_id("web").lower(), vm_id("db").lower()
 
 
