@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import socket
 import sys
 from random import Random
 
@@ -19,6 +21,7 @@ from azpatch.clock import SystemClock
 from azpatch.handlers.engine import Engine
 from azpatch.kube.client import KubernetesClient
 from azpatch.kube.config import NoClusterError, own_namespace
+from azpatch.kube.election import LEASE_NAME, Election
 from azpatch.reconcile.operator import build
 from azpatch.reconcile.queue import WorkQueue
 from azpatch.reconcile.resync import Resync
@@ -73,6 +76,7 @@ def compose(settings: Settings, kube: KubernetesClient) -> Runtime:
     """The operator's parts, wired."""
     clock = SystemClock(settings.origin, settings.pace)
     random = Random(settings.seed)
+    election = Election(kube, clock, random, identity(), LEASE_NAME, settings.lease())
     store = Store()
     queue = WorkQueue(clock, random)
     resync = Resync(kube, store, queue.add, clock, random, settings.resync_interval)
@@ -84,6 +88,7 @@ def compose(settings: Settings, kube: KubernetesClient) -> Runtime:
         store=store,
         queue=queue,
         inventory_interval=settings.inventory_interval,
+        leading=lambda: election.held,
     )
 
     def alive() -> list[str]:
@@ -94,10 +99,11 @@ def compose(settings: Settings, kube: KubernetesClient) -> Runtime:
         ]
 
     def ready() -> list[str]:
-        return health.unsynced(store)
+        return health.unready(election, store)
 
     pages = health.application(alive, ready, REGISTRY)
     return Runtime(
+        election=election,
         store=store,
         queue=queue,
         resync=resync,
@@ -106,6 +112,12 @@ def compose(settings: Settings, kube: KubernetesClient) -> Runtime:
         health=health.HealthServer(pages, *settings.address()),
         workers=settings.workers,
     )
+
+
+def identity() -> str:
+    """This process's name in the Lease. Its end does not come from `--seed`: a restarted process is
+    another one."""
+    return f"{socket.gethostname()}_{secrets.token_hex(4)}"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Protocol
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -42,9 +43,31 @@ def overdue(resync: Resync, interval: timedelta) -> list[str]:
     return [f"the last resync was {resync.age:.0f} s ago, the limit is {limit}"]
 
 
-def unsynced(store: Store) -> list[str]:
-    """A problem until the first LIST of every kind is in."""
-    return [] if store.is_synced else ["the first LIST is not in"]
+class Lease(Protocol):
+    """What `azpatch.kube.election.Election` knows."""
+
+    @property
+    def contends(self) -> bool:
+        """Whether it could be read, once."""
+        ...
+
+    @property
+    def held(self) -> bool:
+        """Whether this process leads."""
+        ...
+
+
+def unready(election: Lease, store: Store) -> list[str]:
+    """A problem of a standby until it contends, of a leader until the first LIST is in.
+
+    A standby that contends can reach the API server, may write the Lease and is there to take over:
+    all that a rolling update should wait for before it ends the pod that leads.
+    """
+    if not election.contends:
+        return ["the Lease could not be read yet"]
+    if election.held and not store.is_synced:
+        return ["the first LIST is not in"]
+    return []
 
 
 def application(alive: Problems, ready: Problems, registry: CollectorRegistry) -> web.Application:

@@ -27,6 +27,7 @@ from pydantic import (
 
 from azpatch.api.durations import format_go, parse_go
 from azpatch.azure.cloud import CLOUDS, CloudSettings
+from azpatch.kube.election import LeaseTimes
 
 ENV_PREFIX = "AZPATCH_"
 
@@ -98,6 +99,24 @@ class Settings(BaseModel):
         description="Real time between two LISTs of everything watched: how long a lost event can "
         "stay unnoticed.",
     )
+    lease_duration: Duration = Field(
+        timedelta(seconds=15),
+        ge=timedelta(seconds=1),
+        description="Real time after which another replica takes the Lease of one that renews it "
+        "no more: how long nobody works after a crash. Kubernetes' own components have the same.",
+    )
+    lease_renew_deadline: Duration = Field(
+        timedelta(seconds=10),
+        description="Real time after its last renewal that the leader stops at. Below the Lease's "
+        "duration by a third of it, so that it has stopped before another begins even where one of "
+        "their clocks is a third slower.",
+    )
+    lease_retry_period: Duration = Field(
+        timedelta(seconds=2),
+        ge=timedelta(seconds=1),
+        description="Real time between two renewals, or two looks at another's Lease. Some "
+        "renewals may fail within the deadline, and a Lease that was released is taken this soon.",
+    )
     listen: str = Field(
         "0.0.0.0:8080",
         pattern=r"^.*:\d{1,5}$",
@@ -130,6 +149,16 @@ class Settings(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _lease_times_in_order(self) -> Self:
+        """A leader that believes in its Lease when another may take it would be one of two."""
+        if not 2 * self.lease_retry_period <= self.lease_renew_deadline < self.lease_duration:
+            raise ValueError(
+                "--lease-renew-deadline must be less than --lease-duration, and at least twice "
+                "--lease-retry-period"
+            )
+        return self
+
     @property
     def origin(self) -> datetime:
         """When simulated and real time agree."""
@@ -148,6 +177,14 @@ class Settings(BaseModel):
             authority_host=self.authority_host or known.authority_host,
             ca_file=str(self.ca_file) if self.ca_file else None,
             token_scope=known.token_scope if arm.rstrip("/") == known.arm_endpoint else None,
+        )
+
+    def lease(self) -> LeaseTimes:
+        """How the Lease is kept."""
+        return LeaseTimes(
+            duration=self.lease_duration.total_seconds(),
+            renew_deadline=self.lease_renew_deadline.total_seconds(),
+            retry_period=self.lease_retry_period.total_seconds(),
         )
 
     def address(self) -> tuple[str, int]:

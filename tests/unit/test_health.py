@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -10,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from azpatch import health
-from azpatch.kube.port import WATCHED, Kind, Object
+from azpatch.kube.port import WATCHED, Kind, Object, Unavailable
 from azpatch.reconcile.queue import Key, Result, WorkQueue
 from azpatch.reconcile.resync import Resync
 from azpatch.reconcile.store import Store
@@ -32,6 +33,13 @@ class SetClock:
 
     async def sleep(self, duration: timedelta) -> None:
         await asyncio.Event().wait()
+
+
+class AbsentCluster:
+    """Does not answer."""
+
+    async def list(self, kind: Kind) -> Sequence[Object]:
+        raise Unavailable("no answer")
 
 
 class EmptyCluster:
@@ -79,6 +87,7 @@ async def test_a_key_in_hand_too_long_is_a_standstill(
 async def test_three_missed_resyncs_are_too_many(clock: SetClock) -> None:
     store = Store()
     resync = Resync(EmptyCluster(), store, lambda _: None, clock, Random(1), INTERVAL)
+    await resync.once()
     clock.seconds = 14 * 60
     assert health.overdue(resync, INTERVAL) == []
     clock.seconds = 16 * 60
@@ -87,12 +96,47 @@ async def test_three_missed_resyncs_are_too_many(clock: SetClock) -> None:
     assert health.overdue(resync, INTERVAL) == []
 
 
-def test_ready_is_when_the_store_is_synced() -> None:
+def test_a_replica_that_does_not_lead_misses_no_resync(clock: SetClock) -> None:
+    resync = Resync(EmptyCluster(), Store(), lambda _: None, clock, Random(1), INTERVAL)
+    clock.seconds = 1000 * 60
+    assert health.overdue(resync, INTERVAL) == []
+
+
+async def test_a_leader_whose_first_lists_fail_misses_resyncs(clock: SetClock) -> None:
+    clock.seconds = 1000 * 60
+    resync = Resync(AbsentCluster(), Store(), lambda _: None, clock, Random(1), INTERVAL)
+    running = asyncio.create_task(resync.run())
+    await asyncio.sleep(0)
+    assert health.overdue(resync, INTERVAL) == []
+    clock.seconds += 16 * 60
+    assert health.overdue(resync, INTERVAL)
+    running.cancel()
+
+
+@dataclass
+class Lease:
+    """What health asks of the election."""
+
+    contends: bool
+    held: bool = False
+
+
+@pytest.mark.parametrize(
+    ("lease", "synced", "ready"),
+    [
+        pytest.param(Lease(contends=False), False, False, id="the Lease was not read yet"),
+        pytest.param(Lease(contends=True), False, True, id="a standby that could take over"),
+        pytest.param(Lease(contends=True, held=True), False, False, id="a leader that lists"),
+        pytest.param(Lease(contends=True, held=True), True, True, id="a leader that works"),
+    ],
+)
+def test_ready_is_a_standby_that_contends_and_a_leader_that_listed(
+    lease: Lease, synced: bool, ready: bool
+) -> None:
     store = Store()
-    assert health.unsynced(store)
-    for kind in WATCHED:
+    for kind in WATCHED if synced else ():
         store.sweep(kind, frozenset(), [])
-    assert health.unsynced(store) == []
+    assert (health.unready(lease, store) == []) is ready
 
 
 class TestPages:

@@ -22,7 +22,7 @@ from prometheus_client import Histogram
 from azpatch.kube import config
 from azpatch.kube.errors import Expired, translate
 from azpatch.kube.events import Recorder
-from azpatch.kube.port import Conflict, Kind, NotFound, Object, Unavailable
+from azpatch.kube.port import LEASE, Conflict, Kind, NotFound, Object, Unavailable
 
 TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 """Seconds. 60 is the API server's own limit for a request that is not a watch."""
@@ -47,7 +47,7 @@ MERGE_PATCH = "application/merge-patch+json"
 
 
 class KubernetesClient:
-    """Implements `azpatch.kube.port.Kube`."""
+    """Implements `azpatch.kube.port.Kube` and `Leases`."""
 
     def __init__(self, api: ApiClient, namespace: str, kubeconfig: Path | None = None) -> None:
         self._api = api
@@ -144,6 +144,27 @@ class KubernetesClient:
         await self._events.event(
             kind, regarding, warning=warning, reason=reason, action=action, note=note
         )
+
+    async def get_lease(self, name: str) -> Object:
+        """A Lease of the operator's own namespace. Raises NotFound."""
+        return await self.get(LEASE, name, self._namespace)
+
+    async def create_lease(self, name: str, spec: Mapping[str, Any]) -> Object:
+        """Creates it there. Raises Conflict if it is there."""
+        return await self.create(LEASE, self._lease({"name": name}, spec))
+
+    async def replace_lease(self, base: Object, spec: Mapping[str, Any]) -> Object:
+        """PUT, only if `base` is still current (else Conflict). Other people's labels stay."""
+        body = self._lease(base["metadata"], spec)
+        return await self._write("PUT", LEASE, _path_of(LEASE, body), body)
+
+    def _lease(self, metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> Object:
+        return {
+            "apiVersion": _api_version(LEASE),
+            "kind": LEASE.kind,
+            "metadata": {**metadata, "namespace": self._namespace},
+            "spec": dict(spec),
+        }
 
     async def _exists(self, kind: Kind, base: Object) -> bool:
         """This very object, not one that was made anew under its name."""

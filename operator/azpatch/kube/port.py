@@ -32,6 +32,8 @@ PATCH_POLICY = Kind("azpatch.dev", "v1alpha1", "patchpolicies", "PatchPolicy", n
 PATCH_TARGET = Kind("azpatch.dev", "v1alpha1", "patchtargets", "PatchTarget", namespaced=True)
 NAMESPACE = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
 
+LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True)
+
 WATCHED = (AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, NAMESPACE)
 
 
@@ -43,6 +45,7 @@ class KubeError(Exception):
     ├── Conflict      409: the object changed since it was read (or, on create, exists already)
     ├── Refused       403, 422 and other 4xx: the same request will not be taken
     └── Unavailable   5xx, 429, timeout, lost connection: later
+        └── NotLeading    not asked: this process does not hold the Lease
     """
 
     def __init__(self, message: str, retry_after: timedelta | None = None) -> None:
@@ -64,6 +67,11 @@ class Refused(KubeError):
 
 class Unavailable(KubeError):
     """The API server cannot answer now."""
+
+
+class NotLeading(Unavailable):
+    """This process does not hold the Lease, or not any more: what it was about to do is another's
+    now. Nothing was sent."""
 
 
 class Kube(Protocol):
@@ -104,4 +112,22 @@ class Kube(Protocol):
         self, kind: Kind, regarding: Object, *, warning: bool, reason: str, action: str, note: str
     ) -> None:
         """An Event (events.k8s.io/v1) on this object, deduplicated. Best effort: never raises."""
+        ...
+
+
+class Leases(Protocol):
+    """Leases (coordination.k8s.io/v1) in the operator's own namespace. Raises KubeError and nothing
+    else (cancellation apart)."""
+
+    async def get_lease(self, name: str) -> Object:
+        """As it is now, not as a cache has it. Raises NotFound."""
+        ...
+
+    async def create_lease(self, name: str, spec: Mapping[str, Any]) -> Object:
+        """Creates. Raises Conflict if it is there."""
+        ...
+
+    async def replace_lease(self, base: Object, spec: Mapping[str, Any]) -> Object:
+        """`base` with this spec, only if `base` is still current (else Conflict; NotFound when it
+        was deleted)."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -14,7 +14,7 @@ from azpatch.api.target import OPERATION_FINALIZER
 from azpatch.azure.port import AzureClients
 from azpatch.clock import Clock
 from azpatch.domain.conditions import unreadable
-from azpatch.kube.port import Kind, Kube, Object
+from azpatch.kube.port import Kind, Kube, NotLeading, Object
 from azpatch.reconcile.holds import Holds
 from azpatch.reconcile.inventory import Inventory
 from azpatch.reconcile.looks import Looks
@@ -41,6 +41,13 @@ class Context:
     holds: Holds
     decided: dict[Key, int]
     """The generation of its policy that each PatchTarget was last decided by."""
+    leading: Callable[[], bool]
+    """Whether this process holds the Lease at this moment; asks a clock and nobody else."""
+
+    def must_lead(self) -> None:
+        """Raises NotLeading unless the Lease is held."""
+        if not self.leading():
+            raise NotLeading("the Lease is not held any more")
 
     async def write_status(self, stored: Stored[Any], status: ApiModel) -> Stored[Any]:
         """Writes the status if it differs from what is stored, and takes the answer in.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from random import Random
 
 from azpatch.azure.port import AzureClients
 from azpatch.clock import Clock
 from azpatch.domain.ids import subscription_of
+from azpatch.kube.fencing import LeadersOnly
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Kube
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.holds import Holds
@@ -70,8 +71,10 @@ def build(
     store: Store,
     queue: WorkQueue,
     inventory_interval: timedelta,
+    leading: Callable[[], bool],
 ) -> Operator:
-    """An operator over these ports."""
+    """An operator over these ports. What it decides is done only while `leading` says that this
+    process holds the Lease."""
     inventory = Inventory()
 
     def wake_machine(machine_key: str) -> None:
@@ -104,7 +107,7 @@ def build(
         Context(
             clock=clock,
             random=random,
-            kube=kube,
+            kube=LeadersOnly(kube, leading),
             azure=azure,
             store=store,
             queue=queue,
@@ -114,5 +117,6 @@ def build(
             slots=Slots(),
             holds=Holds(),
             decided={},
+            leading=leading,
         )
     )

@@ -74,18 +74,20 @@ class Resync:
         self._clock = clock
         self._random = random
         self._interval = interval
-        self._last = clock.monotonic()
+        self._last: float | None = None
         self.rounds = 0
         """Resyncs that ended well."""
         AGE.set_function(lambda: self.age)
 
     @property
     def age(self) -> float:
-        """Real seconds since the last one ended well (before the first: since the start)."""
-        return self._clock.monotonic() - self._last
+        """Real seconds since the last one ended well (before the first: since `run` began, and 0
+        before that, as in a replica that waits to lead)."""
+        return 0.0 if self._last is None else self._clock.monotonic() - self._last
 
     async def run(self) -> None:
         """Until cancelled; the first one at once."""
+        self._last = self._clock.monotonic()
         retry = FIRST_RETRY
         while True:
             try:

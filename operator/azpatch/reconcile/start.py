@@ -90,7 +90,8 @@ class Starter:
         """Writes the intent and sends the operation, once.
 
         `again` decides anew, from memory; None if it no longer comes to the same. `verified` is
-        the monotonic time of the look that gave `view`.
+        the monotonic time of the look that gave `view`. Raises NotLeading, with nothing sent, if
+        the Lease was lost on the way, and KubeError.
         """
         with self._context.holds.hold(own_key(first.policy), own_key(first.subscription)):
             await self._finalizers(first)
@@ -98,7 +99,10 @@ class Starter:
             late = self._left(verified) < ROOM
             if decision is None or late:
                 return NOT_ANY_MORE
+            self._context.must_lead()
             stored, attempt_id = await self._intend(kind, decision, view)
+        # The last moment: whoever leads now finds the intent, and waits for what may come of it.
+        self._context.must_lead()
         left = self._left(verified)
         if left <= 0:
             log.warning("attempt dropped, it took too long", machine=decision.machine.id)

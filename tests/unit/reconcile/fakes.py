@@ -428,6 +428,8 @@ class World:
         self.store = Store()
         self.queue = WorkQueue(self.clock, Random(1))
         self.operator: Operator | None = None
+        self.leading = True
+        """Whether the operator holds the Lease."""
         self.kube.put(NAMESPACE, {"metadata": {"name": "web"}})
         self.subscription()
         self.policy()
@@ -497,6 +499,7 @@ class World:
             store=self.store,
             queue=self.queue,
             inventory_interval=5 * MINUTE,
+            leading=lambda: self.leading,
         )
         for kind in WATCHED:
             for raw in self.kube.all(kind):
