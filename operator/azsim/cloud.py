@@ -135,6 +135,7 @@ class Cloud:
         self._guests: dict[str, Guest] = {}
         self._events: list[tuple[datetime, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self._advancing = False
         self._dispatcher = Dispatcher(router, self, self)
         for machine in fleet.machines:
             self.add_machine(machine, at_start=True)
@@ -148,7 +149,7 @@ class Cloud:
         for `arrive_after` by now, and after this waits for `answer_after`. None: the connection
         ends without an answer.
         """
-        self.advance(self.clock.now())
+        self.catch_up()
         answer = self._unprocessed(request, effect)
         if answer is None:
             answer = await self._dispatcher.dispatch_async(self, request)
@@ -162,7 +163,7 @@ class Cloud:
 
     def answer(self, request: Request, effect: Effect = NOTHING) -> Response | None:
         """As `handle`, all of it here and now, for callers without an event loop."""
-        self.advance(self.clock.now())
+        self.catch_up()
         answer = self._unprocessed(request, effect)
         if answer is None:
             answer = self._dispatcher.dispatch(self, request)
@@ -228,12 +229,28 @@ class Cloud:
         heapq.heappush(self._events, (at, next(self._order), action))
 
     def advance(self, to: datetime) -> None:
-        """Let everything happen that is due until `to`; `now` is each event's own time."""
+        """Let everything happen that is due until `to`; `now` is each event's own time.
+
+        What an event does cannot let time pass: inside of one this does nothing.
+        """
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            self._run_until(to)
+        finally:
+            self._advancing = False
+
+    def _run_until(self, to: datetime) -> None:
         while self._events and self._events[0][0] <= to:
             at, _, action = heapq.heappop(self._events)
             self.now = max(self.now, at)
             action()
         self.now = max(self.now, to)
+
+    def catch_up(self) -> None:
+        """Let everything happen that is due by the clock."""
+        self.advance(self.clock.now())
 
     def next_event(self) -> datetime | None:
         """When something happens next by itself."""

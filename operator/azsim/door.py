@@ -14,7 +14,7 @@ Nothing here waits, and nothing is drawn: the same requests at the same times ar
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,6 @@ class Standing:
     began: datetime
     met: int = 0
     struck: int = 0
-    ended: bool = field(default=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """As the control endpoint prints it."""
@@ -112,6 +111,7 @@ class Faults:
     def add(self, fault: Fault) -> str:
         """Let something go wrong from now on; the fault's id."""
         cloud = self._cloud
+        cloud.catch_up()
         standing = Standing(f"fault-{next(self._numbers)}", fault, cloud.now)
         self._standing[standing.id] = standing
         cloud.journal.event(
@@ -125,10 +125,12 @@ class Faults:
 
     def remove(self, fault_id: str) -> None:
         """End a fault. KeyError if there is none of this id."""
+        self._cloud.catch_up()
         self._end(self._standing[fault_id])
 
     def clear(self) -> None:
         """End all of them."""
+        self._cloud.catch_up()
         for standing in list(self._standing.values()):
             self._end(standing)
 
@@ -140,7 +142,7 @@ class Faults:
         """What happens to a request that comes in sight now. Counts it: ask once a request."""
         if not self._standing or request.path.lower().startswith(OWN_PATHS):
             return NOTHING
-        self._cloud.advance(self._cloud.clock.now())
+        self._cloud.catch_up()
         wanted = asked(request.method, request.path)
         machine = wanted.machine
         if wanted.operation_id is not None:
