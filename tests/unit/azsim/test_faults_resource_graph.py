@@ -40,6 +40,13 @@ def shown(sim: Azure, name: str = "web-1") -> Shown | None:
     return sim.cloud.graph.shown(sim.machine(name))
 
 
+def rows(sim: Azure, name: str = "web-1") -> Shown:
+    """What is shown of a machine that is shown."""
+    view = shown(sim, name)
+    assert view is not None
+    return view
+
+
 def missing(sim: Azure, name: str = "web-1") -> int | None:
     """How many patches the assessment row of a machine has."""
     view = shown(sim, name)
@@ -70,11 +77,11 @@ def test_frozen_rows_stay_until_the_end_and_then_all_changes_come(sim: Azure) ->
     sim.wait(minutes=5)
 
     assert missing(sim) == 2
-    assert (shown(sim) or pytest.fail()).installations == {}
-    assert (shown(sim, "web-2") or pytest.fail()).power_state == "deallocated"
+    assert rows(sim).installations == {}
+    assert rows(sim, "web-2").power_state == "deallocated"
     sim.cloud.faults.remove(fault)
     assert missing(sim) == 1
-    assert len((shown(sim) or pytest.fail()).installations) == 1
+    assert len(rows(sim).installations) == 1
 
 
 def test_frozen_rows_outlive_their_machine(sim: Azure) -> None:
@@ -106,7 +113,7 @@ def test_a_stale_row_is_that_of_the_assessment_before(sim: Azure) -> None:
         "patchassessmentresources | where id contains 'web-1' and type endswith 'softwarepatches'"
         " | count",
     ) == [{"Count": 2}]
-    assert len((shown(sim) or pytest.fail()).installations) == 1
+    assert len(rows(sim).installations) == 1
     sim.wait(hours=1)
     assert missing(sim) == 1
 
@@ -114,10 +121,10 @@ def test_a_stale_row_is_that_of_the_assessment_before(sim: Azure) -> None:
 def test_a_stale_replica_knows_nothing_of_the_latest_installation(sim: Azure) -> None:
     sim.post("web-1", "installPatches", linux("Security"))
     sim.wait(minutes=15)
-    assert len((shown(sim) or pytest.fail()).installations) == 1
+    assert len(rows(sim).installations) == 1
     wrong(sim, graph="Stale")
 
-    assert (shown(sim) or pytest.fail()).installations == {}
+    assert rows(sim).installations == {}
 
 
 def test_a_stale_machine_without_operations_is_as_it_is(sim: Azure) -> None:
@@ -136,7 +143,7 @@ def test_stale_rows_end_with_their_retention_too(sim: Azure) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "machines", "assessments"),
+    ("which", "machines", "assessments"),
     [
         pytest.param("Machine", 0, 3, id="its own"),
         pytest.param("Patches", 1, 0, id="those of its patches"),
@@ -145,11 +152,11 @@ def test_stale_rows_end_with_their_retention_too(sim: Azure) -> None:
     ],
 )
 def test_rows_go_missing_and_come_back(
-    sim: Azure, rows: str | None, machines: int, assessments: int
+    sim: Azure, which: str | None, machines: int, assessments: int
 ) -> None:
     resources, patches = "resources", "patchassessmentresources"
     assert (count(sim, resources), count(sim, patches)) == (1, 3)
-    fault = wrong(sim, graph="Missing", machine="web-1", **({"rows": rows} if rows else {}))
+    fault = wrong(sim, graph="Missing", machine="web-1", **({"rows": which} if which else {}))
 
     assert (count(sim, resources), count(sim, patches)) == (machines, assessments)
     assert sim.call("GET", sim.machine("web-1").id).status == 200
