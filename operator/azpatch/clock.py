@@ -24,6 +24,10 @@ class Clock(Protocol):
         """Real seconds since some start; never jumps."""
         ...
 
+    def elapsed(self) -> timedelta:
+        """Azure's time since some start; never jumps, where `now` follows the machine's clock."""
+        ...
+
     async def sleep(self, duration: timedelta) -> None:
         """Waits this much of Azure's time."""
         ...
@@ -46,6 +50,10 @@ class SystemClock:
     def monotonic(self) -> float:
         """Real seconds since some start."""
         return time.monotonic()
+
+    def elapsed(self) -> timedelta:
+        """Azure's time since some start."""
+        return timedelta(seconds=time.monotonic() * self._pace)
 
     async def sleep(self, duration: timedelta) -> None:
         """Waits this much of Azure's time."""

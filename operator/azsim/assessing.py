@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from azsim.fleet import Detection, Failures, Patch
-from azsim.operations import Operation
+from azsim.operations import INTERNAL_ERROR, Operation
 from azsim.records import AssessmentRecord, ErrorDetail, GuestError, Status, superseded_by
 from azsim.results import assessment_result
 
@@ -22,6 +22,8 @@ class Assessment:
         self.operation = operation
         self._guest = guest
         self._failures = failures
+        self.deadline = guest.cloud.now
+        """From when on nobody expects it to go on: it has no time of its own."""
 
     def begin(self) -> None:
         """Start; what the assessment before found still shows."""
@@ -32,7 +34,7 @@ class Assessment:
                 status=Status.IN_PROGRESS,
                 start=self.operation.start,
                 last_modified=self._guest.cloud.now,
-                started_by="User",
+                started_by=self.operation.started_by,
                 detection=Detection.UNKNOWN,
                 reboot_pending=before.reboot_pending if before else False,
                 patches=before.patches if before else (),
@@ -44,6 +46,10 @@ class Assessment:
     def superseded(self, newer: Operation) -> None:
         """End because of a newer operation."""
         self._fail(superseded_by(newer.id), Detection.UNKNOWN)
+
+    def abandoned(self) -> None:
+        """End because the agent has been silent for too long."""
+        self._fail(ErrorDetail(*INTERNAL_ERROR), Detection.UNKNOWN)
 
     def _assessed(self) -> None:
         truth = self._guest.machine.spec.guest
@@ -82,7 +88,7 @@ class Assessment:
             status=status,
             start=self.operation.start,
             last_modified=self._guest.cloud.now,
-            started_by="User",
+            started_by=self.operation.started_by,
             detection=detection,
             reboot_pending=self._guest.machine.reboot_pending,
             patches=patches,
@@ -91,4 +97,4 @@ class Assessment:
 
     def _report(self, record: AssessmentRecord) -> None:
         self._guest.machine.assessment = record
-        self._guest.cloud.publish_assessment(self._guest.machine, record)
+        self._guest.cloud.graph.publish_assessment(self._guest.machine, record)

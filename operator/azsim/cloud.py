@@ -4,10 +4,9 @@ Nothing here sleeps. What takes time is an event in a heap; `advance` runs the e
 in order, each at its own time, and every request first advances to now. With the same fleet, seed
 and times of requests everything happens again in the same way.
 
-What Resource Graph shows is kept apart from what is: `publish_…` puts a change into a machine's
-`graph` view after a lag drawn by seed, and takes rows away when their retention ends. A reader of
-Resource Graph's tables looks at `graph_machines` and at each machine's `graph` only; machines whose
-`graph.version` is greater than the `graph_version` seen before have changed since.
+What Resource Graph shows is kept apart from what is, in `graph`. What goes wrong on the way between
+a client and this door is decided by `faults`: `strike` says what happens to a request, and `handle`
+or `answer` does its part of it. Without faults nothing of this is felt.
 """
 
 from __future__ import annotations
@@ -19,8 +18,11 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import overload
 
+from azsim.calls import OWN_PATHS
 from azsim.clock import Clock
+from azsim.door import NOTHING, Effect, Faults
 from azsim.fleet import (
     BUILT_IN_ROLES,
     Feature,
@@ -40,16 +42,9 @@ from azsim.journal import Journal
 from azsim.machine import Machine
 from azsim.operations import Operations
 from azsim.quirks import Quirks
-from azsim.records import (
-    ASSESSMENT_RETENTION,
-    INSTALLATION_RETENTION,
-    AssessmentRecord,
-    GraphView,
-    GuestError,
-    InstallationRecord,
-    Status,
-)
+from azsim.records import AssessmentRecord, GraphView, GuestError, Status
 from azsim.rights import Assignment, Rights
+from azsim.showing import Showing
 from azsim.signin import FederatedCredential, Identity, SignIn
 from azsim.throttling import Buckets
 
@@ -59,8 +54,8 @@ MACHINE_AGE = timedelta(days=30)
 UNSIGNED_QUERY = frozenset({"p", "t", "c", "s", "h", "$skiptoken"})
 """Query parameters that the journal leaves out: signatures, and what is only long."""
 
-CONTROL = "/azsim/"
-"""Paths of azsim itself: who reads the journal must not fill it."""
+NO_STATUS = 0
+"""The journal's status of a request that was lost on its way."""
 
 
 @dataclass
@@ -135,27 +130,52 @@ class Cloud:
             spec.id.lower(): _subscription(spec) for spec in fleet.subscriptions
         }
         self.machines: dict[str, Machine] = {}
-        self.graph_machines: dict[str, Machine] = {}
-        self.graph_version = 0
+        self.graph = Showing(self)
+        self.faults = Faults(self)
         self._guests: dict[str, Guest] = {}
         self._events: list[tuple[datetime, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._published: dict[str, datetime] = {}
+        self._advancing = False
         self._dispatcher = Dispatcher(router, self, self)
         for machine in fleet.machines:
             self.add_machine(machine, at_start=True)
 
     # -- the door ---------------------------------------------------------------------------------
 
-    async def handle(self, request: Request) -> Response:
-        """Answer one request. Only what is slow to work out waits, in a thread."""
-        self.advance(self.clock.now())
-        return self._record(request, await self._dispatcher.dispatch_async(self, request))
+    async def handle(self, request: Request, effect: Effect = NOTHING) -> Response | None:
+        """Answer one request. Only what is slow to work out waits, in a thread.
 
-    def answer(self, request: Request) -> Response:
+        `effect` is what `faults.strike` said when the request came in sight; the caller has waited
+        for `arrive_after` by now, and after this waits for `answer_after`. None: the connection
+        ends without an answer.
+        """
+        self.catch_up()
+        answer = self._unprocessed(request, effect)
+        if answer is None:
+            answer = await self._dispatcher.dispatch_async(self, request)
+        return self._record(request, answer, effect)
+
+    @overload
+    def answer(self, request: Request) -> Response: ...
+
+    @overload
+    def answer(self, request: Request, effect: Effect) -> Response | None: ...
+
+    def answer(self, request: Request, effect: Effect = NOTHING) -> Response | None:
         """As `handle`, all of it here and now, for callers without an event loop."""
-        self.advance(self.clock.now())
-        return self._record(request, self._dispatcher.dispatch(self, request))
+        self.catch_up()
+        answer = self._unprocessed(request, effect)
+        if answer is None:
+            answer = self._dispatcher.dispatch(self, request)
+        return self._record(request, answer, effect)
+
+    def _unprocessed(self, request: Request, effect: Effect) -> Answer | None:
+        """What becomes of a request that never reaches Azure; None for one that does."""
+        if effect.lose_request:
+            return self._dispatcher.unprocessed(request, Response(NO_STATUS))
+        if effect.refuse is not None:
+            return self._dispatcher.unprocessed(request, effect.refuse)
+        return None
 
     def authenticate(self, request: Request) -> Principal:
         """Who calls; ArmError 401. With `allowed`, the dispatcher's gate."""
@@ -178,9 +198,10 @@ class Cloud:
         known = self.principals.get(principal.app_id.lower()) if principal else None
         return known.name if known is not None else None
 
-    def _record(self, request: Request, answer: Answer) -> Response:
-        if request.path.lower().startswith(CONTROL):
+    def _record(self, request: Request, answer: Answer, effect: Effect) -> Response | None:
+        if request.path.lower().startswith(OWN_PATHS):
             return answer.response
+        lost = effect.lose_request or effect.lose_answer
         managed = request.path.lower().startswith(("/subscriptions/", "/providers/"))
         body = answer.response.body
         error = body.get("error") if isinstance(body, dict) else None
@@ -196,8 +217,10 @@ class Cloud:
             client_request_id=request.headers.get("x-ms-client-request-id"),
             request_id=answer.request_id,
             body=_sent(request) if managed else None,
+            fault=effect.fault_id,
+            answer="lost" if lost else "sent",
         )
-        return answer.response
+        return None if lost else effect.spoiled(answer.response)
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -206,12 +229,28 @@ class Cloud:
         heapq.heappush(self._events, (at, next(self._order), action))
 
     def advance(self, to: datetime) -> None:
-        """Let everything happen that is due until `to`; `now` is each event's own time."""
+        """Let everything happen that is due until `to`; `now` is each event's own time.
+
+        What an event does cannot let time pass: inside of one this does nothing.
+        """
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            self._run_until(to)
+        finally:
+            self._advancing = False
+
+    def _run_until(self, to: datetime) -> None:
         while self._events and self._events[0][0] <= to:
             at, _, action = heapq.heappop(self._events)
             self.now = max(self.now, at)
             action()
         self.now = max(self.now, to)
+
+    def catch_up(self) -> None:
+        """Let everything happen that is due by the clock."""
+        self.advance(self.clock.now())
 
     def next_event(self) -> datetime | None:
         """When something happens next by itself."""
@@ -252,11 +291,11 @@ class Cloud:
         )
         self._guests[key] = Guest(self, machine)
         if at_start:
-            self._show(machine)
             self._earlier_assessment(machine)
+            self.graph.show_at_once(machine)
         else:
             self.journal.event(self.now, machine.id, "MachineCreated", vmId=machine.vm_id)
-            self._later(machine, lambda: self._show(machine))
+            self.graph.publish(machine)
         return machine
 
     def remove_machine(self, machine: Machine) -> None:
@@ -267,7 +306,7 @@ class Cloud:
         del self.machines[key], self._guests[key]
         del self.subscriptions[machine.subscription_id.lower()].machines[key]
         self.journal.event(self.now, machine.id, "MachineDeleted", vmId=machine.vm_id)
-        self._later(machine, lambda: self._hide(machine))
+        self.graph.publish_deletion(machine)
 
     def guest(self, machine: Machine) -> Guest:
         """The operating system inside a machine."""
@@ -281,7 +320,7 @@ class Cloud:
         self.journal.event(
             self.now, machine.id, "PowerStateChanged", before=before.value, after=power.value
         )
-        self.publish_power(machine)
+        self.graph.publish_power(machine)
 
     def _earlier_assessment(self, machine: Machine) -> None:
         ago = machine.spec.guest.assessed_ago
@@ -300,73 +339,6 @@ class Cloud:
             patches=tuple(machine.missing) if supported else (),
             error=GuestError.of([] if supported else [self.quirks.unsupported_guest]),
         )
-        if ago < ASSESSMENT_RETENTION:
-            self._show_assessment(machine, machine.assessment)
-
-    # -- what Resource Graph shows ----------------------------------------------------------------
-
-    def publish_assessment(self, machine: Machine, record: AssessmentRecord) -> None:
-        """Show an assessment, or its beginning, after the lag and until its retention ends."""
-        self._later(machine, lambda: self._show_assessment(machine, record))
-
-    def publish_installation(self, machine: Machine, record: InstallationRecord) -> None:
-        """Show an installation, or where it stands, after the lag and for its retention."""
-        self._later(machine, lambda: self._show_installation(machine, record))
-
-    def publish_power(self, machine: Machine) -> None:
-        """Show the machine's present power state after the lag."""
-        power = machine.power.value
-
-        def show() -> None:
-            machine.graph.power_state = power
-            self._touch(machine)
-
-        self._later(machine, show)
-
-    def _later(self, machine: Machine, change: Callable[[], None]) -> None:
-        settings = self.fleet.resource_graph
-        slow = self.rng.random() < settings.tail_share
-        lag = (settings.tail_lag if slow else settings.lag) * self.rng.uniform(0.3, 1.0)
-        # Rows of one machine never overtake each other.
-        at = max(self.now + lag, self._published.get(machine.vm_id, self.now))
-        self._published[machine.vm_id] = at
-        self.schedule(at, change)
-
-    def _touch(self, machine: Machine) -> None:
-        self.graph_version += 1
-        machine.graph.version = self.graph_version
-
-    def _show(self, machine: Machine) -> None:
-        self.graph_machines[machine.id.lower()] = machine
-        self._touch(machine)
-
-    def _hide(self, machine: Machine) -> None:
-        # A machine made anew under the same id may be shown by now.
-        if self.graph_machines.get(machine.id.lower()) is machine:
-            del self.graph_machines[machine.id.lower()]
-        self._touch(machine)
-
-    def _show_assessment(self, machine: Machine, record: AssessmentRecord) -> None:
-        machine.graph.assessment = record
-        self._touch(machine)
-
-        def expire() -> None:
-            if machine.graph.assessment is record:
-                machine.graph.assessment = None
-                self._touch(machine)
-
-        self.schedule(record.last_modified + ASSESSMENT_RETENTION, expire)
-
-    def _show_installation(self, machine: Machine, record: InstallationRecord) -> None:
-        machine.graph.installations[record.activity_id] = record
-        self._touch(machine)
-
-        def expire() -> None:
-            if machine.graph.installations.get(record.activity_id) is record:
-                del machine.graph.installations[record.activity_id]
-                self._touch(machine)
-
-        self.schedule(record.last_modified + INSTALLATION_RETENTION, expire)
 
 
 def _sent(request: Request) -> object:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from azsim import throttling
+from azsim import power, throttling
 from azsim.fleet import PowerState
 from azsim.http import ArmError, Params, Principal, Request, Response, Router, resource_not_found
 from azsim.operations import Operation
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
 PAGE = 120
 """Machines in one page of a list."""
-
-STOPPING_TAKES = timedelta(seconds=20)
-"""From the request until the machine is stopped or deallocated."""
 
 _SUBSCRIPTION = "/subscriptions/{sub}"
 _COMPUTE = "providers/Microsoft.Compute"
@@ -177,7 +173,7 @@ def assess_patches(
     """Begin an assessment."""
     machine = _machine(cloud, request, params, principal)
     headers = _charge_patch(cloud, principal, params, machine)
-    _check_ready(cloud, machine)
+    check_ready(cloud, machine)
     operation = _begin(cloud, request, principal, machine)
     cloud.guest(machine).assess(operation)
     return _accepted(cloud, request, operation, headers)
@@ -190,7 +186,7 @@ def install_patches(
     machine = _machine(cloud, request, params, principal)
     headers = _charge_patch(cloud, principal, params, machine)
     install = parse_install(request.json(), machine.os_type)
-    _check_ready(cloud, machine)
+    check_ready(cloud, machine)
     operation = _begin(cloud, request, principal, machine)
     cloud.guest(machine).install(operation, install)
     return _accepted(cloud, request, operation, headers)
@@ -204,12 +200,19 @@ def _charge_patch(
         principal,
         params,
         throttling.WRITES,
+        *patch_limits(machine),
+    )
+
+
+def patch_limits(machine: Machine) -> tuple[tuple[Limit, str], ...]:
+    """The buckets that a guest patch operation takes from, whoever begins it."""
+    return (
         (throttling.PATCH_SUBSCRIPTION, _region(machine)),
         (throttling.PATCH_MACHINE, machine.id.lower()),
     )
 
 
-def _check_ready(cloud: Cloud, machine: Machine) -> None:
+def check_ready(cloud: Cloud, machine: Machine) -> None:
     """ArmError 409 for a machine to which nothing can be sent now."""
     quirks = cloud.quirks
     if machine.power is not PowerState.RUNNING:
@@ -225,11 +228,8 @@ def _check_ready(cloud: Cloud, machine: Machine) -> None:
 def start(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
     """Start a machine; what an installation had left to do goes on."""
 
-    def act(machine: Machine, operation: Operation) -> None:
-        if machine.power is PowerState.RUNNING:
-            operation.succeed(cloud.now)
-            return
-        _boot(cloud, machine, operation)
+    def act(machine: Machine, done: Callable[[], None]) -> None:
+        power.start(cloud, machine, done)
 
     return _power(cloud, request, params, principal, act)
 
@@ -237,21 +237,29 @@ def start(cloud: Cloud, request: Request, params: Params, principal: Principal) 
 def restart(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
     """Restart a machine, from outside."""
 
-    def act(machine: Machine, operation: Operation) -> None:
+    def act(machine: Machine, done: Callable[[], None]) -> None:
         cloud.guest(machine).stop()
-        _boot(cloud, machine, operation)
+        power.boot(cloud, machine, done)
 
     return _power(cloud, request, params, principal, act)
 
 
 def power_off(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
     """Stop a machine; it keeps its place."""
-    return _stop(cloud, request, params, principal, PowerState.STOPPING, PowerState.STOPPED)
+
+    def act(machine: Machine, done: Callable[[], None]) -> None:
+        power.stop(cloud, machine, PowerState.STOPPED, done)
+
+    return _power(cloud, request, params, principal, act)
 
 
 def deallocate(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
     """Stop a machine and give its place back."""
-    return _stop(cloud, request, params, principal, PowerState.DEALLOCATING, PowerState.DEALLOCATED)
+
+    def act(machine: Machine, done: Callable[[], None]) -> None:
+        power.stop(cloud, machine, PowerState.DEALLOCATED, done)
+
+    return _power(cloud, request, params, principal, act)
 
 
 def delete_machine(
@@ -271,49 +279,12 @@ def delete_machine(
     return _accepted(cloud, request, operation, headers)
 
 
-def _boot(cloud: Cloud, machine: Machine, operation: Operation) -> None:
-    cloud.set_power(machine, PowerState.STARTING)
-
-    def up() -> None:
-        if machine.power is PowerState.STARTING and not machine.deleted:
-            cloud.set_power(machine, PowerState.RUNNING)
-            cloud.guest(machine).boot()
-        operation.succeed(cloud.now)
-
-    cloud.schedule(cloud.now + machine.spec.guest.durations.boot, up)
-
-
-def _stop(
-    cloud: Cloud,
-    request: Request,
-    params: Params,
-    principal: Principal,
-    during: PowerState,
-    after: PowerState,
-) -> Response:
-    def act(machine: Machine, operation: Operation) -> None:
-        if machine.power is after:
-            operation.succeed(cloud.now)
-            return
-        cloud.guest(machine).stop()
-        cloud.set_power(machine, during)
-
-        def down() -> None:
-            if machine.power is during and not machine.deleted:
-                cloud.set_power(machine, after)
-            operation.succeed(cloud.now)
-
-        cloud.schedule(cloud.now + STOPPING_TAKES, down)
-
-    return _power(cloud, request, params, principal, act)
-
-
 def _power(
     cloud: Cloud,
     request: Request,
     params: Params,
     principal: Principal,
-    act: Callable[[Machine, Operation], None],
+    act: Callable[[Machine, Callable[[], None]], None],
 ) -> Response:
     machine = _machine(cloud, request, params, principal)
     headers = _charge(
@@ -325,7 +296,7 @@ def _power(
         (throttling.UPDATE_MACHINE, machine.id.lower()),
     )
     operation = _begin(cloud, request, principal, machine)
-    act(machine, operation)
+    act(machine, lambda: operation.succeed(cloud.now))
     return _accepted(cloud, request, operation, headers)
 
 

@@ -20,6 +20,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -43,7 +44,18 @@ def _duration(value: object) -> object:
     raise ValueError(f"expected a duration such as 90s, 2m or 1h30m, not {value!r}")
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+def duration_text(value: timedelta) -> str:
+    """As a file has it: `1h30m`, `90ms`; to the millisecond."""
+    milliseconds = round(value / timedelta(milliseconds=1))
+    minutes, rest = divmod(milliseconds, 60_000)
+    seconds, rest = divmod(rest, 1000)
+    parts = ((minutes // 60, "h"), (minutes % 60, "m"), (seconds, "s"), (rest, "ms"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
+Duration = Annotated[
+    timedelta, BeforeValidator(_duration), PlainSerializer(duration_text, when_used="json")
+]
 Guid = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
 Name = Annotated[str, Field(min_length=1, max_length=90, pattern=r"^[^/]+$")]
 

@@ -88,26 +88,28 @@ def build(raw: Any) -> Fleet:
         fleet = Fleet.model_validate(raw)
     except ValidationError as error:
         raise FleetError(
-            [(_path(item["loc"], raw), _message(item)) for item in error.errors()]
+            [(place(item["loc"], raw), complaint(item)) for item in error.errors()]
         ) from None
     return complete(fleet)
 
 
-def _message(error: ErrorDetails) -> str:
+def complaint(error: ErrorDetails) -> str:
+    """What is wrong with a value, in words for who wrote it."""
     text = error["msg"].removeprefix("Value error, ")
     if isinstance(error["input"], bool):
         text += "; YAML reads off, on, yes, no, true and false as booleans: put it in quotes"
     return text
 
 
-def _path(loc: tuple[int | str, ...], raw: Mapping[str, Any]) -> str:
+def place(loc: tuple[int | str, ...], raw: Mapping[str, Any], *, whole: str = "(file)") -> str:
+    """Where in a file a value stands: `machines[1](web).osType`. `raw` gives machines' names."""
     text = ""
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
         if isinstance(part, int) and text == f"machines[{part}]":
             name = raw["machines"][part].get("name")
             text += f"({name})" if isinstance(name, str) and name else ""
-    return text or "(file)"
+    return text or whole
 
 
 def _mapping(value: Any, path: str) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def _patch_sets(raw: Any) -> dict[str, tuple[Patch, ...]]:
         except ValidationError as error:
             raise FleetError(
                 [
-                    (_path(("patchSets", name, *item["loc"]), {}), _message(item))
+                    (place(("patchSets", name, *item["loc"]), {}), complaint(item))
                     for item in error.errors()
                 ]
             ) from None

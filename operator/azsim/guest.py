@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 UNREACHABLE_AFTER = timedelta(minutes=5)
 """When an operation fails that never reached an agent."""
 
+SILENCE_GRACE = timedelta(minutes=30)
+"""How long past its time Azure waits for an operation whose agent went silent."""
+
 
 class Guest:
     """One guest. `task` is what it is busy with."""
@@ -37,6 +40,7 @@ class Guest:
         self._step: Callable[[], None] | None = None
         self._turn = 0
         self._paused = False
+        self._agent_lost = False
         self._failed = {"Assess": 0, "Install": 0}
 
     # -- what may be asked of it ------------------------------------------------------------------
@@ -60,12 +64,36 @@ class Guest:
 
     def boot(self) -> None:
         """The machine runs again, and its agent with it."""
-        self.machine.agent_silent = False
+        self.machine.agent_silent = self._agent_lost = False
         if not self._paused:
             return
         self._paused = False
         self.journal("OperationResumed")
         if self._step is not None:
+            self.after(self.machine.spec.guest.durations.prepare, self._step)
+
+    def lose_agent(self, step: Callable[[], None] | None = None) -> None:
+        """The agent goes silent, and with it what is under way; a start brings it back too.
+
+        `step` is what to go on with then, if it is not the one that waits to be done.
+        """
+        if not self.machine.agent_ready:
+            return
+        step = step or self._step
+        self.machine.agent_silent = self._agent_lost = True
+        self.journal("AgentLost")
+        # A task without a step is one that will never report anyway.
+        if self.task is not None and step is not None:
+            time_left = max(self.task.deadline - self.cloud.now, timedelta(0))
+            self.after(time_left + SILENCE_GRACE, self.task.abandoned, after_boot=step)
+
+    def agent_back(self) -> None:
+        """An agent that was lost reports again, and what was under way goes on."""
+        if not self._agent_lost:
+            return
+        self.machine.agent_silent = self._agent_lost = False
+        self.journal("AgentBack")
+        if self.task is not None and not self._paused and self._step is not None:
             self.after(self.machine.spec.guest.durations.prepare, self._step)
 
     def delete(self) -> None:

@@ -322,6 +322,15 @@ class Dispatcher:
             response = started.result
         return self._finish(request, started, response)
 
+    def unprocessed(self, request: Request, response: Response) -> Answer:
+        """A response that was given in ARM's place, with its headers and, if known, the caller."""
+        try:
+            principal = self._gate.authenticate(request)
+        except ArmError:
+            principal = None
+        started = _Started(response, principal, self._ids.new_guid(), None)
+        return self._finish(request, started, response)
+
     def _start(self, cloud: Cloud, request: Request) -> _Started:
         request_id = self._ids.new_guid()
         principal: Principal | None = None

@@ -35,9 +35,6 @@ PATCH_RESERVE = {OsType.LINUX: timedelta(minutes=5), OsType.WINDOWS: timedelta(m
 REBOOT_WAIT = timedelta(minutes=15)
 """How long Azure waits for a machine to come back."""
 
-SILENCE_GRACE = timedelta(minutes=30)
-"""How long after an install's window Azure gives up on an agent that went silent."""
-
 PRO_ONLY = "UA_ESM_Required"
 """The version that Ubuntu shows for fixes which only Ubuntu Pro installs."""
 
@@ -56,7 +53,8 @@ class Installation:
         self._machine = guest.machine
         self._failures = failures
         self._request = request
-        self._deadline = guest.cloud.now + request.maximum_duration
+        self.deadline = guest.cloud.now + request.maximum_duration
+        """When its window ends."""
         self._queue: list[Patch] = []
         self._done: list[InstalledPatch] = []
         self._selected = 0
@@ -71,6 +69,10 @@ class Installation:
     def superseded(self, newer: Operation) -> None:
         """End because of a newer operation; what is installed stays so."""
         self._end(Status.FAILED, [*self._details(), superseded_by(newer.id)])
+
+    def abandoned(self) -> None:
+        """End because the agent has been silent for too long."""
+        self._break(*INTERNAL_ERROR)
 
     # -- patches ----------------------------------------------------------------------------------
 
@@ -113,7 +115,7 @@ class Installation:
         """Whether one more patch may begin."""
         reserve = timedelta() if self._request.reboot_setting == "Never" else REBOOT_RESERVE
         reserve += PATCH_RESERVE[self._machine.os_type]
-        return self._cloud.now + reserve <= self._deadline
+        return self._cloud.now + reserve <= self.deadline
 
     def _patch_time(self) -> timedelta:
         if not self._failures.exceeds_window:
@@ -147,13 +149,7 @@ class Installation:
     def _lose_agent(self) -> None:
         # A new start of the machine brings the agent back, and the installation goes on.
         self._failures = self._failures.model_copy(update={"agent_lost": False})
-        self._machine.agent_silent = True
-        self._guest.journal("AgentLost")
-        self._guest.after(
-            self._deadline + SILENCE_GRACE - self._cloud.now,
-            lambda: self._break(*INTERNAL_ERROR),
-            after_boot=self._next_patch,
-        )
+        self._guest.lose_agent(self._next_patch)
 
     # -- reboots ----------------------------------------------------------------------------------
 
@@ -215,7 +211,7 @@ class Installation:
 
     def _exceeded(self) -> bool:
         # Patches that wait while time is left are the mark of a superseded installation.
-        return self._cloud.now > self._deadline or (bool(self._queue) and not self._room())
+        return self._cloud.now > self.deadline or (bool(self._queue) and not self._room())
 
     def _end(self, status: Status, details: list[ErrorDetail]) -> None:
         record = replace(self._record(status), error=GuestError.of(details))
@@ -242,7 +238,7 @@ class Installation:
             status=status,
             start=self.operation.start,
             last_modified=now,
-            started_by="User",
+            started_by=self.operation.started_by,
             maintenance_run_id=self._request.maintenance_run_id,
             maintenance_window_exceeded=status is not Status.IN_PROGRESS and self._exceeded(),
             reboot_status=self._reboot_status,
@@ -251,4 +247,4 @@ class Installation:
 
     def _report(self, record: InstallationRecord) -> None:
         self._machine.installation = record
-        self._cloud.publish_installation(self._machine, record)
+        self._cloud.graph.publish_installation(self._machine, record)

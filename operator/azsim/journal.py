@@ -28,17 +28,28 @@ Event = Literal[
     "RebootEnded",
     "RebootFailed",
     "AgentLost",
+    "AgentBack",
     "PowerStateChanged",  # details: before, after
     "MachineCreated",
     "MachineDeleted",
     "FeatureStateChanged",  # details: feature, before, after
+    "FaultBegan",  # details: the fault as it was given
+    "FaultEnded",  # details: struck (how many requests)
 ]
 """Everything that can happen other than a request."""
+
+Reply = Literal["sent", "lost"]
+"""What became of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestEntry:
-    """One request and its answer. `body` is the JSON that was sent, for management calls only."""
+    """One request and its answer. `body` is the JSON that was sent, for management calls only.
+
+    `fault` is the id of the fault that struck it: without one, a 429 or 503 was earned. With
+    `answer` lost the client got none; `status` is then what the request led to, 0 if it was lost
+    itself and nothing came of it.
+    """
 
     number: int
     time: datetime
@@ -52,6 +63,8 @@ class RequestEntry:
     client_request_id: str | None
     request_id: str
     body: Any = None
+    fault: str | None = None
+    answer: Reply = "sent"
 
     def to_json(self) -> dict[str, Any]:
         """The entry as one JSON object."""
@@ -69,12 +82,14 @@ class RequestEntry:
             "clientRequestId": self.client_request_id,
             "requestId": self.request_id,
             "body": self.body,
+            "fault": self.fault,
+            "answer": self.answer,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class EventEntry:
-    """Something that happened to `resource`, an ARM resource id.
+    """Something that happened to `resource`: an ARM resource id, or the path of a fault.
 
     `operation_id` is the id that the operation's result carries as its activity id; `attempt_id`
     the `x-ms-client-request-id` of the request that began it.
@@ -133,6 +148,8 @@ class Journal:
         client_request_id: str | None,
         request_id: str,
         body: Any = None,
+        fault: str | None = None,
+        answer: Reply = "sent",
     ) -> None:
         """Record one answered request."""
         self._append(
@@ -149,6 +166,8 @@ class Journal:
                 client_request_id,
                 request_id,
                 body,
+                fault,
+                answer,
             )
         )
 

@@ -32,7 +32,11 @@ _CERTIFICATE_BYTES = 200
 
 @dataclass
 class Operation:
-    """One long-running operation. `status` is InProgress, Succeeded or Failed."""
+    """One long-running operation. `status` is InProgress, Succeeded or Failed.
+
+    `principal` is who began it, as the journal names people; `started_by` is what Resource Graph's
+    rows make of that: User or Platform.
+    """
 
     id: str
     subscription_id: str
@@ -42,6 +46,7 @@ class Operation:
     api_version: str
     attempt_id: str | None = None
     principal: str | None = None
+    started_by: str = "User"
     body: Mapping[str, Any] = field(default_factory=dict)
     status: str = "InProgress"
     end: datetime | None = None
@@ -78,6 +83,8 @@ class Operations:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self.signatures: dict[str, None] = {}
+        """The `s` of every URL given out so far, in that order."""
         self._operations: dict[str, Operation] = {}
 
     def add(self, operation: Operation) -> Operation:
@@ -96,6 +103,7 @@ class Operations:
         padding = self._stretch(operation.id, "p", _PADDING_BYTES)
         certificate = self._stretch(operation.id, "c", _CERTIFICATE_BYTES)
         signature = self._sign(path, operation.api_version, issued, padding, certificate)
+        self.signatures[signature] = None
         digest = self._stretch(operation.id, "h", 32)
         return (
             f"{base}{path}?p={quote(padding, safe='')}"

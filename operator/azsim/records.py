@@ -155,11 +155,13 @@ class InstallationRecord:
 class GraphView:
     """What Resource Graph shows of one machine now; it lags behind the machine itself.
 
-    None or absent: no row. `version` is the cloud's `graph_version` at the last change, so that a
-    reader who remembers a version finds what has changed since.
+    None or absent: no row. `version` is that of `Showing` at the last change, so that a reader who
+    remembers a version finds what has changed since. `before` is the view from before the latest
+    operation showed up, which an older replica still has.
     """
 
     version: int
     power_state: str
     assessment: AssessmentRecord | None = None
     installations: dict[str, InstallationRecord] = field(default_factory=dict)
+    before: GraphView | None = None

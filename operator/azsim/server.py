@@ -11,6 +11,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import trustme
@@ -30,6 +31,9 @@ BODY_LIMIT = 4 * 1024 * 1024
 
 TICK = 1.0
 """Real seconds between two looks at what is due, so that the journal does not wait for requests."""
+
+LOOK = 0.02
+"""Real seconds between two looks at the clock while a request or an answer is held up."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +100,31 @@ def _application(cloud: Cloud, *, imds: bool) -> web.Application:
             return _outgoing(
                 ArmError(404, "NotFound", f"The path '{request.path}' was not found.").response()
             )
-        return _outgoing(await cloud.handle(request))
+        effect = cloud.faults.strike(request)
+        await _pass(cloud, effect.arrive_after)
+        response = await cloud.handle(request, effect)
+        await _pass(cloud, effect.answer_after)
+        if response is None:
+            return _cut_off(incoming)
+        return _outgoing(response)
 
     application = web.Application(client_max_size=BODY_LIMIT)
     application.router.add_route("*", "/{path:.*}", answer)
     return application
+
+
+async def _pass(cloud: Cloud, span: timedelta) -> None:
+    """Wait until `span` of simulated time has passed."""
+    until = cloud.clock.now() + span
+    while span and cloud.clock.now() < until:  # noqa: ASYNC110 - a clock has no event
+        await asyncio.sleep(LOOK)
+
+
+def _cut_off(incoming: web.Request) -> web.Response:
+    """End the connection at once; the response is for aiohttp, which has no way to send none."""
+    if incoming.transport is not None:
+        incoming.transport.abort()
+    return web.Response()
 
 
 def _outgoing(response: Response) -> web.Response:
@@ -113,4 +137,4 @@ def _outgoing(response: Response) -> web.Response:
 async def _tick(cloud: Cloud) -> None:
     while True:
         await asyncio.sleep(TICK)
-        cloud.advance(cloud.clock.now())
+        cloud.catch_up()

@@ -104,6 +104,10 @@ class SignIn:
         self.lifetime = lifetime
         self._key = _signing_key()
         self._checked: dict[str, dict[str, Any]] = {}
+        self.tokens: list[str] = []
+        """Every token issued so far."""
+        self.assertions: dict[str, None] = {}
+        """Every federated assertion shown so far."""
 
     # Issuing
 
@@ -124,6 +128,7 @@ class SignIn:
             "ver": "1.0",
         }
         token = jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": _KEY_ID})
+        self.tokens.append(token)
         return {"access_token": token, "claims": claims}
 
     def by_secret(self, tenant: str, app_id: str, secret: str) -> Principal:
@@ -143,6 +148,7 @@ class SignIn:
     def by_assertion(self, tenant: str, app_id: str, assertion: str) -> Principal:
         """The principal that a federated assertion stands for. Raises SignInError."""
         identity = self._identity(tenant, app_id)
+        self.assertions[assertion] = None
         try:
             claims = jwt.decode(assertion, options={"verify_signature": False})
         except jwt.InvalidTokenError as error:

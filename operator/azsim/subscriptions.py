@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from azsim.http import ArmError, Params, Principal, Request, Response, Router, require
-from azsim.throttling import READS, WRITES, Limit, charge
+from azsim.throttling import READS, WRITES, Limit, charge, charge_tenant
 
 if TYPE_CHECKING:
     from azsim.cloud import Cloud, Subscription
@@ -169,8 +169,9 @@ def spent(
 
 def _tenant_read(cloud: Cloud, principal: Principal) -> dict[str, str]:
     """The same for what belongs to no subscription."""
-    left = cloud.buckets.take(cloud.now, TENANT_READS, principal.tenant_id, principal.object_id)
-    return {"x-ms-ratelimit-remaining-tenant-reads": str(left)}
+    return charge_tenant(
+        cloud.buckets, cloud.now, principal.tenant_id, principal.object_id, TENANT_READS
+    )
 
 
 def group_id(subscription_id: str, name: str) -> str:

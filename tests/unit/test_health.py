@@ -31,6 +31,9 @@ class SetClock:
     def monotonic(self) -> float:
         return self.seconds
 
+    def elapsed(self) -> timedelta:
+        return timedelta(seconds=self.seconds)
+
     async def sleep(self, duration: timedelta) -> None:
         await asyncio.Event().wait()
 

@@ -196,6 +196,11 @@ class Reason(StrEnum):
         (_READY, _COMPLIANT),
         "The answer to a request was lost; the machine is watched, nothing more is sent.",
     )
+    WAITING_FOR_TURN = (
+        "WaitingForTurn",
+        (_READY,),
+        "Azure takes so many operations a minute; others are before this one.",
+    )
     WAITING_FOR_SLOT = (
         "WaitingForSlot",
         (_READY,),

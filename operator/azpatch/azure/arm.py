@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from azure.core.exceptions import HttpResponseError
 from azure.core.rest import HttpRequest
 from azure.mgmt.core import AsyncARMPipelineClient
 
-from azpatch.azure import rows
+from azpatch.azure import limits, rows
 from azpatch.azure.cloud import CloudSettings
 from azpatch.azure.errors import Call, asking
 from azpatch.azure.port import Denied, Gone
+from azpatch.azure.throttles import Throttles
 from azpatch.azure.values import mapping, text
+from azpatch.domain import ids
 from azpatch.domain.facts import Feature, Permissions
 
 FEATURES_API = "2021-07-01"
@@ -23,15 +26,25 @@ REGISTRATIONS = (
     "/subscriptions/{}/providers/Microsoft.Features/featureProviders/Microsoft.Compute"
     "/subscriptionFeatureRegistrations"
 )
+PATIENCE = timedelta(minutes=1)
+"""These few reads, which all machines of a subscription wait for, stand in line with those of
+thousands of machines."""
+
 PERMISSIONS = "{}/providers/Microsoft.Authorization/permissions"
 
 
 class Arm:
     """GETs at ARM, and nowhere else: the token goes to no other host."""
 
-    def __init__(self, client: AsyncARMPipelineClient[Any, Any], cloud: CloudSettings) -> None:
+    def __init__(
+        self,
+        client: AsyncARMPipelineClient[Any, Any],
+        cloud: CloudSettings,
+        throttles: Throttles,
+    ) -> None:
         self._client = client
         self._cloud = cloud
+        self._throttles = throttles
 
     async def features(self, subscription: str) -> tuple[Feature, ...]:
         """The features of Microsoft.Compute, with the display names of those that have one."""
@@ -60,6 +73,11 @@ class Arm:
 
     async def _list(self, path: str, api_version: str) -> list[Mapping[str, Any]]:
         """All entries of a list, its pages followed."""
+        costs = limits.read(ids.subscription_of(path))
+        async with self._throttles.reading(path, costs, PATIENCE):
+            return await self._pages(path, api_version)
+
+    async def _pages(self, path: str, api_version: str) -> list[Mapping[str, Any]]:
         url = f"{self._cloud.base_url}{path}"
         request = HttpRequest("GET", url, params={"api-version": api_version})
         found: list[Mapping[str, Any]] = []

@@ -11,7 +11,7 @@ RESOURCE_GRAPH_HEADER = "x-ms-user-quota-remaining"
 RESOURCE_GRAPH_BUDGET = "resource-graph-queries"
 
 PER_RESOURCE = "Resource"
-"""Ends the name of a budget that one machine has for itself: too many to keep."""
+"""Ends the name of a budget that one machine has for itself."""
 
 
 def remaining(headers: Mapping[str, str]) -> dict[str, int]:
@@ -28,10 +28,15 @@ def remaining(headers: Mapping[str, str]) -> dict[str, int]:
     return left
 
 
+def shared(left: Mapping[str, int]) -> dict[str, int]:
+    """Without the budgets of single machines: too many to keep."""
+    return {name: count for name, count in left.items() if not name.endswith(PER_RESOURCE)}
+
+
 def _compute(value: str) -> dict[str, int]:
     pairs = (part.partition(";") for part in value.split(","))
     return {
         name.strip().rpartition("/")[2]: int(count)
         for name, _, count in pairs
-        if count.strip().isdigit() and not name.strip().endswith(PER_RESOURCE)
+        if count.strip().isdigit()
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from azure.mgmt.compute.aio import ComputeManagementClient
@@ -13,10 +14,12 @@ from azpatch.azure.arm import Arm
 from azpatch.azure.cloud import CloudSettings
 from azpatch.azure.compute import Compute
 from azpatch.azure.credentials import SignIn
+from azpatch.azure.graph_quota import GraphQuota
 from azpatch.azure.metrics import AzureMetrics, MeasuredClient
 from azpatch.azure.pipeline import SeenAnswer, arm_pipeline
 from azpatch.azure.port import Accepted, AzureClient, Credentials, Progress
 from azpatch.azure.resource_graph import ResourceGraph
+from azpatch.azure.throttles import Throttles
 from azpatch.azure.transport import PooledTransport, Transport
 from azpatch.clock import Clock
 from azpatch.domain.facts import (
@@ -43,7 +46,12 @@ class SdkAzureClient:
         clock: Clock,
         seen: SeenAnswer,
         transport: Transport | None = None,
+        *,
+        throttles: Throttles | None = None,
+        quota: GraphQuota | None = None,
     ) -> None:
+        """Clients of one process share `throttles`, those of one principal `quota`."""
+        throttles = throttles or Throttles(clock)
         self._cloud = cloud
         self._sign_in = sign_in
         pipeline = arm_pipeline(
@@ -54,10 +62,12 @@ class SdkAzureClient:
         self._pipeline_client: AsyncARMPipelineClient[Any, Any] = AsyncARMPipelineClient(
             cloud.base_url, **self._options
         )
-        self._arm = Arm(self._pipeline_client, cloud)
-        self._compute = Compute(self._compute_client, self._arm)
+        self._arm = Arm(self._pipeline_client, cloud, throttles)
+        self._compute = Compute(self._compute_client, self._arm, throttles)
         self._graph = ResourceGraph(
-            ResourceGraphClient(sign_in, cloud.base_url, **self._options), clock
+            ResourceGraphClient(sign_in, cloud.base_url, **self._options),
+            clock,
+            quota or GraphQuota(clock),
         )
 
     def _compute_client(self, subscription: str) -> ComputeManagementClient:
@@ -127,9 +137,27 @@ class SdkAzureClients:
         self._cloud = cloud
         self._clock = clock
         self._metrics = metrics
+        self._throttles = Throttles(clock)
+        self._quotas: dict[tuple[str, str], GraphQuota] = {}
+        metrics.in_line.set_function(self._throttles.waiting)
 
     def client(self, credentials: Credentials) -> AzureClient:
         """A client that signs in with these credentials when it is first used."""
         sign_in = SignIn(credentials, self._cloud)
-        client = SdkAzureClient(self._cloud, sign_in, self._clock, self._metrics.seen)
+        client = SdkAzureClient(
+            self._cloud,
+            sign_in,
+            self._clock,
+            self._metrics.seen,
+            throttles=self._throttles,
+            quota=self._quotas.setdefault(sign_in.principal, GraphQuota(self._clock)),
+        )
         return MeasuredClient(client, self._metrics)
+
+    def reserve(self, machine_id: str, location: str) -> timedelta:
+        """See AzureClients."""
+        return self._throttles.reserve(machine_id, location)
+
+    def release(self, machine_id: str) -> None:
+        """See AzureClients."""
+        self._throttles.release(machine_id)

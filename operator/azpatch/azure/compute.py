@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 from azure.core.rest import HttpRequest
 from azure.mgmt.compute.aio import ComputeManagementClient
 
-from azpatch.azure import rows
+from azpatch.azure import limits, rows
 from azpatch.azure.arm import Arm
 from azpatch.azure.errors import Call, asking
 from azpatch.azure.port import Accepted, Denied, Gone, Progress, Unconfirmed
+from azpatch.azure.throttles import Throttles
 from azpatch.azure.values import mapping, moment, operation_error
 from azpatch.domain import ids
 from azpatch.domain.facts import MachineView
@@ -30,14 +31,16 @@ ComputeClients = Callable[[str], ComputeManagementClient]
 class Compute:
     """Machines and their operations."""
 
-    def __init__(self, clients: ComputeClients, arm: Arm) -> None:
+    def __init__(self, clients: ComputeClients, arm: Arm, throttles: Throttles) -> None:
         self._clients = clients
         self._arm = arm
+        self._throttles = throttles
 
     async def machine(self, machine_id: str) -> MachineView:
         """GET with instance view."""
-        vm = _vm(machine_id)
-        async with asking(Call.READ):
+        vm, key = _vm(machine_id), ids.key(machine_id)
+        costs = limits.read_machine(key, ids.subscription_of(machine_id))
+        async with self._throttles.reading(key, costs), asking(Call.READ):
             model = await self._clients(vm.subscription).virtual_machines.get(
                 vm.resource_group, vm.name, expand="instanceView", cls=_json
             )
@@ -47,7 +50,7 @@ class Compute:
         """One POST of assessPatches."""
         vm = _vm(machine_id)
         seen = _Answer()
-        async with asking(Call.MUTATE):
+        async with self._throttles.posting(machine_id), asking(Call.MUTATE):
             await self._clients(vm.subscription).virtual_machines.begin_assess_patches(
                 vm.resource_group, vm.name, **_once(attempt_id, seen)
             )
@@ -64,7 +67,7 @@ class Compute:
         vm = _vm(machine_id)
         seen = _Answer()
         body: Any = dict(parameters)
-        async with asking(Call.MUTATE):
+        async with self._throttles.posting(machine_id), asking(Call.MUTATE):
             await self._clients(vm.subscription).virtual_machines.begin_install_patches(
                 vm.resource_group, vm.name, body, **_once(attempt_id, seen)
             )
@@ -76,8 +79,11 @@ class Compute:
         403 is Gone: a signature that ran out looks the same as a right that was lost, and the
         machine itself, which is read next, tells them apart.
         """
+        path = urlsplit(poll_url).path.lower()
+        costs = limits.read_operation(path, ids.subscription_of(path))
         try:
-            status, body = await self._arm.get(HttpRequest("GET", poll_url))
+            async with self._throttles.reading(path, costs):
+                status, body = await self._arm.get(HttpRequest("GET", poll_url))
         except Denied as error:
             raise Gone(error.code, error.message) from None
         return Progress(running=True) if status == ACCEPTED else progress(mapping(body))

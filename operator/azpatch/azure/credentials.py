@@ -62,6 +62,15 @@ class SignIn:
         )
         self._inner: Inner | None = None
 
+    @property
+    def principal(self) -> tuple[str, str]:
+        """Tenant and client id in lower case: who signs in, whichever way it is written down."""
+        known, environment = self._credentials, self._environment
+        client_id = known.client_id
+        if client_id is None and known.type == "WorkloadIdentity":
+            client_id = environment.get("AZURE_CLIENT_ID")
+        return known.tenant_id.lower(), (client_id or "").lower()
+
     async def get_token_info(
         self, *scopes: str, options: TokenRequestOptions | None = None
     ) -> AccessTokenInfo:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from azpatch.azure.budgets import remaining
+from azpatch.azure.budgets import remaining, shared
 from azpatch.azure.port import Accepted, AzureClient, AzureError, Progress
 from azpatch.domain.facts import (
     AssessmentResult,
@@ -50,10 +50,15 @@ class AzureMetrics:
             ["budget"],
             registry=registry,
         )
+        self.in_line = Gauge(
+            "azpatch_azure_budget_waiting",
+            "Requests that wait until a request budget of Azure has room for them.",
+            registry=registry,
+        )
 
     def seen(self, headers: Mapping[str, str]) -> None:
         """Takes note of the budgets in the headers of an answer."""
-        for budget, left in remaining(headers).items():
+        for budget, left in shared(remaining(headers)).items():
             self.budget.labels(budget).set(left)
 
     @asynccontextmanager

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from azure.core.exceptions import AzureError
 from azure.core.pipeline import AsyncPipeline, PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import (
     AsyncBearerTokenCredentialPolicy,
@@ -27,6 +28,7 @@ from azure.core.pipeline.policies import (
 
 from azpatch.azure.cloud import CloudSettings
 from azpatch.azure.credentials import SignIn
+from azpatch.azure.throttles import CHARGE, TOO_MANY_REQUESTS
 from azpatch.azure.transport import Transport
 
 READ_REPEATS = 2
@@ -35,7 +37,6 @@ READ_BACKOFF_SECONDS = 0.4
 """azure-core repeats at once, then after twice this."""
 
 UNAUTHORIZED = 401
-TOO_MANY_REQUESTS = 429
 
 ArmPipeline = AsyncPipeline[Any, Any]
 SeenAnswer = Callable[[Mapping[str, str]], None]
@@ -80,16 +81,36 @@ class SignedIn(AsyncBearerTokenCredentialPolicy[Any, Any]):
 
 
 class Listening(SansIOHTTPPolicy[Any, Any]):
-    """Tells someone about every answer's headers: the budgets that are left stand there."""
+    """Tells someone about every answer's headers: the budgets that are left stand there. And tells
+    the call that this is a part of what is sent and answered, repeats included."""
 
     def __init__(self, seen: SeenAnswer) -> None:
         self._seen = seen
 
+    def on_request(self, request: PipelineRequest[Any]) -> None:
+        """Called for every request that goes out."""
+        charge = CHARGE.get()
+        if charge is not None:
+            charge.sent()
+
     def on_response(
         self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]
     ) -> None:
-        """Called for every answer, repeats included."""
-        self._seen(response.http_response.headers)
+        """Called for every answer."""
+        answer, charge = response.http_response, CHARGE.get()
+        self._seen(answer.headers)
+        if charge is not None:
+            charge.answered(answer.status_code, answer.headers, _words(answer))
+
+
+def _words(answer: Any) -> str:
+    """A refusal's body: it may name the limit that was reached."""
+    if answer.status_code != TOO_MANY_REQUESTS:
+        return ""
+    try:
+        return str(answer.text())
+    except (ValueError, AzureError):
+        return ""
 
 
 def arm_pipeline(

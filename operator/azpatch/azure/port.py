@@ -59,6 +59,7 @@ class AzureError(Exception):
     │   └── Throttled 429: later
     ├── Unconfirmed   a mutating call whose answer is unknown (5xx, timeout, lost connection)
     └── Retry         a read that failed for now (5xx, 429, timeout, lost connection)
+        └── OverBudget it was not sent: our own count says that Azure would refuse it
     """
 
     def __init__(self, code: str, message: str, retry_after: timedelta | None = None) -> None:
@@ -103,6 +104,10 @@ class Unconfirmed(AzureError):
 
 class Retry(AzureError):
     """A read that failed for now."""
+
+
+class OverBudget(Retry):
+    """A read that was not sent; `retry_after` is when its turn comes."""
 
 
 class AzureClient(Protocol):
@@ -169,8 +174,18 @@ class Credentials:
 
 
 class AzureClients(Protocol):
-    """Makes clients."""
+    """Makes clients, and keeps the budgets that they share."""
 
     def client(self, credentials: Credentials) -> AzureClient:
         """A client that signs in with these credentials when it is first used."""
+        ...
+
+    def reserve(self, machine_id: str, location: str) -> timedelta:
+        """Takes a place in the line of those who want to assess or install, if the machine has
+        none. Zero: it is its turn, and one operation may be sent to it. Else, in Azure's time, when
+        to ask again; first come is first served. No I/O."""
+        ...
+
+    def release(self, machine_id: str) -> None:
+        """Gives the machine's place back, if it has one; the operation uses it up by itself."""
         ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +13,8 @@ from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
 
 from azpatch.azure import queries, rows
 from azpatch.azure.errors import Call, asking
-from azpatch.azure.port import Retry
+from azpatch.azure.graph_quota import GraphQuota
+from azpatch.azure.port import OverBudget, Retry
 from azpatch.clock import Clock
 from azpatch.domain import ids
 from azpatch.domain.facts import (
@@ -43,18 +43,14 @@ LONGEST_WAIT = timedelta(seconds=15)
 """What a reading waits by itself, in Azure's time; asked for more, it is given up and the caller
 comes back. The quota is refilled every 5 s."""
 
-QUOTA_REMAINING = "x-ms-user-quota-remaining"
-QUOTA_RESETS_AFTER = "x-ms-user-quota-resets-after"
-
 
 class ResourceGraph:
-    """Reads Resource Graph for one identity, one query at a time: the quota counts identities."""
+    """Reads Resource Graph for one identity."""
 
-    def __init__(self, client: ResourceGraphClient, clock: Clock) -> None:
+    def __init__(self, client: ResourceGraphClient, clock: Clock, quota: GraphQuota) -> None:
         self._client = client
         self._clock = clock
-        self._turn = asyncio.Lock()
-        self._quota_resets_after = timedelta(0)
+        self._quota = quota
 
     async def snapshot(self, subscriptions: Iterable[str]) -> Snapshot:
         """Machines, image definitions and assessments of these subscriptions."""
@@ -131,23 +127,23 @@ class ResourceGraph:
         self, query: str, subscriptions: Sequence[str], token: str | None
     ) -> Mapping[str, Any]:
         """One page, asked again a few times if it fails for now."""
-        async with self._turn:
+        async with self._quota.turn:
             for repeats_left in range(QUERY_REPEATS, -1, -1):
                 await self._wait_for_quota()
                 try:
                     return await self._ask(query, subscriptions, token)
                 except Retry as error:
                     wait = REPEAT_AFTER if error.retry_after is None else error.retry_after
+                    # Whoever asks next waits too.
+                    self._quota.close(wait)
                     if not repeats_left or wait > LONGEST_WAIT:
                         raise
-                    await self._clock.sleep(wait)
         raise AssertionError("unreachable: the last try returns or raises")
 
     async def _wait_for_quota(self) -> None:
-        wait, self._quota_resets_after = self._quota_resets_after, timedelta(0)
-        if wait > LONGEST_WAIT:
-            raise Retry("RateLimiting", "Resource Graph's quota is used up.", wait)
-        if wait:
+        while wait := self._quota.wait():
+            if wait > LONGEST_WAIT:
+                raise OverBudget("OverBudget", "Resource Graph's quota is used up.", wait)
             await self._clock.sleep(wait)
 
     async def _ask(
@@ -158,28 +154,19 @@ class ResourceGraph:
             query=query,
             options=QueryRequestOptions(top=PAGE, skip_token=token, result_format="objectArray"),
         )
-        async with asking(Call.READ):
-            response: Any = await self._client.resources(request, cls=_response)
-            answer: Mapping[str, Any] = response.json()
-        self._quota_resets_after = exhausted_for(response.headers)
+        try:
+            async with asking(Call.READ):
+                response: Any = await self._client.resources(request, cls=_response)
+                answer: Mapping[str, Any] = response.json()
+        finally:
+            self._quota.asked()
+        self._quota.hear(response.headers)
         return answer
 
 
 def _response(pipeline_response: Any, _model: object, _headers: object) -> Any:
     """Asks the SDK for the answer as it came, with its headers."""
     return pipeline_response.http_response
-
-
-def exhausted_for(headers: Mapping[str, str]) -> timedelta:
-    """How long to wait before the next query: until the quota is refilled, if none is left."""
-    if (headers.get(QUOTA_REMAINING) or "").strip() != "0":
-        return timedelta(0)
-    hours, _, rest = (headers.get(QUOTA_RESETS_AFTER) or "").partition(":")
-    minutes, _, seconds = rest.partition(":")
-    try:
-        return timedelta(hours=int(hours), minutes=int(minutes), seconds=float(seconds))
-    except ValueError:
-        return REPEAT_AFTER
 
 
 def _groups(values: Sequence[str]) -> Iterator[list[str]]:

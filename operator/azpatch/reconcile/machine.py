@@ -12,7 +12,7 @@ import structlog
 
 from azpatch.api.reasons import Reason
 from azpatch.api.target import OperationKind, PatchTarget, PatchTargetStatus
-from azpatch.azure.port import AzureError, Denied, Gone
+from azpatch.azure.port import AzureError, Denied, Gone, OverBudget
 from azpatch.domain import target as decide
 from azpatch.domain.availability import foreign_install
 from azpatch.domain.facts import MachineView
@@ -28,6 +28,7 @@ from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.start import AZURE_AGAIN, Starter
 from azpatch.reconcile.store import Stored
+from azpatch.reconcile.turn import IN_LINE, LONGEST_APPOINTMENT, told
 
 SHORTLY = timedelta(seconds=1)
 """When something is known to be decided differently now."""
@@ -92,6 +93,7 @@ class MachineReconciler:
         decision = self._decider.decide(key, stored, status, memory)
         if isinstance(decision, NotNow):
             self._give_back(key, stored)
+            self._leave_line(memory)
             stored = await self._context.write_status(stored, decision.status)
             await self._context.remove_finalizer(stored)
             if not decision.open:
@@ -108,6 +110,8 @@ class MachineReconciler:
         decision: Decision,
         memory: MachineMemory,
     ) -> Result:
+        if not isinstance(decision.step, Send):
+            self._leave_line(memory)
         if decision.status.governs != decision.target.status.governs:
             self._wake_siblings(stored)
             await self._tell_loss(decision)
@@ -157,7 +161,12 @@ class MachineReconciler:
     async def _send(
         self, key: Key, decision: Decision, step: Send, memory: MachineMemory
     ) -> Result:
-        """One more look at the machine itself, then the operation."""
+        """Its turn, one more look at the machine itself, then the operation: all that may take long
+        comes before the look."""
+        memory.in_line = True
+        wait = self._context.azure.reserve(decision.machine.id, decision.machine.location)
+        if wait:
+            return await self._wait(key, decision, wait, memory)
         verified = self._context.clock.monotonic()
         view = await self._look(key, decision, memory)
         if isinstance(view, Result):
@@ -182,7 +191,24 @@ class MachineReconciler:
             self._tell(key, decision, started.obstacle, memory)
         if started.began or started.obstacle is not None:
             self._give_back(key, decision.stored)
+            self._leave_line(memory)
         return Result(started.look_after)
+
+    async def _wait(
+        self, key: Key, decision: Decision, wait: timedelta, memory: MachineMemory
+    ) -> Result:
+        """For its turn."""
+        status = told(decision, wait, self._context.clock.now())
+        if status is not None:
+            self._tell(key, decision, IN_LINE, memory)
+            stored = await self._context.write_status(decision.stored, status)
+            await self._context.remove_finalizer(stored)
+        return Result(min(wait, LONGEST_APPOINTMENT))
+
+    def _leave_line(self, memory: MachineMemory) -> None:
+        if memory.in_line:
+            memory.in_line = False
+            self._context.azure.release(memory.machine_key)
 
     def _same(self, key: Key, step: Send, memory: MachineMemory) -> Decision | None:
         """The decision taken anew; None if it does not come to the same step."""
@@ -202,6 +228,9 @@ class MachineReconciler:
             view = await decision.client.machine(decision.machine.id)
         except Gone:
             return await self._gone(key, decision, memory)
+        except OverBudget as error:
+            # It was not asked: that says nothing of the machine.
+            return Result(error.retry_after)
         except AzureError as error:
             obstacle = _unreadable(error, self._context.clock.now())
             return await self._block(key, decision, obstacle, memory)
@@ -228,6 +257,7 @@ class MachineReconciler:
         now = self._context.clock.now()
         self._tell(key, decision, obstacle, memory)
         self._give_back(key, decision.stored)
+        self._leave_line(memory)
         status = decide.blocked(decision.target, decision.status, obstacle, now)
         stored = await self._context.write_status(decision.stored, status)
         await self._context.remove_finalizer(stored)
@@ -276,6 +306,7 @@ class MachineReconciler:
         self._context.decided.pop(key, None)
         if memory is None:
             return
+        self._leave_line(memory)
         if self._context.slots.give_back((key.namespace, memory.policy), key.name):
             self._context.queue.add(Key(PATCH_POLICY.kind, key.namespace, memory.policy))
         others = self._context.store.targets_on(memory.machine_key)

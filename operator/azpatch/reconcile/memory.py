@@ -46,6 +46,8 @@ class MachineMemory:
     """When ARM is asked about the operation in flight again."""
     ended: datetime | None = None
     """When the install in flight was first seen to have ended."""
+    in_line: bool = False
+    """It has a place in the line of those who want to send something."""
     told: tuple[str, str] | None = None
     """The decision that was logged last."""
     basis: tuple[str, tuple[int, int]] | None = None

@@ -91,24 +91,24 @@ class ResourceGraph:
         if groups != self._groups:
             self.engine.replace({FIXED: fixed_rows(cloud.subscriptions.values())})
             self._groups = groups
-        if cloud.graph_version == self._seen:
+        if cloud.graph.version == self._seen:
             return
-        for gone in self._owners.keys() - cloud.graph_machines.keys():
+        for gone in self._owners.keys() - cloud.graph.machines.keys():
             self.engine.replace({self._owners.pop(gone): {}})
         changed = self._changed_machines(cloud)
         while batch := dict(itertools.islice(changed, BATCH)):
             self.engine.replace(batch)
-        self._seen = cloud.graph_version
+        self._seen = cloud.graph.version
 
     def _changed_machines(self, cloud: Cloud) -> Iterator[tuple[int, Rows]]:
-        for key, machine in cloud.graph_machines.items():
+        for key, machine in cloud.graph.machines.items():
             if key in self._owners and machine.graph.version <= self._seen:
                 continue
             if key not in self._owners:
                 self._owners[key] = self._next_owner
                 self._next_owner += 1
             tenant_id = cloud.subscriptions[machine.subscription_id.lower()].tenant_id
-            yield self._owners[key], machine_rows(machine, tenant_id)
+            yield self._owners[key], machine_rows(machine, cloud.graph.shown(machine), tenant_id)
 
     def spend(self, principal: Principal, now: datetime) -> dict[str, str]:
         """Count a query; the quota headers. ArmError 429 when none is left."""

@@ -27,6 +27,7 @@ from azsim.results import patch_id
 
 if TYPE_CHECKING:
     from azsim.cloud import Subscription
+    from azsim.showing import Shown
 
 COLUMNS = {
     "id": "VARCHAR",
@@ -87,14 +88,14 @@ READ_ACTIONS = {
 """Row type → the RBAC action that shows its rows; without it they are missing, not refused."""
 
 
-def machine_rows(machine: Machine, tenant_id: str) -> Rows:
-    """Every row of one machine, as Resource Graph shows it now; none if it is deleted."""
-    if machine.deleted:
+def machine_rows(machine: Machine, shown: Shown | None, tenant_id: str) -> Rows:
+    """Every row of one machine; `shown` is what Resource Graph shows of it."""
+    if shown is None:
         return {}
     return {
-        "resources": [_machine_row(machine, tenant_id)],
-        "patchassessmentresources": list(_assessment_rows(machine, tenant_id)),
-        "patchinstallationresources": list(_installation_rows(machine, tenant_id)),
+        "resources": [_machine_row(machine, shown, tenant_id)] if shown.listed else [],
+        "patchassessmentresources": list(_assessment_rows(machine, shown, tenant_id)),
+        "patchinstallationresources": list(_installation_rows(machine, shown, tenant_id)),
     }
 
 
@@ -110,8 +111,8 @@ def _row(machine: Machine, tenant_id: str, resource_id: str, kind: str) -> Row:
     }
 
 
-def _machine_row(machine: Machine, tenant_id: str) -> Row:
-    power = power_status(PowerState(machine.graph.power_state))
+def _machine_row(machine: Machine, shown: Shown, tenant_id: str) -> Row:
+    power = power_status(PowerState(shown.power_state))
     row = _row(machine, tenant_id, machine.id, _VM)
     row["tags"] = dict(machine.tags)
     if machine.spec.zone is not None:
@@ -123,8 +124,8 @@ def _machine_row(machine: Machine, tenant_id: str) -> Row:
     return row
 
 
-def _assessment_rows(machine: Machine, tenant_id: str) -> Iterator[Row]:
-    record = machine.graph.assessment
+def _assessment_rows(machine: Machine, shown: Shown, tenant_id: str) -> Iterator[Row]:
+    record = shown.assessment
     if record is None:
         return
     latest = f"{machine.id}/patchAssessmentResults/latest"
@@ -204,10 +205,10 @@ def _patch(machine: Machine, patch: Patch) -> dict[str, Any]:
     }
 
 
-def _installation_rows(machine: Machine, tenant_id: str) -> Iterator[Row]:
+def _installation_rows(machine: Machine, shown: Shown, tenant_id: str) -> Iterator[Row]:
     kind = f"{_VM}/patchinstallationresults"
     patches = f"{kind}/softwarepatches"
-    for record in machine.graph.installations.values():
+    for record in shown.installations.values():
         result = f"{machine.id}/patchInstallationResults/{record.activity_id}"
         yield {
             **_row(machine, tenant_id, result, kind),

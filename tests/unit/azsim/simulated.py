@@ -43,20 +43,36 @@ class Azure:
         principal: int = 0,
     ) -> Response:
         """One request; `url` is a path or a whole URL, with or without a query."""
+        answer = self.send(method, url, body, headers=headers, principal=principal)
+        assert answer is not None, f"{method} {url}: the connection ended"
+        return answer
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        principal: int = 0,
+    ) -> Response | None:
+        """As `call`, by the whole way that a request goes; None: the connection ended."""
+        content = b"" if body is None else json.dumps(body).encode()
+        signed = {"authorization": f"Bearer {self._token(principal)}", **(headers or {})}
+        request = self.request(method, url, content, signed)
+        effect = self.cloud.faults.strike(request)
+        self.clock.advance(effect.arrive_after)
+        response = self.cloud.answer(request, effect)
+        self.clock.advance(effect.answer_after)
+        return response
+
+    def request(
+        self, method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Request:
+        """A request to this cloud, not yet sent; without sign-in unless `headers` have it."""
         parts = urlsplit(url)
-        return self.cloud.answer(
-            Request(
-                method,
-                parts.path,
-                {"api-version": API, **dict(parse_qsl(parts.query))},
-                {
-                    "host": HOST,
-                    "authorization": f"Bearer {self._token(principal)}",
-                    **(headers or {}),
-                },
-                b"" if body is None else json.dumps(body).encode(),
-            )
-        )
+        query = {"api-version": API, **dict(parse_qsl(parts.query))}
+        return Request(method, parts.path, query, {"host": HOST, **(headers or {})}, body)
 
     def _token(self, number: int) -> str:
         spec = self.cloud.fleet.principals[number]

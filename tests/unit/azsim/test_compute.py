@@ -368,9 +368,9 @@ class TestPower:
         sim.call("DELETE", machine.id)
 
         assert sim.call("GET", machine.id).status == 404
-        assert machine.id.lower() in sim.cloud.graph_machines
+        assert machine.id.lower() in sim.cloud.graph.machines
         sim.wait(minutes=2)
-        assert machine.id.lower() not in sim.cloud.graph_machines
+        assert machine.id.lower() not in sim.cloud.graph.machines
         assert sim.call("DELETE", machine.id).status == 204
 
     def test_a_machine_made_anew_under_an_old_name_is_another_machine(self, sim: Azure) -> None:
@@ -382,7 +382,7 @@ class TestPower:
         assert new.id == old.id
         assert new.vm_id != old.vm_id
         assert new.time_created > old.time_created
-        assert sim.cloud.graph_machines[new.id.lower()] is new
+        assert sim.cloud.graph.machines[new.id.lower()] is new
 
 
 class TestJournal:

@@ -80,7 +80,7 @@ class TestAssessment:
         sim = azure()
         sim.post("web", "assessPatches")
         sim.wait(minutes=3)
-        version = sim.cloud.graph_version
+        version = sim.cloud.graph.version
         sim.wait(days=7)
 
         assert sim.machine("web").graph.assessment is None
@@ -386,7 +386,7 @@ class TestInstallation:
 
         assert sim.operation(accepted)["status"] == "Failed"
         assert sim.call("GET", machine.id).status == 404
-        assert machine.id.lower() not in sim.cloud.graph_machines
+        assert machine.id.lower() not in sim.cloud.graph.machines
 
 
 WINDOWS = """

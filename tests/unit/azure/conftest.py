@@ -121,6 +121,9 @@ class StillClock:
     def monotonic(self) -> float:
         return sum(self.slept, timedelta()).total_seconds()
 
+    def elapsed(self) -> timedelta:
+        return sum(self.slept, timedelta())
+
     async def sleep(self, duration: timedelta) -> None:
         self.slept.append(duration)
 

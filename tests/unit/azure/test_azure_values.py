@@ -8,7 +8,6 @@ import pytest
 from azpatch.azure import budgets, rows, values
 from azpatch.azure.errors import retry_after
 from azpatch.azure.redaction import LONGEST_MESSAGE, redacted
-from azpatch.azure.resource_graph import exhausted_for
 from azpatch.domain.facts import GuestStatus, OperationError
 
 MOMENT = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
@@ -115,28 +114,6 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(
     assert retry_after(headers) == expected
 
 
-@pytest.mark.parametrize(
-    ("remaining", "resets_after", "expected"),
-    [
-        ("14", "00:00:05", 0),
-        ("0", "00:00:05", 5),
-        ("0", "00:01:02.5", 62.5),
-        ("0", "nonsense", 1),
-        ("0", None, 1),
-        (None, None, 0),
-    ],
-)
-def test_the_quota_is_waited_for_only_when_none_is_left(
-    remaining: str | None, resets_after: str | None, expected: float
-) -> None:
-    headers = {
-        "x-ms-user-quota-remaining": remaining,
-        "x-ms-user-quota-resets-after": resets_after,
-    }
-    said = {name: value for name, value in headers.items() if value is not None}
-    assert exhausted_for(said).total_seconds() == expected
-
-
 def test_budgets_are_read_from_the_headers_of_arm_compute_and_resource_graph() -> None:
     assert budgets.remaining(
         {
@@ -151,7 +128,14 @@ def test_budgets_are_read_from_the_headers_of_arm_compute_and_resource_graph() -
         "subscription-writes": 199,
         "subscription-global-writes": 2999,
         "VMGuestPatchOperationSubscriptionMaximum": 599,
+        "VMGuestPatchOperationResource": 5,
         "resource-graph-queries": 14,
+    }
+
+
+def test_the_budgets_of_single_machines_are_too_many_to_show() -> None:
+    assert budgets.shared({"VMGuestPatchOperationResource": 5, "subscription-reads": 9}) == {
+        "subscription-reads": 9
     }
 
 

@@ -83,6 +83,9 @@ class VirtualClock:
     def monotonic(self) -> float:
         return (self._now - self._start).total_seconds()
 
+    def elapsed(self) -> timedelta:
+        return self._now - self._start
+
     async def sleep(self, duration: timedelta) -> None:
         future = asyncio.get_running_loop().create_future()
         self._count += 1
@@ -292,6 +295,10 @@ class Azure:
         """(kind, machine id, attempt id)"""
         self.reads: list[tuple[str, int]] = []
         """(read, how many machines or subscriptions it was for)"""
+        self.turn: Callable[[str], timedelta] = lambda _machine: timedelta(0)
+        """Asked before each operation: how long it waits for its turn."""
+        self.in_line: dict[str, str] = {}
+        """Locations of the machines that have a place, by key."""
         self.closed = False
 
     def add(self, found: Machine, **changes: Any) -> None:
@@ -378,6 +385,7 @@ class Azure:
             raise self.broken[read]
 
     async def _post(self, kind: str, machine_id: str, attempt_id: str) -> Accepted:
+        self.in_line.pop(key(machine_id))
         self._journal.append(f"POST {kind}")
         self.posts.append((kind, machine_id, attempt_id))
         number = len(self.posts)
@@ -397,6 +405,14 @@ class AzureClients:
 
     def client(self, credentials: Credentials) -> Azure:
         return self._azure
+
+    def reserve(self, machine_id: str, location: str) -> timedelta:
+        wait = self._azure.turn(machine_id)
+        self._azure.in_line[key(machine_id)] = location
+        return wait
+
+    def release(self, machine_id: str) -> None:
+        self._azure.in_line.pop(key(machine_id), None)
 
 
 # --- an operator on them --------------------------------------------------------------------------

@@ -36,6 +36,9 @@ class VirtualClock:
     def monotonic(self) -> float:
         return (self._now - START).total_seconds()
 
+    def elapsed(self) -> timedelta:
+        return self._now - START
+
     async def sleep(self, duration: timedelta) -> None:
         future = asyncio.get_running_loop().create_future()
         self._count += 1

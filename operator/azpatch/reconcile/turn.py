@@ -1,0 +1,49 @@
+"""A machine that waits until Azure's budgets have room for its operation, and what it says of that.
+
+Thousands of machines wait at the same time, and the wait is no news of any of them: it costs no
+write, unless it is long enough for a person to wonder.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from azpatch.api.common import ConditionType
+from azpatch.api.reasons import Reason
+from azpatch.api.target import PatchTarget, PatchTargetStatus
+from azpatch.domain.plan import Idle
+from azpatch.domain.target import blocked
+from azpatch.reconcile.decision import Decision
+
+LONG = timedelta(minutes=10)
+"""A longer wait is told. In that time Azure takes some 2,600 operations of one subscription and
+region, so that the wait of a fleet of this size costs nothing."""
+
+LONGEST_APPOINTMENT = timedelta(minutes=5)
+"""Who has to wait longer asks again after this: others may have left the line, or Azure may have
+more room than was known."""
+
+IN_LINE = Idle(
+    True,
+    Reason.WAITING_FOR_TURN,
+    "Azure takes only so many operations a minute in one subscription and region, and other "
+    "machines are before this one in the line. It is sent when its turn comes.",
+)
+
+
+def told(decision: Decision, wait: timedelta, now: datetime) -> PatchTargetStatus | None:
+    """The status of a machine that waits; None: it stays as it is.
+
+    What was said once is not taken back while the rest of the wait is short, and a machine that has
+    not said anything yet says what is known of it.
+    """
+    if wait > LONG or _says_so(decision.target):
+        return blocked(decision.target, decision.status, IN_LINE, now)
+    return None if decision.target.status.conditions else decision.status
+
+
+def _says_so(target: PatchTarget) -> bool:
+    return any(
+        condition.type == ConditionType.READY and condition.reason == Reason.WAITING_FOR_TURN
+        for condition in target.status.conditions
+    )
