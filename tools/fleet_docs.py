@@ -31,7 +31,7 @@ What [azsim](azsim.md) reads, by kind of object; the first is the file itself. D
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([INTRODUCTION, *(_section(model) for model in models(fleet.Fleet))])
+    return "\n".join([INTRODUCTION, *(section(model) for model in models(fleet.Fleet))])
 
 
 def models(model: type[BaseModel], seen: tuple[type[BaseModel], ...] = ()) -> list[type[BaseModel]]:
@@ -44,13 +44,16 @@ def models(model: type[BaseModel], seen: tuple[type[BaseModel], ...] = ()) -> li
     return found
 
 
-def _section(model: type[BaseModel]) -> str:
-    head = [f"## {model.__name__}", "", _text(model), ""]
+def section(model: type[BaseModel]) -> str:
+    """One kind of object: what it is, and its fields."""
+    head = [f"## {model.__name__}", "", text_of(model), ""]
     return "\n".join([*head, "| field | type | default |", "|---|---|---|", *_rows(model), ""])
 
 
-def _text(model: type[BaseModel]) -> str:
-    return " ".join(inspect.cleandoc(model.__doc__ or "").split())
+def text_of(described: type) -> str:
+    """A type's docstring, a line a paragraph."""
+    paragraphs = inspect.cleandoc(described.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _rows(model: type[BaseModel]) -> Iterator[str]:
@@ -73,7 +76,7 @@ def _kind(annotation: Any) -> str:
     if origin is typing.Literal:
         return " | ".join(f"`{_scalar(value)}`" for value in arguments)
     if origin in (typing.Union, types.UnionType):
-        return _kind(next(each for each in arguments if each is not type(None)))
+        return " | ".join(_kind(each) for each in arguments if each is not type(None))
     if origin is tuple:
         return f"list of {_kind(arguments[0])}"
     if origin is dict:
@@ -90,6 +93,7 @@ _NAMES: dict[Any, str] = {
     float: "number",
     timedelta: "duration",
     AwareDatetime: "time",
+    Any: "anything",
 }
 
 
@@ -118,6 +122,5 @@ def _scalar(value: Any) -> str:
     if isinstance(value, Enum):
         return str(value.value)
     if isinstance(value, timedelta):
-        seconds = int(value.total_seconds())
-        return f"{seconds // 60}m" if seconds % 60 == 0 else f"{seconds}s"
+        return fleet.duration_text(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
