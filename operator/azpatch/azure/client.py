@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -133,8 +133,16 @@ class SdkAzureClient:
 class SdkAzureClients:
     """Makes measured clients for one cloud. Each call makes a new one; the caller closes it."""
 
-    def __init__(self, cloud: CloudSettings, clock: Clock, metrics: AzureMetrics) -> None:
+    def __init__(
+        self,
+        cloud: CloudSettings,
+        clock: Clock,
+        metrics: AzureMetrics,
+        transport: Callable[[], Transport] | None = None,
+    ) -> None:
+        """`transport` makes what carries requests in place of sockets."""
         self._cloud = cloud
+        self._transport: Callable[[], Transport | None] = transport or (lambda: None)
         self._clock = clock
         self._metrics = metrics
         self._throttles = Throttles(clock)
@@ -143,12 +151,13 @@ class SdkAzureClients:
 
     def client(self, credentials: Credentials) -> AzureClient:
         """A client that signs in with these credentials when it is first used."""
-        sign_in = SignIn(credentials, self._cloud)
+        sign_in = SignIn(credentials, self._cloud, transport=self._transport())
         client = SdkAzureClient(
             self._cloud,
             sign_in,
             self._clock,
             self._metrics.seen,
+            self._transport(),
             throttles=self._throttles,
             quota=self._quotas.setdefault(sign_in.principal, GraphQuota(self._clock)),
         )

@@ -100,7 +100,7 @@ def assessed(
             time=(result.last_modified if result else None) or now,
             start_time=started,
             status=result.status if result else RESULT_MISSING,
-            activity_id=result.activity_id if result else None,
+            activity_id=result.activity_id if result else _begun_as(operation),
             critical_and_security=result.critical_and_security if result else None,
             other=result.other if result else None,
             reboot_pending=result.reboot_pending if result else None,
@@ -173,6 +173,11 @@ def _retry_after(attempts: Attempts, retry: Retry, now: datetime) -> datetime | 
             return now + ACCESS_RETRY
         case _:
             return None
+
+
+def _begun_as(operation: Operation | None) -> str | None:
+    """The id of an operation whose result is not known."""
+    return operation.operation_id if operation else None
 
 
 def _error(error: OperationError | None) -> AzureError | None:

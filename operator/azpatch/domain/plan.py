@@ -19,10 +19,16 @@ from azpatch.api.subscription import AccessLevel
 from azpatch.api.target import OperationKind, Outcome, PatchTargetStatus
 from azpatch.domain.attempts import POSTS_PER_WINDOW, assessment_retry, became_due, next_window
 from azpatch.domain.availability import held_by_failure, reassessment_due, went_well
-from azpatch.domain.facts import Machine, MachineView
+from azpatch.domain.facts import (
+    AssessmentResult,
+    GuestStatus,
+    InstallationResult,
+    Machine,
+    MachineView,
+)
 from azpatch.domain.membership import lowest_access
 from azpatch.domain.observe import Observed
-from azpatch.domain.operation import running, same_id
+from azpatch.domain.operation import same_id
 from azpatch.domain.outcome import NOT_SENT
 from azpatch.domain.selection import Selection, install_parameters
 from azpatch.domain.verdict import Ruling
@@ -34,6 +40,11 @@ LOOK_AT_AGENT = timedelta(minutes=5)
 
 LOOK_AT_FOREIGN = timedelta(minutes=1)
 """Someone else's operation, and a machine whose state just changed, are looked at this late."""
+
+LONGEST_LOOK_AT_FOREIGN = timedelta(minutes=10)
+FOREIGN_SHARE = 10
+"""An operation that has run for long is looked at after another tenth of that time: what has taken
+hours will not be missed by minutes, and one that never ends must not cost a request a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +135,38 @@ def cleared(
         return _not_sent(Reason.MACHINE_REPLACED, now + LOOK_AT_FOREIGN)
     if view.machine.power_state != RUNNING:
         return _not_sent(Reason.VM_STOPPED, now + LOOK_AT_FOREIGN)
-    if running(view):
-        if _is_ours(view, status):
+    going = _going(view)
+    if going is not None:
+        wake = now + _look_again(going, now)
+        if _is_ours(going, status):
             return Idle(
                 False,
                 Reason.OPERATION_IN_PROGRESS,
-                "The install that had no result by its deadline still runs on the machine. Nothing "
-                "is sent before it ends; if it never does, restart the machine's VM agent.",
-                now + LOOK_AT_FOREIGN,
+                "An operation of ours that had no result by its deadline still runs on the "
+                "machine. Nothing is sent before it ends; if it never does, restart the machine's "
+                "VM agent.",
+                wake,
             )
-        return _not_sent(Reason.FOREIGN_OPERATION, now + LOOK_AT_FOREIGN)
+        return _not_sent(Reason.FOREIGN_OPERATION, wake)
     if not view.agent_ready:
         return _not_sent(Reason.AGENT_NOT_READY, now + LOOK_AT_AGENT)
     return None
 
 
-def _is_ours(view: MachineView, status: PatchTargetStatus) -> bool:
-    known, seen = status.installation, view.installation
-    return known is not None and seen is not None and same_id(known.activity_id, seen.activity_id)
+def _going(view: MachineView) -> AssessmentResult | InstallationResult | None:
+    """The operation that is under way on the machine, anyone's."""
+    summaries = (view.installation, view.assessment)
+    return next((one for one in summaries if one and one.status is GuestStatus.IN_PROGRESS), None)
+
+
+def _look_again(going: AssessmentResult | InstallationResult, now: datetime) -> timedelta:
+    ran = now - going.start_time if going.start_time else timedelta(0)
+    return sorted((LOOK_AT_FOREIGN, ran / FOREIGN_SHARE, LONGEST_LOOK_AT_FOREIGN))[1]
+
+
+def _is_ours(going: AssessmentResult | InstallationResult, status: PatchTargetStatus) -> bool:
+    known = status.assessment if isinstance(going, AssessmentResult) else status.installation
+    return known is not None and same_id(known.activity_id, going.activity_id)
 
 
 def touched_since(view: MachineView, status: PatchTargetStatus) -> datetime | None:

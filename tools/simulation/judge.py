@@ -1,0 +1,258 @@
+"""Judges a simulation while it runs, and at its end.
+
+The invariants of the design, checked at every POST and every intent, by the same checkers that the
+end-to-end tests use; and what only a simulation can ask: did every machine get there?
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Object
+from azsim.journal import Entry, EventEntry, RequestEntry
+from judging import invariants
+from judging.azure_journal import Journal, Operation, parse
+from simulation import fleets
+from simulation.apiserver import WatchEvent
+from simulation.permissions import Declarations
+from simulation.steps import PATCH_VERBS
+from simulation.world import World
+
+OURS = (fleets.OPERATOR,)
+
+LAG = timedelta(seconds=3)
+"""What may pass between a person's change and its being seen where an intent is written: the
+declarations are read once more right before, and these requests take their time."""
+
+
+class Violation(Exception):
+    """An invariant is broken."""
+
+    def __init__(self, invariant: str, details: str, machine: str | None = None) -> None:
+        super().__init__(f"{invariant}: {details}")
+        self.machine = machine
+
+
+class Judge:
+    """Watches one world. The first violation is kept; the simulation ends with it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._entries: list[Any] = []
+        self._declarations = Declarations(world.api, world.clock.now)
+        self._attempts: dict[str, str] = {}
+        """Kind of each intent, by attempt."""
+        self._assessed_before = {
+            machine.id.lower() for machine in world.cloud.machines.values() if machine.assessment
+        }
+        self.violation: Violation | None = None
+        world.journal.listeners.append(self._entry)
+        world.api.watchers.append(self._changed)
+
+    # --- while it runs ----------------------------------------------------------------------------
+
+    def _entry(self, entry: Entry) -> None:
+        if isinstance(entry, EventEntry):
+            if entry.operation_id is not None or entry.event == "MachineDeleted":
+                self._entries.append(parse(entry.to_json()))
+            if entry.event == "OperationStarted":
+                self._began(entry)
+            return
+        self._earned_429(entry)
+        if entry.method == "POST" and entry.path.lower().rpartition("/")[2] in PATCH_VERBS:
+            self._entries.append(parse(entry.to_json()))
+            if entry.principal in OURS and entry.client_request_id not in self._attempts:
+                machine = entry.path.lower().rpartition("/")[0]
+                self._break("intent", "a POST without an intent before it", machine)
+
+    def _earned_429(self, entry: RequestEntry) -> None:
+        if entry.status == 429 and entry.principal in OURS and entry.fault is None:
+            self._break("10 budgets", f"Azure answered 429 to {entry.method} {entry.path}")
+
+    def _began(self, entry: EventEntry) -> None:
+        if entry.details.get("principal") not in OURS:
+            return
+        journal, machine = self.journal(), entry.resource.lower()
+        self._all("1 at most one", invariants.at_most_one_in_flight(journal, OURS), machine)
+        self._all("5 evidence", self._evidence(journal, machine), machine)
+        if entry.details["operation"] == "Install":
+            self._slots(journal, machine)
+
+    def _evidence(self, journal: Journal, machine: str) -> list[str]:
+        """An install needs an assessment that succeeded, and a guest that Azure can patch."""
+        found = self._world.cloud.machines.get(machine)
+        patchable = found is None or found.spec.guest.patchable
+        verdict = invariants.Verdict(
+            machine,
+            assess=True,
+            install=patchable or found is None or found.spec.guest.detection != "Unsupported",
+            assessed_before=machine in self._assessed_before,
+        )
+        return invariants.verdicts_kept(journal, [verdict], OURS)
+
+    def _slots(self, journal: Journal, machine: str) -> None:
+        for policy in self._world.api.list(PATCH_POLICY):
+            mine = [t for t in self._targets() if _owned(t, policy)]
+            governed = {
+                t["spec"]["machineId"].lower()
+                for t in mine
+                if (t.get("status") or {}).get("governs") is not False
+            }
+            if machine not in governed:
+                continue
+            limit = max_unavailable(policy, mine)
+            rollout = invariants.Rollout(policy["metadata"]["name"], frozenset(governed), limit)
+            broken = invariants.max_unavailable_kept(journal, [rollout], OURS, journal.end)
+            self._all("3 maxUnavailable", broken, machine)
+
+    def _changed(self, event: WatchEvent) -> None:
+        if event.kind != PATCH_TARGET:
+            return
+        target = event.object
+        machine = target["spec"]["machineId"].lower()
+        if event.change == "DELETED":
+            self._lock_lost(target, machine)
+            return
+        operation = (target.get("status") or {}).get("operation")
+        if operation is None or operation["attemptId"] in self._attempts:
+            return
+        self._attempts[operation["attemptId"]] = operation["kind"]
+        if not target["metadata"].get("finalizers"):
+            self._break("finalizer", "an intent on a PatchTarget without a finalizer", machine)
+        forbidden = self._declarations.forbidden(target, operation["kind"], LAG)
+        if forbidden is not None:
+            self._break("2, 7 declared", f"{operation['kind']}, although {forbidden}", machine)
+
+    def _lock_lost(self, target: Object, machine: str) -> None:
+        """A PatchTarget went while an operation of ours is at work under it."""
+        operation = (target.get("status") or {}).get("operation")
+        going = [
+            one
+            for one in self.journal().operations(machine)
+            if one.principal in OURS and one.last is None and self._young(one)
+        ]
+        if operation is not None and going:
+            self._break("finalizer", f"the PatchTarget went under {going[0]}", machine)
+
+    def _young(self, operation: Operation) -> bool:
+        """Before any deadline."""
+        return self._world.clock.now() - operation.started < timedelta(hours=2)
+
+    # --- at the end -------------------------------------------------------------------------------
+
+    def journal(self) -> Journal:
+        """Azure's journal so far, as far as it is about patching."""
+        return Journal(self._entries)
+
+    def claims(self) -> None:
+        """9: the status of every PatchTarget says what the journal shows."""
+        broken = invariants.status_claims_nothing_else(self.journal(), self._targets())
+        self._all("9 claims", broken)
+
+    def stuck(self, machine: str, why: str, machines: int) -> None:
+        """6: a machine did not get there."""
+        self._break("6 it gets there", f"{machines} machines are left, the first: {why}", machine)
+
+    def _targets(self) -> list[Object]:
+        return list(self._world.api.list(PATCH_TARGET))
+
+    def _all(self, invariant: str, broken: list[str], machine: str | None = None) -> None:
+        if broken:
+            self._break(invariant, "; ".join(broken), machine)
+
+    def _break(self, invariant: str, details: str, machine: str | None = None) -> None:
+        if self.violation is None:
+            self.violation = Violation(invariant, details, machine)
+            self._world.story.tell("judge", f"VIOLATION {self.violation}")
+            self._world.ended.set()
+
+
+def _owned(target: Object, policy: Object) -> bool:
+    uid = policy["metadata"]["uid"]
+    return any(owner["uid"] == uid for owner in target["metadata"]["ownerReferences"])
+
+
+def max_unavailable(policy: Object, targets: list[Object]) -> int:
+    """A count, or a percentage of the governed machines that are supported, rounded down, but one
+    at least."""
+    value = policy["spec"].get("rollout", {}).get("maxUnavailable", "10%")
+    if isinstance(value, int):
+        return value
+    supported = sum(map(_supported, targets))
+    return max(1, math.floor(supported * int(value.removesuffix("%")) / 100))
+
+
+def _supported(target: Object) -> bool:
+    status = target.get("status") or {}
+    return status.get("governs") is not False and any(
+        verdict["operation"] == "OnDemandPatching" and verdict["verdict"] == "Supported"
+        for verdict in status.get("verdicts", ())
+    )
+
+
+# --- did it get there? ----------------------------------------------------------------------------
+
+TERMINAL = frozenset(
+    {
+        "NothingInstallable",
+        "AttemptsExhausted",
+        "DetectedUnsupported",
+        "ImageNotSupported",
+        "UnableToDetermine",
+        "OSNotSelected",
+        "RebootPending",
+        "UbuntuProRequired",
+        "GovernedElsewhere",
+        "VMStopped",
+        "AgentNotReady",
+        "NotBack",
+        "ResultUnknown",
+        "InstallFailed",
+    }
+)
+"""Reasons with which a machine may be left alone, if they are true of it."""
+
+
+def unsettled(world: World) -> Iterator[tuple[str, str]]:
+    """(machine key, what is still to come) for every machine that is not where it belongs."""
+    subscriptions = {
+        raw["spec"]["subscriptionId"].lower() for raw in world.api.list(AZURE_SUBSCRIPTION)
+    }
+    targets = world.api.list(PATCH_TARGET)
+    for target in targets:
+        machine = target["spec"]["machineId"].lower()
+        status = target.get("status") or {}
+        if machine.split("/")[2] not in subscriptions:
+            continue
+        if machine not in world.cloud.machines:
+            yield machine, "the machine is deleted, and its PatchTarget is not"
+        elif _never_ends(world, machine):
+            continue
+        elif status.get("operation"):
+            yield machine, f"{status['operation']['kind']} in flight"
+        else:
+            left = _left(world, machine, status)
+            if left is not None:
+                yield machine, left
+
+
+def _never_ends(world: World, machine: str) -> bool:
+    """Its guest is at work on something that will have no result: a person must see to it."""
+    task = world.cloud.guest(world.cloud.machines[machine]).task
+    return task is not None and world.clock.now() - task.operation.start > timedelta(hours=5)
+
+
+def _left(world: World, machine: str, status: dict[str, Any]) -> str | None:
+    conditions = {c["type"]: c for c in status.get("conditions", ())}
+    compliant, ready = conditions.get("Compliant"), conditions.get("Ready")
+    if compliant is None or ready is None:
+        return "nothing is decided"
+    if compliant["status"] == "True":
+        return None
+    reasons = {compliant["reason"], ready["reason"]}
+    if reasons & TERMINAL:
+        return None
+    return f"Compliant={compliant['status']}/{compliant['reason']}, Ready={ready['reason']}"

@@ -1,0 +1,218 @@
+"""One seed: a fleet, trouble for some hours, then calm; what was found."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections import Counter
+from contextvars import Context
+from dataclasses import dataclass, field
+from datetime import timedelta
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+import structlog
+
+from azpatch.kube.port import PATCH_TARGET
+from azsim.journal import Entry, EventEntry, RequestEntry
+from simulation import fleets
+from simulation.apiserver import WatchEvent
+from simulation.injections import KINDS, Injection, Troublemaker, name_of
+from simulation.judge import Judge, unsettled
+from simulation.loop import run as run_virtual
+from simulation.steps import PATCH_VERBS, Step, Steps
+from simulation.world import START, World
+
+LONGEST_CALM = timedelta(hours=48)
+"""After the last trouble, every machine must have got where it belongs by then."""
+
+LOOK_EVERY = timedelta(minutes=20)
+"""Between two looks at whether it has."""
+
+INVENTORY_MINUTES = (5, 15, 30)
+TROUBLE_HOURS = (2, 3, 4, 8)
+
+AFTER = (0.0, 0.0, 0.01, 0.06, 0.2, 2.0, 30.0)
+"""Seconds from a machine's entering a step until the trouble that was planned for it."""
+
+CELLS = [(kind, step) for kind in KINDS for step in Step]
+
+
+@dataclass
+class Outcome:
+    """What one seed came to."""
+
+    seed: int
+    violation: str | None = None
+    story: str = ""
+    machines: int = 0
+    hours: float = 0.0
+    """Simulated."""
+    cells: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often which trouble struck in which step."""
+    operations: Counter[str] = field(default_factory=Counter)
+    """Guest operations of the operator, by kind."""
+    fingerprint: int = 0
+
+
+def simulate(seed: int) -> Outcome:
+    """Runs one seed, from its beginning to its end, in this thread."""
+    _quiet()
+    gc.disable()
+    try:
+        return run_virtual(lambda: _run(seed))
+    finally:
+        gc.enable()
+
+
+async def _run(seed: int) -> Outcome:
+    return await _Run(seed).run()
+
+
+def _quiet() -> None:
+    """Logs of a hundred thousand steps cost more than the steps."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.disable(logging.CRITICAL)
+
+
+class _Run:
+    def __init__(self, seed: int) -> None:
+        random = Random(f"{seed}/plan")
+        large = seed % fleets.LARGE_ONE_IN == fleets.LARGE_ONE_IN - 1
+        fleet = fleets.draw(Random(f"{seed}/fleet"), large=large)
+        interval = timedelta(minutes=random.choice(INVENTORY_MINUTES))
+        self.world = World(seed, fleet, interval)
+        self.outcome = Outcome(seed, machines=len(self.world.cloud.machines))
+        self.judge = Judge(self.world)
+        self.steps = Steps(self.world.api)
+        self.trouble = Troublemaker(self.world, self.world.random("trouble"))
+        self.hours = random.choice(TROUBLE_HOURS)
+        self.plan = _plan(seed, random)
+        self.world.journal.listeners.append(self.steps.read)
+        self.world.journal.listeners.append(self._tell_azure)
+        self.world.api.watchers.append(self._tell_cluster)
+        self.steps.listeners.append(self._entered)
+
+    async def run(self) -> Outcome:
+        loop = self.world.loop
+        with patch("time.time", lambda: START.timestamp() + loop.time()):
+            self.world.start_operator()
+            await self._until(timedelta(hours=self.hours))
+            self._calm()
+            await self._settles()
+        for process in self.world.living():
+            process.process.kill()
+        return self._conclude()
+
+    # --- trouble ----------------------------------------------------------------------------------
+
+    def _entered(self, machine: str, step: Step) -> None:
+        for injection in list(self.plan):
+            if injection.step is not step:
+                continue
+            self.plan.remove(injection)
+            if injection.nth > 1:
+                self.plan.append(
+                    Injection(injection.kind, step, injection.after, injection.nth - 1)
+                )
+                continue
+            self.world.loop.call_later(
+                injection.after, self._strike, injection.kind, machine, context=Context()
+            )
+
+    def _strike(self, kind: str, machine: str) -> None:
+        self.outcome.cells[kind, str(self.steps.of(machine))] += 1
+        self.trouble.make(kind, machine)
+
+    def _calm(self) -> None:
+        self.world.story.tell("all", "the trouble is over")
+        self.plan.clear()
+        self.trouble.calm()
+        self.world.cloud.faults.clear()
+        self.world.kube_trouble.clear()
+        self.world.restart_later(1)
+
+    async def _settles(self) -> None:
+        left: list[tuple[str, str]] = []
+        for _ in range(LONGEST_CALM // LOOK_EVERY):
+            await self._until(LOOK_EVERY)
+            if self.world.ended.is_set():
+                return
+            left = list(unsettled(self.world))
+            if not left:
+                self.judge.claims()
+                return
+        machine, why = left[0]
+        self.judge.stuck(machine, why, len(left))
+
+    async def _until(self, duration: timedelta) -> None:
+        """Time passes, or a violation ends it."""
+        try:
+            async with asyncio.timeout(duration.total_seconds()):
+                await self.world.ended.wait()
+        except TimeoutError:
+            return
+
+    # --- the story --------------------------------------------------------------------------------
+
+    def _tell_azure(self, entry: Entry) -> None:
+        if isinstance(entry, EventEntry):
+            details = ", ".join(f"{k}={v}" for k, v in entry.details.items() if k != "body")
+            self.world.story.tell(
+                name_of(entry.resource), f"{entry.event} {_short(entry.operation_id)} {details}"
+            )
+            if entry.event == "OperationStarted" and entry.details["principal"] == fleets.OPERATOR:
+                self.outcome.operations[str(entry.details["operation"])] += 1
+        elif isinstance(entry, RequestEntry) and entry.method == "POST":
+            machine, _, verb = entry.path.rpartition("/")
+            if verb.lower() in PATCH_VERBS:
+                attempt = _short(entry.client_request_id)
+                self.world.story.tell(name_of(machine), f"POST {verb} {attempt}: {entry.status}")
+
+    def _tell_cluster(self, event: WatchEvent) -> None:
+        meta = event.object["metadata"]
+        if event.kind == PATCH_TARGET:
+            status = event.object.get("status") or {}
+            operation = status.get("operation")
+            ready = next((c for c in status.get("conditions", ()) if c["type"] == "Ready"), {})
+            doing = (
+                f"{operation['kind']} {operation['state']} {_short(operation['attemptId'])}"
+                if operation
+                else f"Ready={ready.get('status')}/{ready.get('reason')}"
+            )
+            self.world.story.tell(
+                name_of(event.object["spec"]["machineId"]),
+                f"PatchTarget {event.object['spec']['policy']} {event.change}: {doing}"
+                f" {'deleting' if meta.get('deletionTimestamp') else ''}",
+            )
+        elif event.change != "MODIFIED":
+            self.world.story.tell("cluster", f"{event.kind.kind} {meta['name']} {event.change}")
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _conclude(self) -> Outcome:
+        outcome, violation = self.outcome, self.judge.violation
+        outcome.hours = self.world.loop.time() / 3600
+        outcome.fingerprint = hash(self.world.story.fingerprint())
+        if violation is not None:
+            outcome.violation = str(violation)
+            about = name_of(violation.machine) if violation.machine else None
+            outcome.story = self.world.story.print(about)
+        return outcome
+
+
+def _plan(seed: int, random: Random) -> list[Injection]:
+    """Some trouble. Consecutive seeds go through all combinations of kind and step in turn."""
+    planned = random.randint(3, 8)
+    first = (seed * 7) % len(CELLS)
+    plan = []
+    for number in range(planned):
+        kind, step = CELLS[(first + number * 37) % len(CELLS)]
+        plan.append(Injection(kind, step, random.choice(AFTER), random.randint(1, 4)))
+    return plan
+
+
+def _short(id_: Any) -> str:
+    return str(id_)[:8] if id_ else "-"
