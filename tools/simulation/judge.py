@@ -7,7 +7,7 @@ end-to-end tests use; and what only a simulation can ask: did every machine get 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -227,6 +227,8 @@ def unsettled(world: World) -> Iterator[tuple[str, str]]:
         status = target.get("status") or {}
         if machine.split("/")[2] not in subscriptions:
             continue
+        if _waits_for_others(world, target, targets):
+            continue
         if machine not in world.cloud.machines:
             yield machine, "the machine is deleted, and its PatchTarget is not"
         elif _never_ends(world, machine):
@@ -237,6 +239,27 @@ def unsettled(world: World) -> Iterator[tuple[str, str]]:
             left = _left(world, machine, status)
             if left is not None:
                 yield machine, left
+
+
+def _waits_for_others(world: World, target: Object, targets: Iterable[Object]) -> bool:
+    """All slots of its policy are held by machines that need a person."""
+    conditions = (target.get("status") or {}).get("conditions", ())
+    if not any(c["reason"] == "WaitingForSlot" for c in conditions):
+        return False
+    meta = target["metadata"]
+    policy = world.api.find(PATCH_POLICY, meta["namespace"], target["spec"]["policy"])
+    siblings = [one for one in targets if policy is not None and _owned(one, policy)]
+    helpless = sum(_needs_a_person(world, one) for one in siblings)
+    return policy is not None and helpless >= max_unavailable(policy, siblings)
+
+
+def _needs_a_person(world: World, target: Object) -> bool:
+    machine = target["spec"]["machineId"].lower()
+    status = target.get("status") or {}
+    if machine not in world.cloud.machines or status.get("governs") is False:
+        return False
+    reasons = {c["reason"] for c in status.get("conditions", ())}
+    return _never_ends(world, machine) or bool(reasons & {"NotBack", "ResultUnknown"})
 
 
 def _never_ends(world: World, machine: str) -> bool:

@@ -75,6 +75,14 @@ class Deadlock(Exception):
     """Nothing will ever happen again."""
 
 
+class Livelock(Exception):
+    """Callback follows callback, and time stands still."""
+
+
+AT_ONCE = 200_000
+"""Turns of the loop at one moment: far more than any moment of a simulation needs."""
+
+
 class _Selector(selectors.BaseSelector):
     """Waits by moving the time."""
 
@@ -103,6 +111,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._virtual = 0.0
+        self._turns = 0
         waiter = _Selector()
         super().__init__(waiter)
         waiter.wait = self._wait
@@ -114,7 +123,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _wait(self, timeout: float | None) -> None:
         if timeout is None:
             raise Deadlock
+        self._turns += 1
+        if self._turns > AT_ONCE:
+            raise Livelock
         if timeout > 0:
+            self._turns = 0
             scheduled: list[asyncio.TimerHandle] = getattr(self, "_scheduled")  # noqa: B009
             # The appointment itself, not a sum that rounding may leave short of it.
             self._virtual = max(self._virtual, scheduled[0].when())

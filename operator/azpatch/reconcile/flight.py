@@ -38,7 +38,6 @@ from azpatch.domain.operation import (
 from azpatch.domain.outcome import InstallOutcome, NotOver, install_outcome, lost
 from azpatch.kube.port import PATCH_POLICY
 from azpatch.reconcile.context import Context
-from azpatch.reconcile.looks import Subject
 from azpatch.reconcile.memory import MachineMemory
 from azpatch.reconcile.queue import Key
 from azpatch.reconcile.start import subject_of
@@ -264,7 +263,6 @@ class Flight:
         """The end is written down: what told of the operation is of no use any more."""
         memory.accepted = memory.next_look = memory.ended = None
         self._context.inventory.installations.pop(memory.machine_key, None)
-        self._context.looks.enough(memory.machine_key, Subject.INSTALLATION)
 
     async def report(self, stored: Stored[PatchTarget], outcome: InstallOutcome) -> None:
         """An Event on the policy, and a line in the log."""

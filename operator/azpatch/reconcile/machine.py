@@ -73,6 +73,8 @@ class MachineReconciler:
         if followed.status is None:
             self._decided(key, stored)
             return Result(followed.look_after)
+        # What is still awaited from here on, settling says; it is asked for less and less often.
+        self._context.looks.enough(memory.machine_key)
         result = await self._settle(key, followed.stored, followed.status, memory)
         if followed.outcome is not None:
             await self._flight.report(followed.stored, followed.outcome)
