@@ -175,7 +175,10 @@ EVERYWHERE = {
 }
 """All that the operator may do in the whole cluster: resource to verbs."""
 
-AT_HOME = EVERYWHERE | {"/secrets": {"get"}}
+AT_HOME = EVERYWHERE | {
+    "/secrets": {"get"},
+    "coordination.k8s.io/leases": {"create", "get", "update"},
+}
 """All that it may do in its own namespace."""
 
 
@@ -203,6 +206,12 @@ def test_the_operator_has_these_rights_and_no_other(
         ("list", "secrets", NAMESPACE, "no"),
         ("watch", "secrets", NAMESPACE, "no"),
         ("get", "secrets", TEAM, "no"),
+        ("update", "leases.coordination.k8s.io/azpatch", NAMESPACE, "yes"),
+        ("update", "leases.coordination.k8s.io/other", NAMESPACE, "no"),
+        ("delete", "leases.coordination.k8s.io/azpatch", NAMESPACE, "no"),
+        ("list", "leases.coordination.k8s.io", NAMESPACE, "no"),
+        ("get", "leases.coordination.k8s.io/azpatch", TEAM, "no"),
+        ("create", "leases.coordination.k8s.io", TEAM, "no"),
         ("update", "patchpolicies.azpatch.dev", TEAM, "no"),
         ("create", "patchpolicies.azpatch.dev", TEAM, "no"),
         ("delete", "patchpolicies.azpatch.dev", TEAM, "no"),
