@@ -88,6 +88,10 @@ async def deleted_by_hand(two: Two) -> None:
     two.a.way.always = Trouble(Fault.REFUSED)
 
 
+async def deleted_by_hand_only(two: Two) -> None:
+    two.cluster.delete()
+
+
 @pytest.mark.parametrize(
     ("story", "earliest", "latest"),
     [
@@ -195,6 +199,35 @@ def test_a_leader_that_slept_does_not_lead_when_it_wakes() -> None:
         await asyncio.sleep(RETRY + DEADLINE)
         assert not two.a.leads, "before it could notice"
         assert not two.b.leads, "the Lease is not over yet"
+
+    run(main())
+
+
+@pytest.mark.parametrize("story", [taken_by_hand, deleted_by_hand_only])
+def test_a_leader_that_sees_its_lease_gone_gives_up_at_once(story: Story) -> None:
+    async def main() -> None:
+        two = Two()
+        await two.begin()
+        await story(two)
+        await asyncio.sleep(AGAIN)
+        assert not two.a.leads
+
+    run(main())
+
+
+def test_a_renewal_counts_from_when_it_began_to_be_sent() -> None:
+    async def main() -> None:
+        two = Two()
+        await two.begin()
+        number = two.a.way.requests
+        two.a.way.troubles[number] = Trouble(Fault.SLOW, DEADLINE / 2 - 1)
+        while two.a.way.requests == number:
+            await asyncio.sleep(0.05)
+        sent = now()
+        two.a.way.troubles[number + 1] = Trouble(Fault.LATE, 3600)
+        two.a.way.troubles[number + 2] = Trouble(Fault.LATE, 3600)
+        await asyncio.sleep(sent + DEADLINE - now())
+        assert not two.a.leads
 
     run(main())
 
