@@ -6,12 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 from cut import Line
-from invariants import (
-    Rollout,
-    at_most_one_in_flight,
-    max_unavailable_kept,
-    status_claims_nothing_else,
-)
 from manifests import (
     GALLERY,
     OPERATOR,
@@ -30,6 +24,12 @@ from manifests import (
 )
 from world import World
 
+from judging.invariants import (
+    Rollout,
+    at_most_one_in_flight,
+    max_unavailable_kept,
+    status_claims_nothing_else,
+)
 from lab import chart
 from lab.controlplane import ControlPlane
 from lab.processes import Operator

@@ -174,7 +174,12 @@ class Election:
             limit = min(limit, self._left(now))
         try:
             async with asyncio.timeout(limit):
-                await self._step()
+                try:
+                    await self._step()
+                except (Conflict, NotFound):
+                    # Somebody was first. If it is not ours any more, that is to be known at once.
+                    self._ours = None
+                    await self._step()
         except (KubeError, TimeoutError) as error:
             # It may have been written and the answer lost.
             self._ours = None
