@@ -175,7 +175,10 @@ EVERYWHERE = {
 }
 """All that the operator may do in the whole cluster: resource to verbs."""
 
-AT_HOME = EVERYWHERE | {"/secrets": {"get"}}
+AT_HOME = EVERYWHERE | {
+    "/secrets": {"get"},
+    "coordination.k8s.io/leases": {"create", "get", "update"},
+}
 """All that it may do in its own namespace."""
 
 
@@ -203,6 +206,9 @@ def test_the_operator_has_these_rights_and_no_other(
         ("list", "secrets", NAMESPACE, "no"),
         ("watch", "secrets", NAMESPACE, "no"),
         ("get", "secrets", TEAM, "no"),
+        ("update", "leases.coordination.k8s.io", NAMESPACE, "no"),
+        ("list", "leases.coordination.k8s.io", NAMESPACE, "no"),
+        ("create", "leases.coordination.k8s.io", TEAM, "no"),
         ("update", "patchpolicies.azpatch.dev", TEAM, "no"),
         ("create", "patchpolicies.azpatch.dev", TEAM, "no"),
         ("delete", "patchpolicies.azpatch.dev", TEAM, "no"),
@@ -228,6 +234,28 @@ def test_kubectl_auth_can_i_says_so_too(
     extra = [f"--subresource={subresource}"] if subresource else []
     done = cluster.kubectl(
         "auth", "can-i", verb, resource, f"--as={ACCOUNT}", *scope, *extra, check=False
+    )
+    assert done.stdout.strip() == allowed, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "name", "namespace", "allowed"),
+    [
+        ("get", "azpatch", NAMESPACE, "yes"),
+        ("update", "azpatch", NAMESPACE, "yes"),
+        ("update", "another", NAMESPACE, "no"),
+        ("delete", "azpatch", NAMESPACE, "no"),
+        ("get", "azpatch", TEAM, "no"),
+    ],
+)
+@pytest.mark.usefixtures("installed")
+def test_of_all_leases_the_operator_may_keep_its_own(
+    cluster: ControlPlane, verb: str, name: str, namespace: str, allowed: str
+) -> None:
+    done = cluster.kubectl(
+        *("auth", "can-i", verb, f"leases.coordination.k8s.io/{name}"),
+        *(f"--as={ACCOUNT}", f"--namespace={namespace}"),
+        check=False,
     )
     assert done.stdout.strip() == allowed, done.stderr
 

@@ -61,7 +61,7 @@ def test_definitions_are_upgraded_with_the_chart_and_outlive_it(
     kept = cluster.kubectl("get", "azuresubscriptions,crd", "--output=name").stdout.split()
     assert "azuresubscription.azpatch.dev/prod" in kept
     assert len(kept) == 4
-    namespaced = "deployments,serviceaccounts,roles,rolebindings,services"
+    namespaced = "deployments,serviceaccounts,roles,rolebindings,services,poddisruptionbudgets"
     left = cluster.kubectl(
         "get", namespaced, f"--namespace={chart.NAMESPACE}", "--selector=app.kubernetes.io/name"
     )
@@ -86,6 +86,8 @@ def test_the_commands_of_install_md_leave_nothing(cluster: ControlPlane) -> None
         "get", "crd,clusterroles,deployments", "--all-namespaces", "--output=name"
     ).stdout
     assert "azpatch" not in left
+    leases = cluster.kubectl("get", "leases", f"--namespace={chart.NAMESPACE}", "--output=name")
+    assert leases.stdout == ""
 
 
 def _uninstallation() -> list[list[str]]:
@@ -94,7 +96,7 @@ def _uninstallation() -> list[list[str]]:
     block = section.partition("```sh\n")[2].partition("```")[0]
     commands = [shlex.split(line, comments=True) for line in block.splitlines()]
     found = [words for words in commands if words and words[0] in ("kubectl", "helm")]
-    assert len(found) == 5
+    assert len(found) == 6
     return found
 
 

@@ -10,6 +10,8 @@ from rendering import Values, notes, render, template
 
 from azpatch.azure.cloud import CLOUDS
 from azpatch.handlers.engine import EXIT_SECONDS
+from azpatch.kube.election import LEASE_NAME, RELEASE_SECONDS
+from azpatch.runtime import ENGINE_STOP, WORKERS_STOP
 from azpatch.settings import ENV_PREFIX, Settings, parse
 from lab.binaries import binaries
 from lab.chart import NAMESPACE
@@ -74,13 +76,57 @@ def test_kubeconform_would_have_noticed_a_misspelt_field(kubeconform: Kubeconfor
     assert "gracePeriodSeconds" in done.stdout
 
 
-def test_there_is_one_pod_and_it_is_gone_before_the_next_one_starts() -> None:
+def test_there_are_two_pods_and_a_new_one_is_ready_before_an_old_one_goes() -> None:
     spec = render().one("Deployment")["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert spec["replicas"] == 2
+    rolling = {"maxSurge": 1, "maxUnavailable": 0}
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": rolling}
+
+
+def test_a_drain_takes_one_pod_at_a_time_and_always_one_that_is_not_ready() -> None:
+    spec = render().one("PodDisruptionBudget")["spec"]
+    selector = render().one("Deployment")["spec"]["selector"]
+    assert spec == {
+        "maxUnavailable": 1,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "selector": selector,
+    }
+
+
+@pytest.mark.parametrize("replicas", [0, 1])
+def test_where_nobody_can_take_over_a_drain_is_not_held_up(replicas: int) -> None:
+    rendered = render({"replicas": replicas})
+    assert rendered.one("Deployment")["spec"]["replicas"] == replicas
+    assert not [item for item in rendered if item["kind"] == "PodDisruptionBudget"]
+
+
+def test_the_pods_are_spread_over_nodes_and_zones_where_there_are_several() -> None:
+    pod = render({"podLabels": {"c": "d"}}).pod
+    spread = pod["spec"]["topologySpreadConstraints"]
+    assert {item["topologyKey"]: item["whenUnsatisfiable"] for item in spread} == {
+        "kubernetes.io/hostname": "ScheduleAnyway",
+        "topology.kubernetes.io/zone": "ScheduleAnyway",
+    }
+    for item in spread:
+        assert item["labelSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+
+
+def test_the_role_knows_the_name_of_the_lease() -> None:
+    rules = render().one("Role")["rules"]
+    named = {
+        name: set(rule["verbs"])
+        for rule in rules
+        if rule["resources"] == ["leases"]
+        for name in rule.get("resourceNames", [None])
+    }
+    assert named == {None: {"create"}, LEASE_NAME: {"get", "update"}}
 
 
 def test_the_pod_has_time_to_end_by_itself() -> None:
-    assert render().pod["spec"]["terminationGracePeriodSeconds"] > EXIT_SECONDS
+    grace = render().pod["spec"]["terminationGracePeriodSeconds"]
+    assert grace > EXIT_SECONDS
+    ends = WORKERS_STOP.total_seconds() + RELEASE_SECONDS + ENGINE_STOP.total_seconds()
+    assert grace > ends + 5
 
 
 def test_probes_ask_the_port_that_the_container_opens() -> None:

@@ -22,7 +22,10 @@ def test_helm_lint_finds_nothing() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        pytest.param({"replicas": 2}, ["replicas", "not allowed"], id="more than one replica"),
+        pytest.param({"replicas": "two"}, ["/replicas", "want integer"], id="replicas in words"),
+        pytest.param(
+            {"leaderElection": False}, ["leaderElection", "not allowed"], id="no election"
+        ),
         pytest.param(
             {"azure": {"cloud": "AzureGermany"}},
             ["/azure/cloud", "AzurePublic", "AzureChina"],

@@ -18,6 +18,7 @@ from azpatch.kube.port import (
     PATCH_TARGET,
     Conflict,
     Kube,
+    Leases,
     NotFound,
     Object,
     Refused,
@@ -196,6 +197,60 @@ async def test_a_secret_comes_decoded_from_the_operators_namespace(
     assert await kube.secret("prod-sp") == {"AZURE_CLIENT_SECRET": b"not a real one"}
     with pytest.raises(NotFound):
         await kube.secret("other")
+
+
+SPEC = {
+    "holderIdentity": "a",
+    "leaseDurationSeconds": 15,
+    "renewTime": "2026-03-01T00:00:00.000001Z",
+}
+
+
+async def test_a_lease_is_of_the_operators_namespace(
+    kube: KubernetesClient, namespace: str
+) -> None:
+    leases: Leases = kube
+    with pytest.raises(NotFound):
+        await leases.get_lease("azpatch")
+    created = await leases.create_lease("azpatch", SPEC)
+    assert created["metadata"]["namespace"] == namespace
+    assert created["spec"] == SPEC
+    with pytest.raises(Conflict):
+        await leases.create_lease("azpatch", SPEC)
+    assert await leases.get_lease("azpatch") == created
+
+
+async def test_a_lease_is_replaced_only_as_it_was_read(
+    kube: KubernetesClient, namespace: str
+) -> None:
+    created = await kube.create_lease("azpatch", SPEC)
+    await kube.replace_lease(created, {**SPEC, "holderIdentity": "b"})
+    with pytest.raises(Conflict):
+        await kube.replace_lease(created, {**SPEC, "holderIdentity": "a"})
+    assert (await kube.get_lease("azpatch"))["spec"]["holderIdentity"] == "b"
+
+
+async def test_a_lease_that_was_deleted_or_made_anew_is_not_replaced(
+    kube: KubernetesClient, namespace: str, crds: ControlPlane
+) -> None:
+    created = await kube.create_lease("azpatch", SPEC)
+    crds.kubectl("delete", "lease", "azpatch", "--namespace", namespace)
+    with pytest.raises((NotFound, Conflict)):
+        await kube.replace_lease(created, SPEC)
+    await kube.create_lease("azpatch", {"holderIdentity": "b"})
+    with pytest.raises(Conflict):
+        await kube.replace_lease(created, SPEC)
+
+
+async def test_a_lease_keeps_what_others_wrote_on_it(
+    kube: KubernetesClient, namespace: str, crds: ControlPlane
+) -> None:
+    await kube.create_lease("azpatch", SPEC)
+    crds.kubectl("label", "lease", "azpatch", "team=platform", "--namespace", namespace)
+    base = await kube.get_lease("azpatch")
+    replaced = await kube.replace_lease(base, {**SPEC, "holderIdentity": ""})
+    assert replaced["metadata"]["labels"] == {"team": "platform"}
+    assert not replaced["spec"].get("holderIdentity")
 
 
 async def events(kube: KubernetesClient, namespace: str) -> list[Object]:

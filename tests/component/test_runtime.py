@@ -1,7 +1,9 @@
 """The operator's start and end on a real API server; its reconcilers are the test's."""
 
 import asyncio
+import contextlib
 import os
+import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,11 +19,12 @@ from azpatch.clock import SystemClock
 from azpatch.handlers.engine import Engine
 from azpatch.health import HealthServer
 from azpatch.kube.client import KubernetesClient
-from azpatch.kube.port import PATCH_TARGET, Object
+from azpatch.kube.election import LEASE_NAME, Election, LeaseTimes
+from azpatch.kube.port import PATCH_TARGET, Conflict, Object
 from azpatch.reconcile.queue import Key, Result, WorkQueue
 from azpatch.reconcile.resync import Resync
 from azpatch.reconcile.store import Store
-from azpatch.runtime import PartEndedError, Runtime
+from azpatch.runtime import LeaseLostError, PartEndedError, Runtime
 from lab import chart
 from lab.controlplane import ControlPlane
 
@@ -32,6 +35,13 @@ MACHINE = (
     "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg-web"
     "/providers/Microsoft.Compute/virtualMachines/web-1"
 )
+
+
+TIMES = LeaseTimes(duration=15, renew_deadline=10, retry_period=0.2)
+"""Long, so that no busy machine loses a Lease; an attempt is made at once, and often."""
+
+FREE = {"holderIdentity": ""}
+"""A Lease that nobody holds: it is taken at once."""
 
 
 def target(namespace: str) -> Object:
@@ -77,9 +87,11 @@ class SlowHands:
 class Operator:
     """The parts as the composition root joins them."""
 
-    def __init__(self, kube: KubernetesClient) -> None:
+    def __init__(self, kube: KubernetesClient, times: LeaseTimes = TIMES) -> None:
         clock = SystemClock()
         self.kube = kube
+        name = f"test_{secrets.token_hex(4)}"
+        self.election = Election(kube, clock, Random(1), name, LEASE_NAME, times)
         self.store = Store()
         self.queue = WorkQueue(clock, Random(1))
         self.hands = SlowHands()
@@ -87,10 +99,13 @@ class Operator:
             kube, self.store, self.queue.add, clock, Random(1), timedelta(seconds=1)
         )
         pages = health.application(
-            lambda: health.standstill(self.queue), lambda: health.unsynced(self.store), REGISTRY
+            lambda: health.standstill(self.queue),
+            lambda: health.unready(self.election, self.store),
+            REGISTRY,
         )
         self.server = HealthServer(pages, "127.0.0.1", 0)
         self.runtime = Runtime(
+            election=self.election,
             store=self.store,
             queue=self.queue,
             resync=self.resync,
@@ -117,6 +132,7 @@ async def until(condition: Callable[[], object], what: str) -> None:
 @pytest.fixture
 async def operator(crds: ControlPlane, namespace: str) -> AsyncIterator[Operator]:
     kube = await KubernetesClient.connect(namespace, crds.kubeconfig)
+    await kube.create_lease(LEASE_NAME, FREE)
     yield Operator(kube)
     await kube.close()
 
@@ -161,7 +177,9 @@ async def test_a_part_that_ends_ends_the_operator(operator: Operator) -> None:
 
 async def test_it_waits_for_its_crds_and_can_be_stopped_meanwhile(namespace: str) -> None:
     with ControlPlane() as bare:
+        await asyncio.to_thread(chart.create_namespace, bare, namespace)
         kube = await KubernetesClient.connect(namespace, bare.kubeconfig)
+        await kube.create_lease(LEASE_NAME, FREE)
         operator = Operator(kube)
         operator.hands.let_go.set()
         running = asyncio.create_task(operator.runtime.run())
@@ -184,3 +202,64 @@ async def test_it_stops_while_the_api_server_is_away() -> None:
     operator.runtime.stop()
     await asyncio.wait_for(running, PATIENCE)
     await kube.close()
+
+
+async def held_by(kube: KubernetesClient) -> str:
+    return str((await kube.get_lease(LEASE_NAME))["spec"]["holderIdentity"])
+
+
+async def give_to(kube: KubernetesClient, holder: str) -> None:
+    """Somebody writes the Lease by hand; the holder may come first."""
+    while True:
+        lease = await kube.get_lease(LEASE_NAME)
+        with contextlib.suppress(Conflict):
+            await kube.replace_lease(lease, {**lease["spec"], "holderIdentity": holder})
+            return
+
+
+async def test_a_standby_is_ready_and_neither_lists_nor_works(operator: Operator) -> None:
+    await give_to(operator.kube, "another")
+    running = asyncio.create_task(operator.runtime.run())
+    await until(lambda: operator.election.contends, "the Lease was read")
+    assert await operator.page("/readyz") == 200
+    assert await operator.page("/healthz") == 200
+    await asyncio.sleep(0.5)
+    assert operator.resync.rounds == 0
+    assert not operator.store.is_synced
+    operator.runtime.stop()
+    await asyncio.wait_for(running, PATIENCE)
+    assert await held_by(operator.kube) == "another"
+
+
+async def test_the_lease_is_kept_while_the_keys_in_hand_end_and_then_released(
+    operator: Operator, namespace: str
+) -> None:
+    await operator.kube.create(PATCH_TARGET, target(namespace))
+    running = asyncio.create_task(operator.runtime.run())
+    await until(lambda: operator.hands.begun, "the first reconcile")
+    operator.runtime.stop()
+    before = (await operator.kube.get_lease(LEASE_NAME))["spec"]["renewTime"]
+    await asyncio.sleep(1)
+    lease = await operator.kube.get_lease(LEASE_NAME)
+    assert lease["spec"]["holderIdentity"].startswith("test_")
+    assert lease["spec"]["renewTime"] > before
+    operator.hands.let_go.set()
+    await asyncio.wait_for(running, PATIENCE)
+    assert await held_by(operator.kube) == ""
+
+
+@pytest.mark.parametrize("ending", [False, True], ids=["at work", "while it ends"])
+async def test_without_the_lease_no_key_is_finished(
+    operator: Operator, namespace: str, ending: bool
+) -> None:
+    await operator.kube.create(PATCH_TARGET, target(namespace))
+    running = asyncio.create_task(operator.runtime.run())
+    await until(lambda: operator.hands.begun, "the first reconcile")
+    if ending:
+        operator.runtime.stop()
+    await give_to(operator.kube, "another")
+    with pytest.raises(LeaseLostError):
+        await asyncio.wait_for(running, PATIENCE)
+    assert operator.hands.ended == []
+    assert operator.hands.background_ended
+    assert await held_by(operator.kube) == "another"

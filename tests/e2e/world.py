@@ -67,6 +67,7 @@ class World:
         self._settings = dict(settings or {})
         self._journals: list[Path] = []
         self._token = ""
+        self._replicas: list[Operator] = []
 
     def __enter__(self) -> Self:
         self.controlplane.start()
@@ -84,9 +85,8 @@ class World:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for process in (getattr(self, "operator", None), self.azsim):
-            if process is not None:
-                process.stop()
+        for process in (*self._replicas, self.azsim):
+            process.stop()
         self.controlplane.stop()
 
     # -- life ---------------------------------------------------------------------------------
@@ -104,14 +104,21 @@ class World:
         self._token = ""
 
     def start_operator(self) -> None:
-        """Starts the operator; ready on return."""
-        self.operator = Operator(
+        """Starts the operator; ready on return. It leads at once: the one before does not run."""
+        chart.free_lease(self.controlplane)
+        self.operator = self.start_replica()
+
+    def start_replica(self, **env: str) -> Operator:
+        """Starts an operator beside those that run; ready on return, to lead or to take over."""
+        operator = Operator(
             self.installed,
             azure=self.azsim.env,
             folder=self.folder / f"operator-{time.monotonic_ns()}",
-            env={"AZURE_CLIENT_ID": OPERATOR_CLIENT, **self._settings},
+            env={"AZURE_CLIENT_ID": OPERATOR_CLIENT, **self._settings, **env},
         )
-        self.operator.wait_until_ready()
+        self._replicas.append(operator)
+        operator.wait_until_ready()
+        return operator
 
     # -- Kubernetes -----------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
 import azpatch.kube.client
+import azpatch.kube.election
 import azpatch.reconcile.metrics
 import azpatch.reconcile.resync  # noqa: F401 - their metrics register themselves
 from azpatch.api.policy import PolicyMachines

@@ -62,6 +62,8 @@ def test_an_empty_variable_is_an_absent_one() -> None:
         pytest.param({"workers": "many"}, "--workers", id="not a number"),
         pytest.param({"resync_interval": "5 minutes"}, "5 minutes", id="not a Go duration"),
         pytest.param({"inventory_interval": "1s"}, "--inventory-interval", id="too often"),
+        pytest.param({"lease_duration": "10s"}, "--lease-duration", id="a leader for too long"),
+        pytest.param({"lease_retry_period": "6s"}, "twice", id="one renewal must not fail"),
         pytest.param({"cloud": "AzureMoon"}, "AzurePublic", id="a cloud that is not there"),
         pytest.param({"listen": "8080"}, "--listen", id="no address"),
         pytest.param({"log_level": "loud"}, "--log-level", id="a level that is not there"),

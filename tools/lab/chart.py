@@ -22,6 +22,9 @@ CRDS = ROOT / "crds"
 RELEASE = "azpatch"
 NAMESPACE = "azpatch-system"
 
+LEASE = "azpatch"
+"""What operators of one namespace contend for."""
+
 FIELD_MANAGER = "lab"
 
 EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
@@ -78,7 +81,8 @@ def install(
 ) -> Installed:
     """Installs the chart, or upgrades it to other values, in a restricted namespace.
 
-    Hooks are not run: they are pods. CommandFailed with helm's words if it refuses.
+    Hooks are not run: they are pods. The Lease is free: no operator may run meanwhile.
+    CommandFailed with helm's words if it refuses.
     """
     create_restricted_namespace(controlplane, namespace)
     controlplane.helm(
@@ -94,10 +98,32 @@ def install(
         input=yaml.safe_dump(dict(values or {})),
     )
     _wait_until_served(controlplane)
+    free_lease(controlplane, namespace)
     account = _service_account(controlplane, namespace)
     kubeconfig = controlplane.service_account_kubeconfig(namespace, account)
     token = controlplane.service_account_token_file(namespace, account, [EXCHANGE_AUDIENCE])
     return Installed(namespace, account, kubeconfig, token)
+
+
+def free_lease(controlplane: ControlPlane, namespace: str = NAMESPACE) -> None:
+    """Makes the Lease nobody's, so that an operator that starts need not wait for it.
+
+    To be called only while no operator runs: whoever holds the Lease may work for some seconds
+    more, which is why an operator waits where it cannot know better.
+    """
+    body = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": LEASE, "namespace": namespace},
+        "spec": {"holderIdentity": ""},
+    }
+    path = f"{lease_path(namespace)}?fieldManager={FIELD_MANAGER}&force=true"
+    controlplane.admin.patch(path, body, "apply")
+
+
+def lease_path(namespace: str = NAMESPACE) -> str:
+    """Where the API server has the operator's Lease."""
+    return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}"
 
 
 def uninstall(controlplane: ControlPlane, namespace: str = NAMESPACE) -> None:

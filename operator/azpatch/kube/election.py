@@ -93,6 +93,8 @@ class Election:
         self._now = now
         self._ours: Object | None = None
         """The Lease as our last write left it; None: it has to be read."""
+        self._attempted = -math.inf
+        """When the last attempt began."""
         self._renewed: float | None = None
         """When the last renewal that succeeded began; None: the Lease is not ours."""
         self._term: tuple[str, int] | None = None
@@ -166,12 +168,18 @@ class Election:
     async def _attempt(self) -> None:
         """One look or write. What goes wrong is told; the next attempt begins with a look."""
         # Half of the deadline, so that one request that hangs does not cost the Lease.
+        self._attempted = now = self._clock.monotonic()
         limit = self._times.renew_deadline / 2
         if self.held:
-            limit = min(limit, self._left(self._clock.monotonic()))
+            limit = min(limit, self._left(now))
         try:
             async with asyncio.timeout(limit):
-                await self._step()
+                try:
+                    await self._step()
+                except (Conflict, NotFound):
+                    # Somebody was first. If it is not ours any more, that is to be known at once.
+                    self._ours = None
+                    await self._step()
         except (KubeError, TimeoutError) as error:
             # It may have been written and the answer lost.
             self._ours = None
@@ -259,11 +267,14 @@ class Election:
         return 0.0 if self._renewed is None else self._renewed + self._times.renew_deadline - now
 
     async def _pause(self) -> None:
-        """A retry period, and not longer than the Lease counts."""
+        """Until a retry period after the last attempt began, and not longer than the Lease counts:
+        an attempt that took long is followed at once."""
+        now = self._clock.monotonic()
         period = self._times.retry_period * (1 + JITTER * self._random.random())
+        left = self._attempted + period - now
         if self.held:
-            period = min(period, self._left(self._clock.monotonic()))
-        await asyncio.sleep(max(period, SHORTEST_PAUSE))
+            left = min(left, self._left(now))
+        await asyncio.sleep(max(left, SHORTEST_PAUSE))
 
 
 def _holder(lease: Object) -> str:

@@ -310,3 +310,50 @@ async def test_the_machine_itself_is_looked_at_before_the_post(
 
 async def _with_row(world: World, shown: object) -> object:
     return replace(shown, assessments=world.azure.rows)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("kind", ["Assess", "Install"])
+async def test_without_the_lease_there_is_not_even_an_intent(world: World, kind: str) -> None:
+    if kind == "Install":
+        world.due()
+
+    def lose(line: str) -> None:
+        world.leading = world.leading and line != "finalizer PatchTarget"
+
+    world.kube.refuse = lose
+    async with world.operator_runs():
+        await world.passes(SOON)
+
+    assert world.journal[-1] == "finalizer PatchTarget"
+    assert world.azure.posts == []
+
+
+async def test_a_lease_lost_after_the_intent_sends_nothing_and_writes_nothing(
+    world: World,
+) -> None:
+    def lose(line: str) -> None:
+        world.leading = world.leading and line != "status PatchTarget Intent"
+
+    world.kube.refuse = lose
+    async with world.operator_runs():
+        await world.passes(HOUR)
+
+    assert world.journal[-1] == "status PatchTarget Intent"
+    assert world.azure.posts == []
+
+
+async def test_a_lease_lost_under_way_leaves_azures_answer_to_the_next_leader(
+    world: World,
+) -> None:
+    def lose(_machine: str) -> None:
+        world.leading = False
+
+    world.azure.post = lose
+    async with world.operator_runs():
+        await world.passes(HOUR)
+
+    assert world.journal[-1] == "POST Assess"
+    assert len(world.azure.posts) == 1
+    operation = world.status().operation
+    assert operation is not None
+    assert operation.state == "Intent"
