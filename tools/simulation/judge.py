@@ -276,6 +276,8 @@ def _left(world: World, machine: str, status: dict[str, Any]) -> str | None:
     if compliant["status"] == "True":
         return None
     reasons = {compliant["reason"], ready["reason"]}
+    if "AssessmentFailed" in reasons and not world.cloud.machines[machine].spec.guest.patchable:
+        return None
     if reasons & TERMINAL:
         return None
     return f"Compliant={compliant['status']}/{compliant['reason']}, Ready={ready['reason']}"

@@ -65,11 +65,11 @@ def simulate(seed: int) -> Outcome:
     """Runs one seed, from its beginning to its end, in this thread."""
     _quiet()
     began = time.process_time()
-    gc.disable()
+    gc.set_threshold(100_000, 20, 50)
     try:
         outcome = run_virtual(lambda: _run(seed))
     finally:
-        gc.enable()
+        gc.set_threshold(700, 10, 10)
         gc.collect()
     outcome.seconds = time.process_time() - began
     return outcome

@@ -14,7 +14,7 @@ from azpatch.api.target import OPERATION_FINALIZER
 from azpatch.azure.port import AzureClients
 from azpatch.clock import Clock
 from azpatch.domain.conditions import unreadable
-from azpatch.kube.port import Kind, Kube, NotLeading, Object
+from azpatch.kube.port import Kind, Kube, NotFound, NotLeading, Object
 from azpatch.reconcile.holds import Holds
 from azpatch.reconcile.inventory import Inventory
 from azpatch.reconcile.looks import Looks
@@ -91,6 +91,18 @@ class Context:
             return stored
         kept = [name for name in stored.finalizers if name != OPERATION_FINALIZER]
         return await self._finalizers(stored, kept)
+
+    async def reread(self, kind: Kind, namespace: str, name: str) -> None:
+        """Asks the API server for an object and takes the answer in. Raises KubeError; that it is
+        not there is an answer."""
+        try:
+            raw = await self.kube.get(kind, name, namespace)
+        except NotFound:
+            known = self.store.get(kind, namespace, name)
+            if known is not None:
+                self.store.forget(kind, namespace, name, known.uid)
+        else:
+            self.store.observe(kind, raw)
 
     async def create(self, kind: Kind, body: Object) -> None:
         """Creates, and takes the answer in. Raises KubeError."""

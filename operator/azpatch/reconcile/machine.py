@@ -191,6 +191,10 @@ class MachineReconciler:
         elif started.obstacle is not None:
             memory.blocked = started.obstacle
             self._tell(key, decision, started.obstacle, memory)
+        if not started.began:
+            # They took finalizers on for it, and may let them go.
+            self._context.queue.add(_policy_key(key, decision.target))
+            self._wake_subscription(decision.stored)
         if started.began or started.obstacle is not None:
             self._give_back(key, decision.stored)
             self._leave_line(memory)

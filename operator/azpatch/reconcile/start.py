@@ -1,4 +1,4 @@
-"""Begins an operation on a machine: finalizers, intent, one POST, in this order.
+"""Begins an operation on a machine: finalizers, a last look at what is declared, intent, one POST.
 
 An operator that dies between any two of these leaves enough behind for the next one to find out
 what became of it; see `domain.operation`.
@@ -34,7 +34,7 @@ from azpatch.domain.operation import LOOK_EARLY
 from azpatch.domain.outcome import NOT_SENT
 from azpatch.domain.plan import LOOK_AT_FOREIGN, Idle, fingerprint
 from azpatch.domain.selection import install_parameters
-from azpatch.kube.port import KubeError
+from azpatch.kube.port import AZURE_SUBSCRIPTION, NAMESPACE, PATCH_POLICY, KubeError
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.decision import Decision
 from azpatch.reconcile.looks import Subject
@@ -95,6 +95,7 @@ class Starter:
         """
         with self._context.holds.hold(own_key(first.policy), own_key(first.subscription)):
             await self._finalizers(first)
+            await self._reread(first)
             decision = again()
             late = self._left(verified) < ROOM
             if decision is None or late:
@@ -136,6 +137,16 @@ class Starter:
             async with self._context.holds.lock(own_key(owner)):
                 await self._context.add_finalizer(self._context.newest(owner))
         await self._context.add_finalizer(self._context.newest(first.stored))
+
+    async def _reread(self, first: Decision) -> None:
+        """What people declared, as the API server holds it now: a watch may lag, or be broken, and
+        who suspended a policy a moment ago must not see it start something."""
+        policy = first.policy
+        await asyncio.gather(
+            self._context.reread(PATCH_POLICY, policy.namespace, policy.name),
+            self._context.reread(AZURE_SUBSCRIPTION, "", first.subscription.name),
+            self._context.reread(NAMESPACE, "", policy.namespace),
+        )
 
     async def _intend(
         self, kind: OperationKind, decision: Decision, view: MachineView
