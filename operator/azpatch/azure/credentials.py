@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import aiohttp
 from azure.core import exceptions as core
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 from azure.identity.aio import (
@@ -17,7 +16,12 @@ from azure.identity.aio import (
 )
 
 from azpatch.azure.cloud import CloudSettings
-from azpatch.azure.errors import AuthorityUnreachable, TokenUnavailable
+from azpatch.azure.errors import (
+    AuthorityUnreachable,
+    AuthorityUntrusted,
+    TokenUnavailable,
+    untrusted,
+)
 from azpatch.azure.port import Credentials
 from azpatch.azure.redaction import redacted
 from azpatch.azure.transport import PooledTransport, Transport
@@ -85,8 +89,8 @@ class SignIn:
                 f"{self._credentials.type} sign-in: no answer within {SIGN_IN_TIMEOUT_SECONDS} s"
             ) from None
         except Exception as error:
-            kind = AuthorityUnreachable if _nobody_answered(error) else TokenUnavailable
-            raise kind(f"{self._credentials.type} sign-in: {redacted(str(error))}") from None
+            words = f"{self._credentials.type} sign-in: {redacted(str(error))}"
+            raise _kind(error)(words) from None
 
     async def get_token(self, *scopes: str, **_options: Any) -> AccessToken:
         """The same token in azure-core's older shape, which some clients still ask for."""
@@ -165,10 +169,16 @@ _MAKERS: Mapping[str, Callable[[SignIn], Inner]] = {
 """By `Credentials.type`."""
 
 
+def _kind(error: Exception) -> type[TokenUnavailable]:
+    """An authority that nobody vouches for has answered, and a person must see to it."""
+    if untrusted(error):
+        return AuthorityUntrusted
+    return AuthorityUnreachable if _nobody_answered(error) else TokenUnavailable
+
+
 def _nobody_answered(error: Exception) -> bool:
-    """No connection, a broken one, or an authority in trouble: not the identity's fault. One that
-    nobody vouches for has answered, and a person must see to it."""
+    """No connection, a broken one, or an authority in trouble: not the identity's fault."""
     if isinstance(error, (core.ServiceRequestError, core.ServiceResponseError)):
-        return not isinstance(error.inner_exception, aiohttp.ClientConnectorCertificateError)
+        return True
     status = error.status_code if isinstance(error, core.HttpResponseError) else None
     return status is not None and status >= 500
