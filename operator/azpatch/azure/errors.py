@@ -57,6 +57,7 @@ UNREADABLE = "UnreadableAnswer"
 NOT_ARM = "it is not in Azure's own form, so a proxy or a firewall in between may have given it"
 """What is said of an answer that is no JSON. Its text is nobody's to show: it is often a page of
 HTML, and of whoever stands in between."""
+NOT_JSON = f"The answer is not JSON: {NOT_ARM}."
 
 NO_SUCH_SUBSCRIPTION = "SubscriptionNotFound"
 """ARM's 404 for a subscription in which this identity has no role left: nothing was deleted."""
@@ -104,16 +105,16 @@ def translated(error: BaseException, call: Call) -> AzureError:
     if isinstance(error, AzureError):
         return error
     if isinstance(error, AuthorityUnreachable):
-        return _pick(NEVER_SENT, call)("AuthorityUnreachable", redacted(error.message))
+        return _pick(NEVER_SENT, call)(*_entra(error.message, "AuthorityUnreachable"))
     if isinstance(error, AuthorityUntrusted):
         return SignInFailed(UNTRUSTED, redacted(error.message))
     if isinstance(error, TokenUnavailable):
-        return _sign_in_failed(error.message)
+        return SignInFailed(*_entra(error.message, "SignInFailed"))
     response = error.response if isinstance(error, core.HttpResponseError) else None
     if response is not None and (response.status_code or 0) >= 300:
         return _refused(response, call)
     if isinstance(error, core.DecodeError | ValueError):
-        return _pick(NO_USABLE_ANSWER, call)(UNREADABLE, f"The answer is not JSON: {NOT_ARM}.")
+        return _pick(NO_USABLE_ANSWER, call)(UNREADABLE, NOT_JSON)
     kinds = NEVER_SENT if _never_sent(error) else NO_USABLE_ANSWER
     code = UNTRUSTED if untrusted(error) else type(error).__name__
     return _pick(kinds, call)(code, redacted(str(error)) or "no answer")
@@ -124,11 +125,12 @@ _ENTRA_ERROR = re.compile(r"(?P<code>AADSTS\d+):\s*(?P<message>.*?)(?=\s*Trace I
 the same must read the same, because it stands in a status."""
 
 
-def _sign_in_failed(text: str) -> AzureError:
+def _entra(text: str, fallback: str) -> tuple[str, str]:
+    """Microsoft Entra ID's code and message, else `fallback` and the first line."""
     entra = _ENTRA_ERROR.search(text)
     if entra is None:
-        return SignInFailed("SignInFailed", redacted(text.splitlines()[0] if text else text))
-    return SignInFailed(entra["code"], redacted(entra["message"]))
+        return fallback, redacted(text.splitlines()[0] if text else text)
+    return entra["code"], redacted(entra["message"])
 
 
 def _refused(response: Any, call: Call) -> AzureError:

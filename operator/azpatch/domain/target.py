@@ -25,7 +25,7 @@ from azpatch.domain.outcome import ASSESSMENT_STALE
 from azpatch.domain.plan import AskSlot, Idle, Plan, is_due
 from azpatch.domain.policy_machines import operation_of
 from azpatch.domain.selection import Selection
-from azpatch.domain.words import quoted
+from azpatch.domain.words import QUOTED_ON_MACHINE, quoted
 
 
 def settled(
@@ -87,7 +87,7 @@ def in_flight(target: PatchTarget, status: PatchTargetStatus, now: datetime) -> 
 
 def _why(operation: Operation) -> str:
     error = operation.error
-    return f" {quoted(error.code, error.message)}" if error else ""
+    return f" {quoted(error.code, error.message, QUOTED_ON_MACHINE)}" if error else ""
 
 
 def blocked(

@@ -17,7 +17,6 @@ from azpatch.azure.port import (
     Denied,
     Gone,
     NeverSent,
-    Retry,
     SignInFailed,
     Throttled,
 )
@@ -25,7 +24,7 @@ from azpatch.domain.facts import OperationError
 from azpatch.domain.outcome import NOT_SENT
 from azpatch.domain.plan import LOOK_AT_FOREIGN, Idle
 from azpatch.domain.subscription import Trouble
-from azpatch.domain.words import azure_says, quoted, sentences
+from azpatch.domain.words import QUOTED_ON_MACHINE, azure_says, quoted, sentences
 
 AZURE_AGAIN = timedelta(minutes=1)
 """After a request that did not reach Azure, or a look at the machine that failed for now."""
@@ -38,6 +37,7 @@ _ROLES = "Give it the custom roles of docs/install.md."
 _SIGN_IN_REMEDIES: Mapping[str, str] = {
     UNTRUSTED: "Check AZPATCH_CA_FILE, in the chart azure.caConfigMap: it must hold the CA of "
     "whoever answers, which may be a proxy.",
+    "InvalidAuthenticationTokenTenant": "Check spec.tenantId: the subscription is another's.",
     "AADSTS90002": "Check spec.tenantId.",
     "AADSTS700016": "Check spec.identity.clientId and spec.tenantId.",
     "AADSTS7000215": "Put the secret's value, not its id, under AZURE_CLIENT_SECRET into the "
@@ -60,9 +60,11 @@ def of_subscription(error: AzureError) -> Trouble:
     words = quoted(error.code, error.message)
     if isinstance(error, SignInFailed):
         remedy = _SIGN_IN_REMEDIES.get(error.code, _SIGN_IN_REMEDY)
+        at_arm = error.code.startswith("InvalidAuthenticationToken")
+        what = "Azure refuses the identity's token" if at_arm else "Signing in to Azure failed"
         return Trouble(
             Reason.IDENTITY_FAILED,
-            f"Signing in to Azure failed {words}. It is tried again every minute. {remedy}",
+            f"{what} {words}. It is tried again every minute. {remedy}",
             stalled=True,
         )
     if isinstance(error, Denied):
@@ -81,8 +83,11 @@ def of_subscription(error: AzureError) -> Trouble:
 
 def of_look(error: AzureError, now: datetime) -> Idle:
     """Why a machine cannot be looked at, which comes before everything that is sent to it."""
-    words, wake = quoted(error.code, error.message), now + _wait(error, AZURE_AGAIN)
+    words = quoted(error.code, error.message, QUOTED_ON_MACHINE)
+    wake = now + _wait(error, AZURE_AGAIN)
     match error:
+        case Gone():
+            return Idle(False, Reason.MACHINE_GONE, _no_machine(words), wake)
         case Denied():
             return Idle(
                 False,
@@ -97,21 +102,21 @@ def of_look(error: AzureError, now: datetime) -> Idle:
         False,
         Reason.AZURE_UNREACHABLE,
         f"Azure does not show the machine {words}. It is asked again every minute, and nothing is "
-        f"sent to the machine before.{_remedy(error)}",
+        "sent to the machine before.",
         wake,
     )
 
 
 def of_operation(error: AzureError, now: datetime) -> Idle:
     """Why Azure did not take an operation."""
-    words = quoted(error.code, error.message)
+    words = quoted(error.code, error.message, QUOTED_ON_MACHINE)
     match error:
         case Busy():
             return Idle(
                 False,
                 Reason.FOREIGN_OPERATION,
-                f"Azure did not take the operation {words}, as while something else runs on the "
-                "machine. It holds a slot until the machine is free; it is looked at every minute.",
+                f"Azure did not take the operation {words}: something else seems to run on the "
+                "machine. It holds a slot until that ends; it is looked at again in a minute.",
                 now + (error.retry_after or LOOK_AT_FOREIGN),
             )
         case Throttled():
@@ -130,18 +135,11 @@ def of_operation(error: AzureError, now: datetime) -> Idle:
             return Idle(
                 False,
                 Reason.AZURE_UNREACHABLE,
-                f"The request did not reach Azure {words}. It is sent again in a minute."
-                f"{_remedy(error)}",
+                f"The request did not reach Azure {words}. It is sent again in a minute.",
                 now + AZURE_AGAIN,
             )
         case Gone():
-            return Idle(
-                False,
-                Reason.MACHINE_GONE,
-                f"Azure says that the machine does not exist {words}. It is looked at again in a "
-                "minute.",
-                now + AZURE_AGAIN,
-            )
+            return Idle(False, Reason.MACHINE_GONE, _no_machine(words), now + AZURE_AGAIN)
         case Denied():
             return Idle(
                 False,
@@ -162,6 +160,10 @@ def _wait(error: AzureError, least: timedelta) -> timedelta:
     return max(error.retry_after or least, least)
 
 
+def _no_machine(words: str) -> str:
+    return f"Azure says that the machine does not exist {words}. It is looked at again in a minute."
+
+
 def _not_signed_in(words: str) -> str:
     return (
         f"Azure does not take the identity {words}. It is tried again every minute; see the "
@@ -171,5 +173,4 @@ def _not_signed_in(words: str) -> str:
 
 def _remedy(error: AzureError) -> str:
     """What a person can do about an error that ordinarily passes by itself."""
-    untrusted = isinstance(error, Retry | NeverSent) and error.code == UNTRUSTED
-    return f" {_SIGN_IN_REMEDIES[UNTRUSTED]}" if untrusted else ""
+    return f" {_SIGN_IN_REMEDIES[UNTRUSTED]}" if error.code == UNTRUSTED else ""
