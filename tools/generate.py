@@ -12,6 +12,7 @@ from pathlib import Path
 
 import api_docs
 import chart_docs
+import error_docs
 import fault_docs
 import fleet_docs
 from azpatch.api import crd
@@ -42,10 +43,11 @@ def chart_crds() -> Files:
 
 
 def references() -> Files:
-    """The pages and tables that describe the API, the chart's values, what azsim can be given."""
+    """The pages and tables of the API, mistakes, the chart's values, what azsim can be given."""
     yield "docs/api.md", api_docs.page()
     yield "docs/azsim-fleet.md", fleet_docs.page()
     yield "docs/azsim-faults.md", fault_docs.page()
+    yield "docs/errors.md", error_docs.page()
     yield "charts/azpatch/README.md", chart_docs.readme(ROOT / "charts" / "azpatch")
 
 

@@ -180,6 +180,12 @@ POLICY_REFUSALS = [
         id="no time",
     ),
     pytest.param(
+        [put("spec.install.windows.kbNumbersToExclude", ["KB5034441"])],
+        "spec.install.windows.kbNumbersToExclude[0]",
+        "this is no KB number: give its 6 to 8 digits, without the letters KB",
+        id="a KB number with its letters",
+    ),
+    pytest.param(
         [drop("spec.schedule")],
         "spec",
         "install needs a schedule: give schedule: {always: {}} to install whenever a machine is "
@@ -245,7 +251,7 @@ POLICY_REFUSALS = [
     ),
     pytest.param(
         [put("metadata.name", "a" * 47)],
-        "<nil>",
+        "metadata.name",
         "metadata.name has more than 46 characters: what azpatch names after the policy would "
         "not fit, choose a shorter one",
         id="a long name",

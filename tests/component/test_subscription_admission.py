@@ -68,7 +68,7 @@ SUBSCRIPTION_REFUSALS = [
     ),
     pytest.param(
         [put("metadata.name", "a" * 64)],
-        "<nil>",
+        "metadata.name",
         "metadata.name has more than 63 characters: it becomes a label of the subscription's "
         "PatchTargets, choose a shorter one",
         id="a long name",

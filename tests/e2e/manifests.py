@@ -18,7 +18,8 @@ PERSON = "person"
 """A principal that is not the operator: whoever else works in these subscriptions."""
 
 PERSON_CLIENT = "c11e0000-0000-4000-8000-0000000000ee"
-PERSON_SECRET = "a person's"
+PERSON_SECRET = "a person's own~secret"
+"""Secrets are long, because they are searched for in all that is shown."""
 OPERATOR_CLIENT = "c11e0000-0000-4000-8000-000000000001"
 OPERATOR_SUBJECT = f"system:serviceaccount:{NAMESPACE}:azpatch"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import ssl
@@ -18,9 +19,11 @@ import yaml
 from manifests import OPERATOR, OPERATOR_CLIENT, PERSON_CLIENT, PERSON_SECRET, TENANT, Manifest
 
 from judging.azure_journal import Journal, Kind, Operation
+from judging.invariants import Violations
+from judging.leaks import Secret, leaks, secrets_of
 from lab import chart
 from lab.apiclient import ApiError
-from lab.audit import AuditEvent
+from lab.audit import LOG_WRITES, AuditEvent
 from lab.controlplane import ControlPlane
 from lab.folders import run_folder
 from lab.processes import AzSim, Clock, Operator
@@ -57,15 +60,17 @@ class World:
         pace: float,
         seed: int,
         settings: Mapping[str, str] | None = None,
+        audit_policy: Mapping[str, Any] = LOG_WRITES,
     ) -> None:
         """`seed` draws what nobody has written down about Azure; see azsim's quirks."""
         self.folder = run_folder(name)
-        self.controlplane = ControlPlane(self.folder / "controlplane")
+        self.controlplane = ControlPlane(self.folder / "controlplane", audit_policy=audit_policy)
         self._fleet = fleet
         self._clock = Clock(pace=pace)
         self._seed = seed
         self._settings = dict(settings or {})
         self._journals: list[Path] = []
+        self._azures: list[AzSim] = []
         self._token = ""
         self._replicas: list[Operator] = []
 
@@ -85,9 +90,41 @@ class World:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for process in (*self._replicas, self.azsim):
-            process.stop()
-        self.controlplane.stop()
+        try:
+            found = self.leaks() if error is None else []
+        finally:
+            for process in (*self._replicas, self.azsim):
+                process.stop()
+            self.controlplane.stop()
+        assert found == [], f"secrets are shown: {found}\nlogs: {self.folder}"
+
+    # -- secrets ------------------------------------------------------------------------------
+
+    def secrets(self) -> list[Secret]:
+        """What nobody may be shown: every secret of azsim's, and of the AzureSubscriptions."""
+        issued = [azsim.issued() for azsim in self._azures]
+        assert any(each["tokens"] for each in issued), "nobody signed in: nothing to look for"
+        stored = self.controlplane.admin.get(f"/api/v1/namespaces/{chart.NAMESPACE}/secrets")
+        values = [one.get("data", {}).get("AZURE_CLIENT_SECRET", "") for one in stored["items"]]
+        given = [base64.b64decode(value).decode() for value in values if value]
+        return secrets_of([*issued, {"clientSecrets": given}])
+
+    def shown(self) -> dict[str, str]:
+        """What anybody may read, by where it is: logs, objects, events, metrics."""
+        files = self.folder.glob("operator-*/*.log")
+        texts = {str(file.relative_to(self.folder)): file.read_text() for file in files}
+        texts["audit.log"] = self.controlplane.audit_log.read_text()
+        for kinds in ("azpatch", "events.events.k8s.io", "configmaps,leases"):
+            get = self.controlplane.kubectl("get", kinds, "--all-namespaces", "--output=yaml")
+            texts[f"kubectl get {kinds}"] = get.stdout
+        for number, operator in enumerate(self._replicas):
+            if operator.running:
+                texts[f"replica {number} /metrics"] = operator.metrics()
+        return texts
+
+    def leaks(self) -> Violations:
+        """Where a secret is shown. Every World is asked this at its end."""
+        return leaks(self.shown(), self.secrets())
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -100,13 +137,15 @@ class World:
         # Another seed each time, else the ids of operations would come again.
         seed = self._seed + 1000 * len(self._journals)
         self.azsim = AzSim(file, folder, clock=self._clock, seed=seed)
+        self._azures.append(self.azsim)
         self._journals.append(self.azsim.journal)
         self._token = ""
 
-    def start_operator(self) -> None:
-        """Starts the operator; ready on return. It leads at once: the one before does not run."""
+    def start_operator(self, **settings: str) -> None:
+        """Starts the operator; ready on return. It leads at once: the one before does not run.
+        `settings` are for this one only."""
         chart.free_lease(self.controlplane)
-        self.operator = self.start_replica()
+        self.operator = self.start_replica(**settings)
 
     def start_replica(self, **env: str) -> Operator:
         """Starts an operator beside those that run; ready on return, to lead or to take over."""

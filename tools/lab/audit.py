@@ -34,6 +34,21 @@ LOG_EVERYTHING: dict[str, Any] = {
 """Reads and bodies too, for what a test wants to see of a single client. Large."""
 
 
+LOG_STATUSES: dict[str, Any] = {
+    **LOG_WRITES,
+    "rules": [
+        {
+            "level": "RequestResponse",
+            "verbs": sorted(WRITE_VERBS),
+            "resources": [{"group": "azpatch.dev", "resources": ["*/status"]}],
+        },
+        *LOG_WRITES["rules"],
+    ],
+}
+"""As the default, and the whole of each object of azpatch's whose status was written: also what
+stood there for a moment only."""
+
+
 @dataclass(frozen=True)
 class AuditEvent:
     """One request as the API server judged it."""

@@ -1,6 +1,8 @@
 """azsim and the operator as processes, started as their users start them."""
 
+import json
 import os
+import ssl
 import sys
 import urllib.error
 import urllib.request
@@ -8,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from lab.binaries import ROOT
 from lab.chart import Installed
@@ -148,6 +150,36 @@ class AzSim(_Process):
             self.child.kill()
             raise
         self.env = read_env_file(self.env_file)
+        self._issued: dict[str, list[str]] = {}
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """A request to its own pages (``/azsim/…``), or to Azure's that need no token. The answer's
+        JSON; HTTPError if it refuses."""
+        request = urllib.request.Request(
+            self.env["AZSIM_ARM_ENDPOINT"] + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        context = ssl.create_default_context(cafile=self.env["AZSIM_CA_FILE"])
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+        with opener.open(request, timeout=PAGE_SECONDS) as answer:
+            content = answer.read()
+        return json.loads(content) if content else None
+
+    def issued(self) -> dict[str, list[str]]:
+        """Every secret that it has given out or been shown, by kind; once it is stopped, until
+        then."""
+        if self.running:
+            self._issued = self.ask("GET", "/azsim/issued")
+        return self._issued
+
+    def stop(self, grace: float = STOP_SECONDS) -> int:
+        """SIGTERM, and SIGKILL after ``grace`` seconds. Returns the exit status."""
+        self.issued()
+        return super().stop(grace)
 
 
 class Operator(_Process):

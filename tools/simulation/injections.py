@@ -11,6 +11,7 @@ from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -379,6 +380,7 @@ class Troublemaker:
     def narrow_grant(self, machine: str) -> None:
         """The platform team narrows the grants, and widens them again."""
         chosen = self.random.choice(("Assess", "Read", "none", "group"))
+        wide = fleets.grants("Patch")
         for raw in self.world.api.list(AZURE_SUBSCRIPTION):
             if raw["spec"]["subscriptionId"].lower() != machine.split("/")[2]:
                 continue
@@ -386,8 +388,7 @@ class Troublemaker:
             if chosen == "group":
                 narrowed = [{**fleets.grants("Patch")[0], "resourceGroups": ["rg-elsewhere"]}]
             self._apply(raw, grants=narrowed)
-            wide = fleets.grants("Patch")
-            self.later(MINUTE, 120 * MINUTE, lambda raw=raw: self._apply(raw, grants=wide))
+            self.later(MINUTE, 120 * MINUTE, partial(self._apply, raw, grants=wide))
 
     def delete_subscription(self, machine: str) -> None:
         """The platform team deletes the AzureSubscription, and makes it anew later."""

@@ -20,7 +20,7 @@ ResultT = TypeVar("ResultT")
 
 
 class Process:
-    """What is killed or stopped as one. Other tasks, of users and of the network, belong to none."""
+    """What is killed or stopped as one. Tasks of users and of the network belong to none."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -23,8 +23,6 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from azpatch.api.durations import (
-    GO_PATTERN,
-    ISO_PATTERN,
     format_go,
     format_iso,
     parse_go,
@@ -238,18 +236,22 @@ ObjectName = Annotated[
     str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
 ]
 
+TEXT = 128
+"""Longest text whose form a rule checks: far more than any that is right, so that a wrong one is
+refused by the rule, which says what to write, and not for its length."""
+
 GoDuration = Annotated[
     timedelta,
     BeforeValidator(lambda value: parse_go(value) if isinstance(value, str) else value),
     PlainSerializer(format_go, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": GO_PATTERN, "minLength": 2, "maxLength": 18}),
+    WithJsonSchema({"type": "string", "minLength": 2, "maxLength": TEXT}),
 ]
 
 IsoDuration = Annotated[
     timedelta,
     BeforeValidator(lambda value: parse_iso(value) if isinstance(value, str) else value),
     PlainSerializer(format_iso, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": ISO_PATTERN, "maxLength": 9}),
+    WithJsonSchema({"type": "string", "maxLength": TEXT}),
 ]
 
 UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -273,7 +275,8 @@ GALLERY_IMAGE_PATTERN = (
 )
 """The ARM id of an image definition in a gallery, or of one of its versions."""
 
-Guid = Annotated[str, Field(max_length=36, pattern=f"^{UUID_PATTERN}$")]
+Guid = Annotated[str, Field(max_length=TEXT, pattern=f"^{UUID_PATTERN}$")]
+"""The field says by a Form what its GUID is and where to find it."""
 
 ResourceId = Annotated[str, cut_to(420), Field(max_length=420)]
 """An ARM id as Azure reported it; the longest, of an image version, has about 400 characters."""

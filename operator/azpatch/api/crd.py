@@ -25,7 +25,8 @@ _TYPE_META = {
         "type": "string",
     },
     "kind": {"description": "The kind of this object.", "type": "string"},
-    "metadata": {"type": "object"},
+    # The name is declared for the rules that point to it.
+    "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
 }
 
 

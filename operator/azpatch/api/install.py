@@ -10,7 +10,7 @@ from pydantic import Field
 
 from azpatch.api.common import ApiModel, IsoDuration, Time
 from azpatch.api.durations import ISO_PATTERN, format_go, format_iso
-from azpatch.api.markers import Rule
+from azpatch.api.markers import Form, Rule
 
 MAXIMUM_DURATION = timedelta(hours=3, minutes=55)
 """Azure refuses a longer `maximumDuration`."""
@@ -59,7 +59,12 @@ class WindowsClassification(StrEnum):
 
 
 Mask = Annotated[str, Field(min_length=1, max_length=128)]
-Kb = Annotated[str, Field(pattern="^[0-9]{6,8}$", max_length=8)]
+KB_PATTERN = "^[0-9]{6,8}$"
+Kb = Annotated[
+    str,
+    Field(pattern=KB_PATTERN, max_length=16),
+    Form(KB_PATTERN, "this is no KB number: give its 6 to 8 digits, without the letters KB"),
+]
 
 
 class LinuxSelection(ApiModel):
@@ -139,8 +144,8 @@ class Install(ApiModel):
     machine that needs one is then not compliant. Always: reboot after every install."""
     maximum_duration: Annotated[
         IsoDuration,
-        Rule(
-            f"self.matches(r'{ISO_PATTERN}')",
+        Form(
+            ISO_PATTERN,
             "install.maximumDuration is not an ISO 8601 duration in hours and minutes: give "
             "for example PT2H or PT1H30M",
         ),

@@ -23,7 +23,7 @@ from azpatch.api.common import (
 )
 from azpatch.api.durations import GO_PATTERN, format_go
 from azpatch.api.install import Install
-from azpatch.api.markers import Column, ListMap, Rule, condition_column
+from azpatch.api.markers import Column, Form, ListMap, Rule, condition_column
 
 NAME_LENGTH = 46
 """What later versions name after a policy (`<name>-202612112100`) must fit in 63 characters."""
@@ -54,8 +54,8 @@ class VirtualMachineTarget(ApiModel):
     id: Annotated[
         str,
         Field(min_length=1, max_length=300, pattern=VIRTUAL_MACHINE_PATTERN),
-        Rule(
-            f"self.matches(r'{VIRTUAL_MACHINE_PATTERN}')",
+        Form(
+            VIRTUAL_MACHINE_PATTERN,
             "virtualMachine.id is not the id of a virtual machine: give /subscriptions/"
             "SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.Compute/virtualMachines/NAME, "
             "as `az vm show --query id` prints it",
@@ -71,8 +71,8 @@ class GalleryImageTarget(ApiModel):
     id: Annotated[
         str,
         Field(min_length=1, max_length=420, pattern=GALLERY_IMAGE_PATTERN),
-        Rule(
-            f"self.matches(r'{GALLERY_IMAGE_PATTERN}')",
+        Form(
+            GALLERY_IMAGE_PATTERN,
             "galleryImage.id is not the id of a gallery image: give /subscriptions/SUBSCRIPTION/"
             "resourceGroups/GROUP/providers/Microsoft.Compute/galleries/GALLERY/images/IMAGE, "
             "or that and /versions/1.2.3 for one version",
@@ -124,8 +124,8 @@ class Assessment(ApiModel):
     maxAge. None: azpatch sends no assessments and reports what others' found."""
     max_age: Annotated[
         GoDuration,
-        Rule(
-            f"self.matches(r'{GO_PATTERN}')",
+        Form(
+            GO_PATTERN,
             "assessment.maxAge is not a duration: give hours, minutes and seconds such as 24h "
             "or 1h30m",
         ),
@@ -333,6 +333,7 @@ class PatchPolicy(Resource):
             f"size(self.metadata.name) <= {NAME_LENGTH}",
             f"metadata.name has more than {NAME_LENGTH} characters: what azpatch names after "
             "the policy would not fit, choose a shorter one",
+            ".metadata.name",
         ),
     )
 

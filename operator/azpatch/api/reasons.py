@@ -53,7 +53,7 @@ class Reason(StrEnum):
     IDENTITY_FAILED = (
         "IdentityFailed",
         (*_BLOCKED, _ACCESS),
-        "Signing in with the AzureSubscription's identity failed.",
+        "Signing in with the AzureSubscription's identity failed, or Azure refused its token.",
     )
     SECRET_NOT_FOUND = (
         "SecretNotFound",
@@ -194,7 +194,7 @@ class Reason(StrEnum):
     OPERATION_UNCONFIRMED = (
         "OperationUnconfirmed",
         (_READY, _COMPLIANT),
-        "The answer to a request was lost; the machine is watched, nothing more is sent.",
+        "Whether Azure took a request is not known; the machine is watched, nothing more is sent.",
     )
     WAITING_FOR_TURN = (
         "WaitingForTurn",

@@ -17,7 +17,7 @@ from azpatch.api.common import (
     ObjectName,
     Resource,
 )
-from azpatch.api.markers import Column, ListMap, Rule, condition_column
+from azpatch.api.markers import Column, Form, ListMap, Rule, condition_column
 from azpatch.api.selector import LabelSelector
 
 NAME_LENGTH = 63
@@ -83,9 +83,9 @@ class AccessLevel(StrEnum):
         return self.rank >= other.rank if isinstance(other, AccessLevel) else NotImplemented
 
 
-def _guid_rule(field: str, source: str) -> Rule:
-    return Rule(
-        f"self.matches('^{UUID_PATTERN}$')",
+def _guid_rule(field: str, source: str) -> Form:
+    return Form(
+        f"^{UUID_PATTERN}$",
         f"{field} is not a GUID: give it as `{source}` prints it",
     )
 
@@ -281,6 +281,7 @@ class AzureSubscription(Resource):
             f"size(self.metadata.name) <= {NAME_LENGTH}",
             f"metadata.name has more than {NAME_LENGTH} characters: it becomes a label of the "
             "subscription's PatchTargets, choose a shorter one",
+            ".metadata.name",
         ),
     )
 

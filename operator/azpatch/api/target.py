@@ -221,6 +221,8 @@ class Operation(ApiModel):
     """Without a result until then the outcome is Unknown."""
     state: OperationState
     """Intent: about to be sent. Started: Azure took it. Unconfirmed: the answer was lost."""
+    error: AzureError | None = None
+    """Why it is Unconfirmed: what Azure answered, or what became of the connection."""
 
 
 class Installation(ApiModel):

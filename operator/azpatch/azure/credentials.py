@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import aiohttp
 from azure.core import exceptions as core
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 from azure.identity.aio import (
@@ -17,7 +17,13 @@ from azure.identity.aio import (
 )
 
 from azpatch.azure.cloud import CloudSettings
-from azpatch.azure.errors import AuthorityUnreachable, TokenUnavailable
+from azpatch.azure.errors import (
+    NOT_JSON,
+    AuthorityUnreachable,
+    AuthorityUntrusted,
+    TokenUnavailable,
+    untrusted,
+)
 from azpatch.azure.port import Credentials
 from azpatch.azure.redaction import redacted
 from azpatch.azure.transport import PooledTransport, Transport
@@ -25,6 +31,8 @@ from azpatch.azure.transport import PooledTransport, Transport
 SIGN_IN_TIMEOUT_SECONDS = 20
 """Real time for one token. Far below the minute in which an intent may be acted on, so that a slow
 sign-in cannot push a POST beyond it; azure-identity alone would try managed identity for 75 s."""
+
+TOO_MANY_REQUESTS = 429
 
 SIGN_IN_RETRIES = 2
 """Repeats within that time; the work queue repeats the rest, with its own backoff."""
@@ -85,8 +93,8 @@ class SignIn:
                 f"{self._credentials.type} sign-in: no answer within {SIGN_IN_TIMEOUT_SECONDS} s"
             ) from None
         except Exception as error:
-            kind = AuthorityUnreachable if _nobody_answered(error) else TokenUnavailable
-            raise kind(f"{self._credentials.type} sign-in: {redacted(str(error))}") from None
+            words = NOT_JSON if _unreadable(error) else redacted(str(error))
+            raise _kind(error)(f"{self._credentials.type} sign-in: {words}") from None
 
     async def get_token(self, *scopes: str, **_options: Any) -> AccessToken:
         """The same token in azure-core's older shape, which some clients still ask for."""
@@ -165,10 +173,35 @@ _MAKERS: Mapping[str, Callable[[SignIn], Inner]] = {
 """By `Credentials.type`."""
 
 
+_NEITHER = "Unexpected response from"
+"""Begins azure-identity's words for a good answer that holds neither a token nor an error."""
+
+
+def _kind(error: Exception) -> type[TokenUnavailable]:
+    """An authority that nobody vouches for has answered, and a person must see to it."""
+    if untrusted(error):
+        return AuthorityUntrusted
+    passing = _nobody_answered(error) or _unreadable(error)
+    return AuthorityUnreachable if passing else TokenUnavailable
+
+
+def _unreadable(error: Exception) -> bool:
+    """An answer that is no authority's, as a proxy gives it."""
+    if isinstance(error, core.DecodeError) or str(error).startswith(_NEITHER):
+        return True
+    response = error.response if isinstance(error, core.HttpResponseError) else None
+    if response is None:
+        return False
+    try:
+        json.loads(response.text())
+    except ValueError:
+        return True
+    return False
+
+
 def _nobody_answered(error: Exception) -> bool:
-    """No connection, a broken one, or an authority in trouble: not the identity's fault. One that
-    nobody vouches for has answered, and a person must see to it."""
+    """No connection, a broken one, or an authority in trouble: not the identity's fault."""
     if isinstance(error, (core.ServiceRequestError, core.ServiceResponseError)):
-        return not isinstance(error.inner_exception, aiohttp.ClientConnectorCertificateError)
+        return True
     status = error.status_code if isinstance(error, core.HttpResponseError) else None
-    return status is not None and status >= 500
+    return status is not None and (status >= 500 or status == TOO_MANY_REQUESTS)

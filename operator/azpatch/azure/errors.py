@@ -11,7 +11,7 @@ begun although its answer was lost; only where it is certain that nothing began 
 | connection lost, timeout, unreadable     | Retry          | Unconfirmed    |
 | 401                                      | SignInFailed   | SignInFailed   |
 | 403; 404 SubscriptionNotFound            | Denied         | Denied         |
-| 404                                      | Gone           | Gone           |
+| 404 in ARM's own form                    | Gone           | Gone           |
 | 408, 3xx, 5xx                            | Retry          | Unconfirmed    |
 | 409                                      | Retry          | Busy           |
 | 429                                      | Retry          | Throttled      |
@@ -21,6 +21,7 @@ begun although its answer was lost; only where it is certain that nothing began 
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -34,6 +35,7 @@ import aiohttp
 from azure.core import exceptions as core
 
 from azpatch.azure.port import (
+    UNTRUSTED,
     AzureError,
     Busy,
     Denied,
@@ -51,6 +53,12 @@ CALL_TIMEOUT = timedelta(seconds=100)
 """Real time after which one call is given up, its short repeats included. A read that Azure answers
 at all is answered within seconds; a worker must not hang on one that is not."""
 
+UNREADABLE = "UnreadableAnswer"
+NOT_ARM = "it is not in Azure's own form, so a proxy or a firewall in between may have given it"
+"""What is said of an answer that is no JSON. Its text is nobody's to show: it is often a page of
+HTML, and of whoever stands in between."""
+NOT_JSON = f"The answer is not JSON: {NOT_ARM}."
+
 NO_SUCH_SUBSCRIPTION = "SubscriptionNotFound"
 """ARM's 404 for a subscription in which this identity has no role left: nothing was deleted."""
 
@@ -64,6 +72,10 @@ class Call(Enum):
 
 class TokenUnavailable(core.ClientAuthenticationError):
     """The identity got no token, so the request that needed it was never sent."""
+
+
+class AuthorityUntrusted(TokenUnavailable):
+    """Whoever answered in the authority's place has a certificate that nobody vouches for."""
 
 
 class AuthorityUnreachable(TokenUnavailable):
@@ -93,14 +105,19 @@ def translated(error: BaseException, call: Call) -> AzureError:
     if isinstance(error, AzureError):
         return error
     if isinstance(error, AuthorityUnreachable):
-        return _pick(NEVER_SENT, call)("AuthorityUnreachable", redacted(error.message))
+        return _pick(NEVER_SENT, call)(*_entra(error.message, "AuthorityUnreachable"))
+    if isinstance(error, AuthorityUntrusted):
+        return SignInFailed(UNTRUSTED, redacted(error.message))
     if isinstance(error, TokenUnavailable):
-        return _sign_in_failed(error.message)
+        return SignInFailed(*_entra(error.message, "SignInFailed"))
     response = error.response if isinstance(error, core.HttpResponseError) else None
     if response is not None and (response.status_code or 0) >= 300:
         return _refused(response, call)
+    if isinstance(error, core.DecodeError | ValueError):
+        return _pick(NO_USABLE_ANSWER, call)(UNREADABLE, NOT_JSON)
     kinds = NEVER_SENT if _never_sent(error) else NO_USABLE_ANSWER
-    return _pick(kinds, call)(type(error).__name__, redacted(str(error)) or "no answer")
+    code = UNTRUSTED if untrusted(error) else type(error).__name__
+    return _pick(kinds, call)(code, redacted(str(error)) or "no answer")
 
 
 _ENTRA_ERROR = re.compile(r"(?P<code>AADSTS\d+):\s*(?P<message>.*?)(?=\s*Trace ID:|'?\s*(?:\n|$))")
@@ -108,11 +125,12 @@ _ENTRA_ERROR = re.compile(r"(?P<code>AADSTS\d+):\s*(?P<message>.*?)(?=\s*Trace I
 the same must read the same, because it stands in a status."""
 
 
-def _sign_in_failed(text: str) -> AzureError:
+def _entra(text: str, fallback: str) -> tuple[str, str]:
+    """Microsoft Entra ID's code and message, else `fallback` and the first line."""
     entra = _ENTRA_ERROR.search(text)
     if entra is None:
-        return SignInFailed("SignInFailed", redacted(text.splitlines()[0] if text else text))
-    return SignInFailed(entra["code"], redacted(entra["message"]))
+        return fallback, redacted(text.splitlines()[0] if text else text)
+    return entra["code"], redacted(entra["message"])
 
 
 def _refused(response: Any, call: Call) -> AzureError:
@@ -120,6 +138,9 @@ def _refused(response: Any, call: Call) -> AzureError:
     status = response.status_code
     if status == 404 and code == NO_SUCH_SUBSCRIPTION:
         kinds: tuple[type[AzureError], type[AzureError]] = (Denied, Denied)
+    elif status == 404 and code == _status_code(response):
+        # Not ARM's: whoever gave it knows nothing of what exists in Azure.
+        kinds = OTHER_REFUSAL
     elif 400 <= status < 500:
         kinds = BY_STATUS.get(status, OTHER_REFUSAL)
     else:
@@ -129,6 +150,12 @@ def _refused(response: Any, call: Call) -> AzureError:
 
 def _pick(kinds: tuple[type[AzureError], type[AzureError]], call: Call) -> type[AzureError]:
     return kinds[0] if call is Call.READ else kinds[1]
+
+
+def untrusted(error: BaseException) -> bool:
+    """Whether there was an answer from somebody whose certificate no trusted CA signed."""
+    cause = error.inner_exception if isinstance(error, core.AzureError) else error
+    return isinstance(cause, aiohttp.ClientConnectorCertificateError)
 
 
 def _never_sent(error: BaseException) -> bool:
@@ -145,18 +172,26 @@ def _never_sent(error: BaseException) -> bool:
 
 def arm_error(response: Any) -> tuple[str, str]:
     """(code, message) of ARM's envelope `{"error": {"code", "message"}}`, else the status's own."""
-    fallback = f"HTTP{response.status_code}"
     try:
         body = json.loads(response.text())
     except (ValueError, core.AzureError):
         body = None
     error = body.get("error", body) if isinstance(body, Mapping) else None
     if isinstance(error, str):
-        return error, redacted(str(body.get("error_description") or response.reason or fallback))
-    if not isinstance(error, Mapping):
-        return fallback, redacted(str(response.reason or fallback))
-    message = str(error.get("message") or response.reason or fallback)
-    return str(error.get("code") or fallback), redacted(message)
+        return error, redacted(str(body.get("error_description") or _phrase(response)))
+    if not isinstance(error, Mapping) or not (error.get("code") or error.get("message")):
+        return _status_code(response), f"{redacted(_phrase(response))}; {NOT_ARM}."
+    message = str(error.get("message") or _phrase(response))
+    return str(error.get("code") or _status_code(response)), redacted(message)
+
+
+def _status_code(response: Any) -> str:
+    """Stands for ARM's code where the answer has none."""
+    return f"HTTP{response.status_code}"
+
+
+def _phrase(response: Any) -> str:
+    return str(response.reason or http.client.responses.get(response.status_code, "no reason"))
 
 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:

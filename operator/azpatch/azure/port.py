@@ -18,6 +18,9 @@ from azpatch.domain.facts import (
     Snapshot,
 )
 
+UNTRUSTED = "CertificateNotTrusted"
+"""The code of an error where whoever answered has a certificate that no trusted CA signed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:

@@ -19,7 +19,7 @@ _RULES = (
     (
         re.compile(
             r"""[,;.]?\s*\b(?:time\s?stamp|correlation\s?id|trace\s?id|request\s?id|activity\s?id)
-                ["']?\s*[=:]\s*["']?[\w:.+-]+["']?""",
+                ["']?\s*[=:]\s*(["']?)[\w:.+-]+(?:\s\d\d:\d\d:\d\d[\w:.+-]*)?\1""",
             re.IGNORECASE | re.VERBOSE,
         ),
         "",

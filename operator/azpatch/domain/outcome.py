@@ -325,7 +325,7 @@ NOT_SENT: Mapping[Reason, InstallOutcome] = {
         "then azpatch looks again.",
     ),
     Reason.THROTTLED: _pending(
-        Reason.THROTTLED, "Azure asked to wait (429); the install is sent later."
+        Reason.THROTTLED, "Azure asks to wait (429); the operation is sent later."
     ),
     Reason.MACHINE_GONE: _LOST[Reason.MACHINE_GONE],
     Reason.MACHINE_REPLACED: _LOST[Reason.MACHINE_REPLACED],

@@ -11,6 +11,7 @@ from azpatch.api.reasons import Reason
 from azpatch.api.target import (
     AssessmentStatus,
     Attempts,
+    Operation,
     OperationState,
     Outcome,
     PatchTarget,
@@ -24,6 +25,7 @@ from azpatch.domain.outcome import ASSESSMENT_STALE
 from azpatch.domain.plan import AskSlot, Idle, Plan, is_due
 from azpatch.domain.policy_machines import operation_of
 from azpatch.domain.selection import Selection
+from azpatch.domain.words import QUOTED_ON_MACHINE, quoted
 
 
 def settled(
@@ -69,8 +71,9 @@ def in_flight(target: PatchTarget, status: PatchTargetStatus, now: datetime) -> 
             ConditionType.READY,
             "False",
             Reason.OPERATION_UNCONFIRMED,
-            f"The answer to a request to {operation.kind.lower()} was lost. The machine is "
-            "watched until it is clear what became of it; nothing more is sent before.",
+            f"Whether Azure took a request to {operation.kind.lower()} is not known"
+            f"{_why(operation)}. The machine is watched until it is clear what became of it; "
+            "nothing more is sent before.",
         )
     else:
         ready = Finding(
@@ -80,6 +83,11 @@ def in_flight(target: PatchTarget, status: PatchTargetStatus, now: datetime) -> 
             f"{operation.kind} is in flight; its result is read when it ends.",
         )
     return _with_conditions(target, status, (ready,), now, _but_ready(status))
+
+
+def _why(operation: Operation) -> str:
+    error = operation.error
+    return f" {quoted(error.code, error.message, QUOTED_ON_MACHINE)}" if error else ""
 
 
 def blocked(

@@ -6,6 +6,12 @@ from datetime import UTC, datetime
 
 from azpatch.domain.facts import OperationError
 
+QUOTED = 600
+"""Characters of Azure's words in a message, which has 1024: some 400 for ours."""
+
+QUOTED_ON_MACHINE = 140
+"""In a PatchTarget's, which has 320."""
+
 
 def at(time: datetime) -> str:
     """An instant, to the minute, in UTC."""
@@ -29,7 +35,19 @@ def azure_says(error: OperationError | None) -> str:
     if error is None or error.code == "0":
         return ""
     code, message = error.details[0] if error.details else (error.code, error.message)
-    return f"Azure says {code}: {message.rstrip('.')}."
+    return f"Azure says {code}: {_cut(message)}."
+
+
+def quoted(code: str, message: str, most: int = QUOTED) -> str:
+    """What Azure said, or what kept it from saying anything, to stand in a sentence about it:
+    `(Conflict: Something else runs)`. A long message is cut, so that what follows it is read."""
+    shown = _cut(message, most)
+    return f"({code}: {shown})" if shown else f"({code})"
+
+
+def _cut(message: str, most: int = QUOTED) -> str:
+    shown = message.rstrip(". ")
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 def sentences(*parts: str) -> str:

@@ -12,7 +12,7 @@ import structlog
 
 from azpatch.api.reasons import Reason
 from azpatch.api.target import OperationKind, PatchTarget, PatchTargetStatus
-from azpatch.azure.port import AzureError, Denied, Gone, OverBudget
+from azpatch.azure.port import AzureError, Gone, OverBudget
 from azpatch.domain import target as decide
 from azpatch.domain.availability import foreign_install
 from azpatch.domain.facts import MachineView
@@ -25,8 +25,9 @@ from azpatch.reconcile.decision import Decider, Decision, NotNow
 from azpatch.reconcile.flight import Flight
 from azpatch.reconcile.memory import MachineMemory, Memory
 from azpatch.reconcile.queue import Key, Result
+from azpatch.reconcile.refusals import of_look
 from azpatch.reconcile.routing import own_key
-from azpatch.reconcile.start import AZURE_AGAIN, Starter
+from azpatch.reconcile.start import Starter
 from azpatch.reconcile.store import Stored
 from azpatch.reconcile.turn import IN_LINE, LONGEST_APPOINTMENT, told
 
@@ -232,13 +233,13 @@ class MachineReconciler:
         """The machine as ARM shows it; or, with something in the way, when to decide again."""
         try:
             view = await decision.client.machine(decision.machine.id)
-        except Gone:
-            return await self._gone(key, decision, memory)
+        except Gone as error:
+            return await self._gone(key, decision, error, memory)
         except OverBudget as error:
             # It was not asked: that says nothing of the machine.
             return Result(error.retry_after)
         except AzureError as error:
-            obstacle = _unreadable(error, self._context.clock.now())
+            obstacle = of_look(error, self._context.clock.now())
             return await self._block(key, decision, obstacle, memory)
         found = cleared(view, decision.machine, decision.status, self._context.clock.now())
         if found is None:
@@ -248,13 +249,16 @@ class MachineReconciler:
             self._context.refresher.ask(subscription_of(decision.machine.id))
         return await self._block(key, decision, found, memory)
 
-    async def _gone(self, key: Key, decision: Decision, memory: MachineMemory) -> Result:
+    async def _gone(
+        self, key: Key, decision: Decision, error: Gone, memory: MachineMemory
+    ) -> Result:
         """ARM itself says that the machine does not exist: its policy removes the PatchTarget."""
         subscription = self._context.inventory.of(decision.machine.id)
         if subscription is not None:
             subscription.confirm_gone(memory.machine_key)
         self._context.queue.add(_policy_key(key, decision.target))
-        return await self._block(key, decision, _gone_at(self._context.clock.now()), memory)
+        obstacle = of_look(error, self._context.clock.now())
+        return await self._block(key, decision, obstacle, memory)
 
     async def _block(
         self, key: Key, decision: Decision, obstacle: Idle, memory: MachineMemory
@@ -336,29 +340,6 @@ class MachineReconciler:
             decision=told[0],
             reason=told[1],
         )
-
-
-def _gone_at(now: datetime) -> Idle:
-    message = "Azure says that the machine does not exist (404)."
-    return Idle(False, Reason.MACHINE_GONE, message, now + AZURE_AGAIN)
-
-
-def _unreadable(error: AzureError, now: datetime) -> Idle:
-    wake = now + max(error.retry_after or AZURE_AGAIN, AZURE_AGAIN)
-    if isinstance(error, Denied):
-        return Idle(
-            False,
-            Reason.ACCESS_LOST,
-            f"Azure refuses to show the machine ({error.code}). It is asked again every few "
-            "minutes. Give the identity its role back.",
-            wake,
-        )
-    return Idle(
-        False,
-        Reason.AZURE_UNREACHABLE,
-        f"Azure did not show the machine ({error.code}). It is asked again shortly.",
-        wake,
-    )
 
 
 def _in_words(step: Plan) -> tuple[str, str]:

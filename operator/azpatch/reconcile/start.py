@@ -15,29 +15,24 @@ from uuid import UUID
 import structlog
 
 from azpatch.api.reasons import Reason
+from azpatch.api.target import AzureError as AzureWords
 from azpatch.api.target import OperationKind, OperationState, PatchTarget
 from azpatch.azure.port import (
     Accepted,
     AzureError,
-    Busy,
-    Denied,
-    Gone,
-    NeverSent,
-    SignInFailed,
-    Throttled,
     Unconfirmed,
 )
 from azpatch.domain import target as decide
 from azpatch.domain.ending import begun, dropped
 from azpatch.domain.facts import MachineView
 from azpatch.domain.operation import LOOK_EARLY
-from azpatch.domain.outcome import NOT_SENT
-from azpatch.domain.plan import LOOK_AT_FOREIGN, Idle, fingerprint
+from azpatch.domain.plan import Idle, fingerprint
 from azpatch.domain.selection import install_parameters
 from azpatch.kube.port import AZURE_SUBSCRIPTION, NAMESPACE, PATCH_POLICY, KubeError
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.decision import Decision
 from azpatch.reconcile.looks import Subject
+from azpatch.reconcile.refusals import of_operation
 from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.store import Stored
 
@@ -46,12 +41,6 @@ FRESH = 60.0
 
 ROOM = 15.0
 """Real seconds of these that a POST needs at least: one that is cut off counts as unconfirmed."""
-
-AZURE_AGAIN = timedelta(minutes=1)
-"""After a request that did not reach Azure, or a look at the machine that failed for now."""
-
-REFUSED_AGAIN = timedelta(hours=1)
-"""After a refusal that will most likely be repeated: a request that Azure calls wrong."""
 
 log = structlog.get_logger(__name__)
 
@@ -113,10 +102,11 @@ class Starter:
                 accepted = await self._post(kind, decision, attempt_id)
         except (Unconfirmed, TimeoutError) as error:
             log.warning("answer lost", machine=decision.machine.id, kind=kind, error=str(error))
-            return await self._unconfirmed(stored)
+            return await self._unconfirmed(stored, error)
         except AzureError as error:
             log.info("not started", machine=decision.machine.id, kind=kind, error=str(error))
-            return await self._drop(decision, stored, _refusal(error, self._context.clock.now()))
+            obstacle = of_operation(error, self._context.clock.now())
+            return await self._drop(decision, stored, obstacle)
         log.info(
             "started",
             policy=f"{decision.policy.namespace}/{decision.policy.name}",
@@ -180,18 +170,29 @@ class Starter:
             log.info("answer not written down yet", target=stored.name, error=str(error))
         self._watch(stored)
 
-    async def _unconfirmed(self, stored: Stored[PatchTarget]) -> Started:
-        await self._record(stored, OperationState.UNCONFIRMED, None)
+    async def _unconfirmed(
+        self, stored: Stored[PatchTarget], error: Unconfirmed | TimeoutError
+    ) -> Started:
+        words = None
+        if isinstance(error, Unconfirmed):
+            words = AzureWords(code=error.code, message=error.message)
+        await self._record(stored, OperationState.UNCONFIRMED, None, words)
         self._watch(stored)
         return Started(LOOK_EARLY)
 
     async def _record(
-        self, stored: Stored[PatchTarget], state: OperationState, operation_id: str | None
+        self,
+        stored: Stored[PatchTarget],
+        state: OperationState,
+        operation_id: str | None,
+        error: AzureWords | None = None,
     ) -> None:
         target = stored.parsed
         assert target is not None
         assert target.status.operation is not None
-        operation = target.status.operation.replace(state=state, operation_id=operation_id)
+        operation = target.status.operation.replace(
+            state=state, operation_id=operation_id, error=error
+        )
         status = target.status.replace(operation=operation)
         now = self._context.clock.now()
         await self._context.write_status(stored, decide.in_flight(target, status, now))
@@ -230,31 +231,4 @@ def _too_late(now: datetime) -> Idle:
         "The request was about to go out too long after the last look at the machine; it is "
         "looked at again.",
         now + timedelta(seconds=10),
-    )
-
-
-def _refusal(error: AzureError, now: datetime) -> Idle:
-    """Why Azure did not take the operation, and when it is tried again."""
-    wait = error.retry_after
-    match error:
-        case Busy():
-            reason = Reason.FOREIGN_OPERATION
-            return Idle(False, reason, NOT_SENT[reason].message, now + (wait or LOOK_AT_FOREIGN))
-        case Throttled():
-            reason = Reason.THROTTLED
-            return Idle(True, reason, NOT_SENT[reason].message, now + (wait or AZURE_AGAIN))
-        case SignInFailed() | NeverSent() | Gone():
-            return Idle(
-                False,
-                Reason.AZURE_UNREACHABLE,
-                f"The request did not reach the machine ({error.code}). It is tried again shortly.",
-                now + AZURE_AGAIN,
-            )
-    reason = Reason.ACCESS_MISSING if isinstance(error, Denied) else Reason.REJECTED
-    return Idle(
-        False,
-        reason,
-        f"Azure refused the operation. It says {error.code}: {error.message.rstrip('.')}. It is "
-        "sent again in an hour.",
-        now + REFUSED_AGAIN,
     )

@@ -9,7 +9,7 @@ import structlog
 
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import AzureSubscription, IdentityType
-from azpatch.azure.port import AzureClient, AzureError, Credentials, Denied, SignInFailed
+from azpatch.azure.port import AzureClient, Credentials, Denied
 from azpatch.domain import subscription as decide
 from azpatch.domain.feature import FeatureGate, feature_gate
 from azpatch.domain.ids import subscription_of
@@ -22,6 +22,7 @@ from azpatch.kube.port import NotFound
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.inventory import SubscriptionInventory
 from azpatch.reconcile.queue import Key, Result
+from azpatch.reconcile.refusals import of_subscription
 from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.store import Store, Stored
 
@@ -158,7 +159,7 @@ class SubscriptionReconciler:
         if inventory is None:
             return None
         if inventory.error is not None:
-            return _trouble(inventory.error)
+            return of_subscription(inventory.error)
         if not inventory.machines and _allows_nothing(inventory):
             return Trouble(
                 Reason.SUBSCRIPTION_NOT_FOUND,
@@ -213,27 +214,3 @@ def _allows_nothing(inventory: SubscriptionInventory) -> bool:
     if isinstance(inventory.rights_error, Denied):
         return True
     return inventory.permissions is not None and not any(inventory.permissions.values())
-
-
-def _trouble(error: AzureError) -> Trouble:
-    if isinstance(error, SignInFailed):
-        return Trouble(
-            Reason.IDENTITY_FAILED,
-            f"Signing in to Azure failed, {error.code}: {error.message} It is tried again every "
-            "minute. Check spec.identity, spec.tenantId and the identity's federated credential "
-            "or secret.",
-            stalled=True,
-        )
-    if isinstance(error, Denied):
-        return Trouble(
-            Reason.ACCESS_MISSING,
-            f"Azure refuses the identity: {error.message} Give it the custom roles of "
-            "docs/install.md.",
-            stalled=True,
-        )
-    return Trouble(
-        Reason.AZURE_UNREACHABLE,
-        f"Azure cannot be read now, {error.code}: {error.message.rstrip('.')}. It is tried again "
-        "every minute; what was read before still counts.",
-        stalled=False,
-    )

@@ -30,6 +30,7 @@ class Answer:
 
     status: int
     body: object = None
+    """Sent as JSON, bytes as they are."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -85,7 +86,7 @@ class Closable:
 
 
 def response_to(request: Any, answer: Answer) -> AsyncHttpResponseImpl:
-    content = b"" if answer.body is None else json.dumps(answer.body).encode()
+    content = b"" if answer.body is None else _sent(answer.body)
     response = AsyncHttpResponseImpl(
         request=request,
         internal_response=Closable(),
@@ -97,6 +98,10 @@ def response_to(request: Any, answer: Answer) -> AsyncHttpResponseImpl:
     )
     response._content = content
     return response
+
+
+def _sent(body: object) -> bytes:
+    return body if isinstance(body, bytes) else json.dumps(body).encode()
 
 
 class Authority(Wire):

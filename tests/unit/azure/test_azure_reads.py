@@ -202,12 +202,31 @@ async def test_a_read_survives_one_lost_connection(
     assert (await client.machine(VM)).machine.vm_id == "aaaa"
 
 
-async def test_an_answer_that_is_not_json_is_asked_for_later(
-    client: port.AzureClient, wire: Any, answer: Any
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        pytest.param(200, "UnreadableAnswer", id="a good answer"),
+        pytest.param(404, "HTTP404", id="a 404, by which a machine would be gone"),
+        pytest.param(502, "HTTP502", id="a gateway's error"),
+    ],
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(None, id="nothing"),
+        pytest.param(b"<html><body>Sign in to the network</body></html>", id="HTML"),
+        pytest.param(b'{"id": "/subscriptions/s-1", "prop', id="truncated JSON"),
+    ],
+)
+async def test_an_answer_that_is_not_json_is_asked_for_later_and_not_shown(
+    text: bytes | None, status: int, code: str, client: port.AzureClient, wire: Any, answer: Any
 ) -> None:
-    wire.answers(answer(200, None))
-    with pytest.raises(port.Retry):
+    wire.answers(answer(status, text))
+    with pytest.raises(port.AzureError, match="proxy or a firewall") as caught:
         await client.machine(VM)
+    assert type(caught.value) is port.Retry
+    assert caught.value.code == code
+    assert "network" not in caught.value.message
 
 
 def _feature(name: str, state: str) -> dict[str, Any]:
@@ -242,7 +261,8 @@ async def test_features_are_read_page_by_page_with_their_display_names(
 async def test_features_are_known_without_registrations_that_cannot_be_read(
     status: int, client: port.AzureClient, wire: Any, answer: Any
 ) -> None:
-    wire.answers(answer(200, {"value": [_feature("A", "Pending")]}), answer(status))
+    refused = answer(status, {"error": {"code": "NotFound", "message": "Not found."}})
+    wire.answers(answer(200, {"value": [_feature("A", "Pending")]}), refused)
     assert await client.features("s-1") == (Feature("A", "Pending"),)
 
 
@@ -275,7 +295,8 @@ async def test_calls_and_budgets_are_measured(
         "x-ms-ratelimit-remaining-resource": "Microsoft.Compute/GetInstanceSubscriptionMaximum;7"
         ",Microsoft.Compute/GetInstanceResource;3",
     }
-    wire.answers(answer(200, MODEL, budgets), answer(404))
+    gone = answer(404, {"error": {"code": "ResourceNotFound", "message": "Not found."}})
+    wire.answers(answer(200, MODEL, budgets), gone)
     await client.machine(VM)
     with pytest.raises(port.Gone):
         await client.machine(VM)

@@ -129,6 +129,33 @@ async def test_an_authority_that_does_not_answer_is_not_the_identitys_fault(
     assert type(translated(caught.value, Call.MUTATE)) is NeverSent
 
 
+_TROUBLE = {"error": "temporarily_unavailable", "error_description": "AADSTS90033: Not now."}
+_PAGE = b"<html><body>Sign in to the network</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        pytest.param(429, _TROUBLE, "AADSTS90033: Not now.", id="too many requests"),
+        pytest.param(500, _TROUBLE, "AADSTS90033: Not now.", id="an error of its own"),
+        pytest.param(200, _PAGE, "is not JSON", id="a page in the place of a token"),
+        pytest.param(400, _PAGE, "is not JSON", id="a page in the place of an error"),
+        pytest.param(200, b'{"access_tok', "is not JSON", id="half an answer"),
+    ],
+)
+async def test_an_authority_in_trouble_is_not_the_identitys_fault(
+    status: int, body: object, said: str, authority: Any, answer: Any
+) -> None:
+    authority.answers(answer(status, body))
+    credentials = Credentials("ClientSecret", "tenant", "client", "secret")
+    with pytest.raises(AuthorityUnreachable) as caught:
+        await token(SignIn(credentials, AZURE_PUBLIC, transport=authority), AZURE_PUBLIC)
+    error = translated(caught.value, Call.READ)
+    assert type(error) is Retry
+    assert said in str(error)
+    assert "network" not in str(error)
+
+
 def test_credentials_do_not_show_their_secret() -> None:
     assert "hush" not in repr(Credentials("ClientSecret", "tenant", "client", "hush"))
 

@@ -155,6 +155,16 @@ def test_the_budgets_of_single_machines_are_too_many_to_show() -> None:
             '{"access_token": "abc", "x": 1}', '{"access_token": "[redacted]", "x": 1}', id="JSON"
         ),
         pytest.param(
+            "No such app. Trace ID: 0d4e-1 Correlation ID: 0d4e-2 Timestamp: 2026-11-25 23:02:23Z",
+            "No such app",
+            id="what differs in every answer",
+        ),
+        pytest.param(
+            "error 'No app '0d4e'. Trace ID: 0d4e-1 Timestamp: 2026-11-25 23:02:23Z'",
+            "error 'No app '0d4e''",
+            id="and nothing beside it",
+        ),
+        pytest.param(
             "AADSTS7000215: Invalid client secret provided.",
             "AADSTS7000215: Invalid client secret provided.",
             id="nothing secret",

@@ -204,8 +204,8 @@ async def test_an_intent_that_is_too_old_is_dropped(world: World) -> None:
         pytest.param(Denied("AuthorizationFailed", "No."), "AccessMissing", HOUR, id="403"),
         pytest.param(NotStarted("BadRequest", "No."), "Rejected", HOUR, id="400"),
         pytest.param(NeverSent("Refused", "No."), "AzureUnreachable", MINUTE, id="no connection"),
-        pytest.param(Gone("NotFound", "No."), "AzureUnreachable", MINUTE, id="404"),
-        pytest.param(SignInFailed("AADSTS1", "No."), "AzureUnreachable", MINUTE, id="no token"),
+        pytest.param(Gone("NotFound", "No."), "MachineGone", MINUTE, id="404"),
+        pytest.param(SignInFailed("AADSTS1", "No."), "IdentityFailed", MINUTE, id="no token"),
     ],
 )
 @pytest.mark.parametrize("kind", ["Assess", "Install"])
