@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
 import structlog
 
-from azpatch.handlers.engine import Engine
-from azpatch.health import HealthServer
 from azpatch.reconcile.queue import Key, Result, WorkQueue
 from azpatch.reconcile.resync import Resync
 from azpatch.reconcile.store import Store
@@ -59,6 +57,33 @@ class Leadership(Protocol):
         ...
 
 
+class Watch(Protocol):
+    """See `azpatch.handlers.engine.Engine`."""
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Until `stop`; calls `started` once it watches."""
+        ...
+
+    def stop(self) -> None:
+        """Begins its end."""
+        ...
+
+
+class Pages(Protocol):
+    """See `azpatch.health.HealthServer`."""
+
+    host: str
+    port: int
+
+    async def start(self) -> None:
+        """Listens."""
+        ...
+
+    async def stop(self) -> None:
+        """Ends it."""
+        ...
+
+
 class Reconcilers(Protocol):
     """What is done with a key, and what runs beside."""
 
@@ -89,9 +114,9 @@ class Runtime:
         store: Store,
         queue: WorkQueue,
         resync: Resync,
-        engine: Engine,
+        engine: Watch,
         reconcilers: Reconcilers,
-        health: HealthServer,
+        health: Pages,
         workers: int,
     ) -> None:
         self._election = election

@@ -60,16 +60,22 @@ class Rollout:
 
 
 def max_unavailable_kept(
-    journal: Journal, rollouts: Iterable[Rollout], ours: Collection[str], since: int = 0
+    journal: Journal,
+    rollouts: Iterable[Rollout],
+    ours: Collection[str],
+    since: int = 0,
+    forgotten: Iterable[tuple[str, int]] = (),
 ) -> Violations:
     """3: when one of our installs begins, at most `limit` of its policy's machines are unavailable.
 
     A machine is from an install's start until an assessment that began after its end has ended; if
     the install did not succeed, until one has succeeded. Foreign installs count as long as they
     run, once we could have seen them. Judged are the installs that began at entry `since` or later:
-    the limit and the machines of a policy may have been others before.
+    the limit and the machines of a policy may have been others before. `forgotten`: from which
+    entry on nothing in the cluster speaks of a machine's installs any more, because the policy that
+    began them was deleted.
     """
-    stretches = list(_unavailable(journal, ours))
+    stretches = list(_unavailable(journal, ours, tuple(forgotten)))
     broken = []
     for rollout in rollouts:
         mine = [one for one in stretches if one.install.machine in rollout.machines]
@@ -101,7 +107,9 @@ class _Stretch:
         return self.install.first <= number and (self.last is None or number < self.last)
 
 
-def _unavailable(journal: Journal, ours: Collection[str]) -> Iterator[_Stretch]:
+def _unavailable(
+    journal: Journal, ours: Collection[str], forgotten: Sequence[tuple[str, int]]
+) -> Iterator[_Stretch]:
     operations = journal.operations()
     gone = {event.resource: event.number for event in journal.events("MachineDeleted")}
     for install in operations:
@@ -119,6 +127,11 @@ def _unavailable(journal: Journal, ours: Collection[str]) -> Iterator[_Stretch]:
             and after.first > install.last
             and after.last is not None
             and (after.status == "Succeeded" or install.status == "Succeeded")
+        ]
+        ends += [
+            number
+            for machine, number in forgotten
+            if machine == install.machine and install.last is not None and number >= install.last
         ]
         ends += [gone[install.machine]] if gone.get(install.machine, 0) > install.first else []
         yield _Stretch(install, min(ends, default=None))
@@ -155,14 +168,16 @@ def verdicts_kept(
 
 
 def _without_evidence(journal: Journal, verdict: Verdict, ours: Collection[str]) -> Iterator[str]:
-    evidence = verdict.assessed_before
-    for what, operation in _steps(journal.operations(verdict.machine)):
+    """Evidence is of one machine: one that was made anew under its name has none yet."""
+    operations = journal.operations(verdict.machine)
+    assessed = operations[0].vm_id if operations and verdict.assessed_before else None
+    for what, operation in _steps(operations):
         if operation.kind == "Assess" and what == "end" and operation.status == "Succeeded":
-            evidence = True
+            assessed = operation.vm_id
         elif operation.kind == "Install" and what == "start":
-            if operation.principal in ours and not evidence:
+            if operation.principal in ours and assessed != operation.vm_id:
                 yield f"{operation}: no assessment since the last install had succeeded"
-            evidence = False
+            assessed = None
 
 
 def _steps(operations: Sequence[Operation]) -> list[tuple[str, Operation]]:

@@ -140,7 +140,7 @@ def _machine(random: Random, name: str, subscriptions: int) -> dict[str, Any]:
     if random.random() < 0.1:
         guest["rebootPending"] = True
     if random.random() < 0.2:
-        guest["failures"] = {**_failure(random), "times": random.randint(1, 2)}
+        guest["failures"] = {**_failure(random), "times": 1}
     if random.random() < 0.06:
         guest["patchable"] = False
     if random.random() < 0.1:

@@ -2,8 +2,8 @@
 
 DuckDB answers any KQL, and takes milliseconds for each; a simulated day has thousands of queries,
 of a few shapes. This engine reads those shapes, line by line, and refuses every other. Quotas,
-pages and what a principal may see stay azsim's own. `tests/simulation/test_graph.py` proves that both engines
-give the same rows.
+pages and what a principal may see stay azsim's own. `tests/simulation/test_graph.py` proves that
+both engines give the same rows.
 """
 
 from __future__ import annotations

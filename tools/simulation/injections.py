@@ -412,6 +412,7 @@ class Troublemaker:
         for target in self.world.api.list(PATCH_TARGET):
             if target["spec"]["machineId"].lower() == machine:
                 meta = target["metadata"]
+                self.world.deleted_by_hand.add(meta["uid"])
                 self.world.api.delete(PATCH_TARGET, meta["namespace"], meta["name"])
 
 

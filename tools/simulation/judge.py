@@ -48,6 +48,10 @@ class Judge:
         self._assessed_before = {
             machine.id.lower() for machine in world.cloud.machines.values() if machine.assessment
         }
+        self._forgotten: list[tuple[str, int]] = []
+        """(machine, entry): a PatchTarget of it went."""
+        self._not_found: set[str] = set()
+        """Machines for which ARM answered 404, truly or not."""
         self.violation: Violation | None = None
         world.journal.listeners.append(self._entry)
         world.api.watchers.append(self._changed)
@@ -62,6 +66,8 @@ class Judge:
                 self._began(entry)
             return
         self._earned_429(entry)
+        if entry.status == 404 and entry.method == "GET":
+            self._not_found.add(entry.path.lower())
         if entry.method == "POST" and entry.path.lower().rpartition("/")[2] in PATCH_VERBS:
             self._entries.append(parse(entry.to_json()))
             if entry.principal in OURS and entry.client_request_id not in self._attempts:
@@ -96,16 +102,19 @@ class Judge:
     def _slots(self, journal: Journal, machine: str) -> None:
         for policy in self._world.api.list(PATCH_POLICY):
             mine = [t for t in self._targets() if _owned(t, policy)]
+            left = {machine_of(t) for t in self._targets() if self._leaving(t)}
             governed = {
-                t["spec"]["machineId"].lower()
+                machine_of(t)
                 for t in mine
-                if (t.get("status") or {}).get("governs") is not False
+                if (t.get("status") or {}).get("governs") is not False or machine_of(t) in left
             }
             if machine not in governed:
                 continue
             limit = max_unavailable(policy, mine)
             rollout = invariants.Rollout(policy["metadata"]["name"], frozenset(governed), limit)
-            broken = invariants.max_unavailable_kept(journal, [rollout], OURS, journal.end)
+            broken = invariants.max_unavailable_kept(
+                journal, [rollout], OURS, journal.end, self._forgotten
+            )
             self._all("3 maxUnavailable", broken, machine)
 
     def _changed(self, event: WatchEvent) -> None:
@@ -115,6 +124,10 @@ class Judge:
         machine = target["spec"]["machineId"].lower()
         if event.change == "DELETED":
             self._lock_lost(target, machine)
+            self._forgotten.append((machine, len(self._world.journal.entries)))
+            return
+        if target["metadata"].get("deletionTimestamp"):
+            self._given_up(target, machine)
             return
         operation = (target.get("status") or {}).get("operation")
         if operation is None or operation["attemptId"] in self._attempts:
@@ -136,6 +149,26 @@ class Judge:
         ]
         if operation is not None and going:
             self._break("finalizer", f"the PatchTarget went under {going[0]}", machine)
+
+    def _leaving(self, target: Object) -> bool:
+        meta = target["metadata"]
+        policy = self._world.api.find(PATCH_POLICY, meta["namespace"], target["spec"]["policy"])
+        return bool(
+            meta.get("deletionTimestamp")
+            or policy is None
+            or not _owned(target, policy)
+            or policy["metadata"].get("deletionTimestamp")
+        )
+
+    def _given_up(self, target: Object, machine: str) -> None:
+        """A PatchTarget is deleted although its machine is there and its policy wants it."""
+        uid = target["metadata"]["uid"]
+        if uid in self._world.deleted_by_hand or machine not in self._world.cloud.machines:
+            return
+        if machine in self._not_found:
+            return
+        if not self._declarations.ever_forbidden(target, "Assess", timedelta(minutes=30)):
+            self._break("absence", "deleted, although the machine is there", machine)
 
     def _young(self, operation: Operation) -> bool:
         """Before any deadline."""
@@ -168,6 +201,11 @@ class Judge:
             self.violation = Violation(invariant, details, machine)
             self._world.story.tell("judge", f"VIOLATION {self.violation}")
             self._world.ended.set()
+
+
+def machine_of(target: Object) -> str:
+    """The key of its machine."""
+    return str(target["spec"]["machineId"]).lower()
 
 
 def _owned(target: Object, policy: Object) -> bool:
@@ -216,8 +254,9 @@ TERMINAL = frozenset(
 """Reasons with which a machine may be left alone, if they are true of it."""
 
 
-def unsettled(world: World) -> Iterator[tuple[str, str]]:
-    """(machine key, what is still to come) for every machine that is not where it belongs."""
+def unsettled(world: World, *, patient: bool) -> Iterator[tuple[str, str]]:
+    """(machine key, what is still to come) for every machine that is not where it belongs. Unless
+    `patient`, an install that is to be tried again in the next window is where it belongs."""
     subscriptions = {
         raw["spec"]["subscriptionId"].lower() for raw in world.api.list(AZURE_SUBSCRIPTION)
     }
@@ -231,14 +270,18 @@ def unsettled(world: World) -> Iterator[tuple[str, str]]:
             continue
         if machine not in world.cloud.machines:
             yield machine, "the machine is deleted, and its PatchTarget is not"
-        elif _never_ends(world, machine):
-            continue
         elif status.get("operation"):
             yield machine, f"{status['operation']['kind']} in flight"
-        else:
+        elif not _never_ends(world, machine):
             left = _left(world, machine, status)
-            if left is not None:
+            if left is not None and (patient or not _tomorrow(status)):
                 yield machine, left
+
+
+def _tomorrow(status: dict[str, Any]) -> bool:
+    """An install did not end well, and the next window is known."""
+    ready = any(c["reason"] == "RetryLater" for c in status.get("conditions", ()))
+    return ready and (status.get("attempts") or {}).get("retryAfter") is not None
 
 
 def _waits_for_others(world: World, target: Object, targets: Iterable[Object]) -> bool:

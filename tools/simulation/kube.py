@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from datetime import timedelta
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 from azpatch.handlers.events import take_in
@@ -149,9 +150,9 @@ class SimulatedKube:
                     raise fate.refused
                 result = act()
             except KubeError as error:
-                self._deliver(fate, lambda error=error: answer.set_exception(error), answer)
+                self._deliver(fate, partial(answer.set_exception, error), answer)
             else:
-                self._deliver(fate, lambda: answer.set_result(result), answer)
+                self._deliver(fate, partial(answer.set_result, result), answer)
 
         if not fate.lost:
             # In a context of nobody's: a request that has left does not die with its sender.

@@ -14,9 +14,11 @@ import selectors
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 ResultT = TypeVar("ResultT")
+Ts = TypeVarTuple("Ts")
+Callback = Callable[[Unpack[Ts]], object]
 
 
 class Process:
@@ -133,10 +135,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._virtual = max(self._virtual, scheduled[0].when())
 
     def call_soon(
-        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self, callback: Callback[*Ts], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """As asyncio's, for the process of the context."""
-        context = context or copy_context()
+        # An empty context is false.
+        context = copy_context() if context is None else context
         process = context.get(PROCESS)
         if process is None:
             return super().call_soon(callback, *args, context=context)
@@ -145,18 +148,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def call_at(
         self,
         when: float,
-        callback: Callable[..., Any],
-        *args: Any,
+        callback: Callback[*Ts],
+        *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """As asyncio's, for the process of the context."""
-        context = context or copy_context()
+        # An empty context is false.
+        context = copy_context() if context is None else context
         process = context.get(PROCESS)
         if process is None:
             return super().call_at(when, callback, *args, context=context)
         return super().call_at(when, process.step, callback, args, context, context=context)
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Callback[*Ts], *args: *Ts) -> None:
         """Simulated processes get no signals."""
 
     def remove_signal_handler(self, sig: int) -> bool:

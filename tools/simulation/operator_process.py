@@ -66,7 +66,8 @@ class Ports(Kube, Leases, Protocol):
 class Silence:
     """In place of the health server: nobody asks."""
 
-    host, port = "nowhere", 0
+    def __init__(self) -> None:
+        self.host, self.port = "nowhere", 0
 
     async def start(self) -> None:
         """Nothing to start."""

@@ -60,6 +60,10 @@ class Declarations:
         reasons = [_forbidden(view, target, kind) for view in self._views(within)]
         return reasons[0] if all(reasons) else None
 
+    def ever_forbidden(self, target: Object, kind: str, within: timedelta) -> bool:
+        """Whether it was, at any moment within this time."""
+        return any(_forbidden(view, alive(target), kind) for view in self._views(within))
+
     def _views(
         self, within: timedelta
     ) -> Iterator[Mapping[Kind, Mapping[tuple[str, str], Object]]]:
@@ -73,6 +77,12 @@ class Declarations:
             else:
                 view[was.kind][was.key] = was.object
             yield {kind: dict(objects) for kind, objects in view.items()}
+
+
+def alive(target: Object) -> Object:
+    """As it was before its deletion."""
+    meta = {k: v for k, v in target["metadata"].items() if k != "deletionTimestamp"}
+    return {**target, "metadata": meta}
 
 
 def _key(raw: Object) -> tuple[str, str]:

@@ -111,7 +111,7 @@ def _encoded(body: Any) -> bytes:
     if isinstance(body, str):
         return body.encode()
     form = aiohttp.FormData(body)()
-    value = form._value  # type: ignore[attr-defined]
+    value = form._value
     return bytes(value)
 
 

@@ -88,6 +88,8 @@ class World:
         self.api = ApiServer(self.clock.now)
         self.processes: list[OperatorProcess] = []
         self.kube_trouble: list[KubeTrouble] = []
+        self.deleted_by_hand: set[str] = set()
+        """uids of PatchTargets."""
         self.ended = asyncio.Event()
         """Set when there is no point in going on."""
         self._interval = inventory_interval

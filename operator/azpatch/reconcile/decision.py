@@ -207,7 +207,7 @@ class Decider:
             if target is None:
                 continue
             policy = self._context.store.policy(stored.namespace, target.spec.policy)
-            leaving = stored.deleting or policy is None or policy.deleting
+            leaving = self._context.store.leaving(stored)
             if policy is None or policy.parsed is None or (leaving and not busy(stored)):
                 continue
             created = policy.parsed.metadata.creation_timestamp

@@ -198,18 +198,30 @@ class PolicyReconciler:
         """Gives the free slots of maxUnavailable to machines that asked."""
         if not self._context.slots.wanted((key.namespace, key.name)):
             return  # Counting who is unavailable takes a look at every machine.
-        targets = [target.parsed for target in self._targets(key) if target.parsed]
+        targets = self._targets(key)
         chosen = self._context.slots.hand_out(
             (key.namespace, key.name),
-            slot_limit(policy, targets),
-            {
-                target.metadata.name
-                for target in targets
-                if holds_slots(target) and unavailable(target.status)
-            },
+            slot_limit(policy, [target.parsed for target in targets if target.parsed]),
+            {target.name for target in targets if self._unavailable(target)},
         )
         for name in chosen:
             self._context.queue.add(Key(PATCH_TARGET.kind, key.namespace, name))
+
+    def _unavailable(self, target: Stored[PatchTarget]) -> bool:
+        """Whether it takes up a slot: by what it says itself, or by what one says that it follows:
+        a policy that was renamed does not begin with every machine available."""
+        known = target.parsed
+        if known is not None and holds_slots(known) and unavailable(known.status):
+            return True
+        return any(
+            other.parsed is not None
+            and other.uid != target.uid
+            and self._context.store.leaving(other)
+            and unavailable(other.parsed.status)
+            for other in self._context.store.targets_on(
+                machine_key(target.raw["spec"]["machineId"])
+            )
+        )
 
     def _in_use(self, key: Key) -> bool:
         """An operation of the policy is in flight, or about to be."""

@@ -223,6 +223,12 @@ class Store:
         """The PatchTargets of a machine (`ids.key` of spec.machineId), in all namespaces."""
         return tuple(self._by_machine.get(machine_key, {}).values())
 
+    def leaving(self, target: Stored[PatchTarget]) -> bool:
+        """The PatchTarget or its policy is being deleted, or the policy is gone already."""
+        name = str((target.raw.get("spec") or {}).get("policy", ""))
+        policy = self.policy(target.namespace, name)
+        return target.deleting or policy is None or policy.deleting
+
     def namespace_labels(self, name: str) -> Mapping[str, str] | None:
         """The labels of a Namespace; None if it is not there."""
         stored: Stored[NamespaceObject] | None = self.get(NAMESPACE, "", name)
