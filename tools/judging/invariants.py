@@ -17,7 +17,8 @@ from judging.azure_journal import Journal, Kind, Operation, Request, name_of
 Violations = list[str]
 
 LOOK = timedelta(minutes=1)
-"""How long before our POST a foreign operation may have begun without our having seen it."""
+"""How long before our POST a foreign operation may have begun, or the machine been made anew,
+without our having seen it."""
 
 CLOCK_STEP = timedelta(seconds=1)
 """By how much a time in status may differ from the journal's: their last digits are cut."""
@@ -70,7 +71,7 @@ def max_unavailable_kept(
 
     A machine is from an install's start until an assessment that began after its end has ended; if
     the install did not succeed, until one has succeeded. Foreign installs count as long as they
-    run, once we could have seen them. Judged are the installs that began at entry `since` or later:
+    run, once we have looked at the machine. Judged are the installs that began at entry `since` or later:
     the limit and the machines of a policy may have been others before. `forgotten`: from which
     entry on nothing in the cluster speaks of a machine's installs any more, because the policy that
     began them was deleted.
@@ -85,7 +86,8 @@ def max_unavailable_kept(
             out = {
                 one.install.machine
                 for one in mine
-                if one.covers(new.first) and not _unseen(new, one.install, ours)
+                if one.covers(new.first)
+                and (one.install.principal in ours or _seen(journal, one.install, new, ours))
             } | {new.machine}
             if len(out) > rollout.limit:
                 names = ", ".join(sorted(map(name_of, out)))
@@ -94,6 +96,16 @@ def max_unavailable_kept(
                     f"when {new} began: {names}"
                 )
     return broken
+
+
+def _seen(journal: Journal, foreign: Operation, before: Operation, ours: Collection[str]) -> bool:
+    """Whether ARM had shown us a foreign operation when `before` began."""
+    return any(
+        request.method == "GET"
+        and foreign.first < request.number < before.first
+        and request.path.lower().startswith(foreign.machine)
+        for request in journal.requests(ours)
+    )
 
 
 @dataclass(frozen=True)
@@ -171,11 +183,13 @@ def _without_evidence(journal: Journal, verdict: Verdict, ours: Collection[str])
     """Evidence is of one machine: one that was made anew under its name has none yet."""
     operations = journal.operations(verdict.machine)
     assessed = operations[0].vm_id if operations and verdict.assessed_before else None
+    made = {event.details["vmId"]: event.time for event in journal.events("MachineCreated")}
     for what, operation in _steps(operations):
         if operation.kind == "Assess" and what == "end" and operation.status == "Succeeded":
             assessed = operation.vm_id
         elif operation.kind == "Install" and what == "start":
-            if operation.principal in ours and assessed != operation.vm_id:
+            rebuilt = operation.vm_id in made and operation.started - made[operation.vm_id] <= LOOK
+            if operation.principal in ours and assessed != operation.vm_id and not rebuilt:
                 yield f"{operation}: no assessment since the last install had succeeded"
             assessed = None
 
@@ -323,6 +337,8 @@ class _Claims:
             yield f"install at {claim['time']}, in truth at {shown.ended}"
         if not same(shown.status, claim["status"]):
             yield f"install {claim['status']}, in truth {shown.status}"
+        if not shown.result.keys() & set(_COUNTS.values()):
+            return  # It failed as a whole, and tells no counts; the machine may.
         for field, truth in _COUNTS.items():
             if claim.get(field, 0) != shown.result.get(truth, 0):
                 yield f"{field} {claim.get(field, 0)}, in truth {shown.result.get(truth, 0)}"

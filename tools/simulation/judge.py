@@ -23,6 +23,8 @@ from simulation.world import World
 
 OURS = (fleets.OPERATOR,)
 
+MACHINES_CHANGE = ("MachineDeleted", "MachineCreated")
+
 LAG = timedelta(seconds=3)
 """What may pass between a person's change and its being seen where an intent is written: the
 declarations are read once more right before, and these requests take their time."""
@@ -60,7 +62,7 @@ class Judge:
 
     def _entry(self, entry: Entry) -> None:
         if isinstance(entry, EventEntry):
-            if entry.operation_id is not None or entry.event == "MachineDeleted":
+            if entry.operation_id is not None or entry.event in MACHINES_CHANGE:
                 self._entries.append(parse(entry.to_json()))
             if entry.event == "OperationStarted":
                 self._began(entry)
@@ -68,6 +70,12 @@ class Judge:
         self._earned_429(entry)
         if entry.status == 404 and entry.method == "GET":
             self._not_found.add(entry.path.lower())
+        if (
+            entry.method == "GET"
+            and entry.status == 200
+            and "/virtualmachines/" in entry.path.lower()
+        ):
+            self._entries.append(parse(entry.to_json()))
         if entry.method == "POST" and entry.path.lower().rpartition("/")[2] in PATCH_VERBS:
             self._entries.append(parse(entry.to_json()))
             if entry.principal in OURS and entry.client_request_id not in self._attempts:

@@ -55,3 +55,13 @@ def unavailable(status: PatchTargetStatus) -> bool:
         or held_by_failure(status)
         or foreign_install(status)
     )
+
+
+def follows_unavailable(status: PatchTargetStatus, before: PatchTargetStatus) -> bool:
+    """The machine is unavailable by what its PatchTarget under another policy says (`before`), and
+    no assessment under this one began since."""
+    if not unavailable(before) or before.installation is None:
+        return installing(before)
+    assessment = status.assessment
+    since = (assessment.start_time or assessment.time) if assessment else None
+    return installing(before) or since is None or since < before.installation.time

@@ -13,7 +13,7 @@ from azpatch.api.common import API_VERSION, ConditionType
 from azpatch.api.policy import PatchPolicy, PatchPolicyStatus, PolicyMachines
 from azpatch.api.target import POLICY_LABEL, SUBSCRIPTION_LABEL, PatchTarget
 from azpatch.domain import policy as decide
-from azpatch.domain.availability import unavailable
+from azpatch.domain.availability import follows_unavailable, unavailable
 from azpatch.domain.conditions import find
 from azpatch.domain.grants import Namespace
 from azpatch.domain.ids import key as machine_key
@@ -208,19 +208,21 @@ class PolicyReconciler:
             self._context.queue.add(Key(PATCH_TARGET.kind, key.namespace, name))
 
     def _unavailable(self, target: Stored[PatchTarget]) -> bool:
-        """Whether it takes up a slot: by what it says itself, or by what one says that it follows:
-        a policy that was renamed does not begin with every machine available."""
+        """Whether its machine takes up a slot: by its own status, or by what another policy's
+        PatchTarget says that acted on the machine before, and may still. A policy that was renamed
+        does not begin with every machine available."""
         known = target.parsed
-        if known is not None and holds_slots(known) and unavailable(known.status):
+        if known is None:
+            return False
+        if holds_slots(known) and unavailable(known.status):
             return True
+        others = self._context.store.targets_on(machine_key(known.spec.machine_id))
         return any(
-            other.parsed is not None
+            follows_unavailable(known.status, other.parsed.status)
+            for other in others
+            if other.parsed is not None
             and other.uid != target.uid
-            and self._context.store.leaving(other)
-            and unavailable(other.parsed.status)
-            for other in self._context.store.targets_on(
-                machine_key(target.raw["spec"]["machineId"])
-            )
+            and (known.status.governs is not False or self._context.store.leaving(other))
         )
 
     def _in_use(self, key: Key) -> bool:

@@ -58,8 +58,9 @@ class Written:
         id_: str = "1",
         by: str = "azpatch",
         after: timedelta = timedelta(minutes=2),
+        vm_id: str = "vm",
     ) -> None:
-        details = {"operation": kind, "principal": by, "vmId": "vm"}
+        details = {"operation": kind, "principal": by, "vmId": vm_id}
         self.event("OperationStarted", machine, id_, after, **details)
 
     def end(
@@ -180,11 +181,31 @@ def test_a_failed_install_keeps_its_slot_until_an_assessment_succeeds(
     assert len(max_unavailable_kept(written.journal, ONE_OF_TWO, OURS)) == broken
 
 
-def test_a_foreign_install_takes_a_slot_while_it_runs(written: Written) -> None:
+@pytest.mark.parametrize(("looked", "broken"), [(True, 1), (False, 0)])
+def test_a_foreign_install_takes_a_slot_once_it_was_seen(
+    written: Written, looked: bool, broken: int
+) -> None:
     written.start("Install", WEB, "theirs", by="someone")
+    if looked:
+        written.request("GET", WEB)
     written.install(DB, "ours")
     written.end(WEB, "theirs")
-    assert len(max_unavailable_kept(written.journal, ONE_OF_TWO, OURS)) == 1
+    assert len(max_unavailable_kept(written.journal, ONE_OF_TWO, OURS)) == broken
+
+
+def test_what_the_cluster_has_forgotten_takes_no_slot(written: Written) -> None:
+    written.start("Install", WEB, "i1")
+    written.end(WEB, "i1")
+    forgotten = [(WEB, written.journal.end + 1)]
+    written.install(DB, "i2")
+    kept = max_unavailable_kept(written.journal, ONE_OF_TWO, OURS, forgotten=forgotten)
+    assert len(kept) == 0
+
+
+def test_evidence_is_of_one_machine_not_of_a_name(written: Written) -> None:
+    written.assess(WEB, "a1")
+    written.start("Install", WEB, "i1", vm_id="another")
+    assert verdicts_kept(written.journal, [Verdict(WEB, assess=True, install=True)], OURS)
 
 
 def test_a_deleted_machine_frees_its_slot(written: Written) -> None:
