@@ -71,10 +71,10 @@ def max_unavailable_kept(
 
     A machine is from an install's start until an assessment that began after its end has ended; if
     the install did not succeed, until one has succeeded. Foreign installs count as long as they
-    run, once we have looked at the machine. Judged are the installs that began at entry `since` or later:
-    the limit and the machines of a policy may have been others before. `forgotten`: from which
-    entry on nothing in the cluster speaks of a machine's installs any more, because the policy that
-    began them was deleted.
+    run, once we have looked at the machine. Judged are the installs that began at entry `since` or
+    later: the limit and the machines of a policy may have been others before. `forgotten`: from
+    which entry on nothing in the cluster speaks of a machine's installs any more, because the
+    policy that began them was deleted.
     """
     stretches = list(_unavailable(journal, ours, tuple(forgotten)))
     broken = []

@@ -65,8 +65,9 @@ class Troublemaker:
 
     def calm(self) -> None:
         """Undoes all that is not undone yet."""
-        while self._undo:
-            self._undo.pop()()
+        undo, self._undo = self._undo, []
+        for step in reversed(undo):
+            step()
 
     def later(self, least: timedelta, most: timedelta, undo: Callable[[], None]) -> None:
         """Undoes something after a while, or when all is to be calm."""

@@ -93,7 +93,7 @@ class Judge:
         self._all("1 at most one", invariants.at_most_one_in_flight(journal, OURS), machine)
         self._all("5 evidence", self._evidence(journal, machine), machine)
         if entry.details["operation"] == "Install":
-            self._slots(journal, machine)
+            self._slots(journal, machine, entry.attempt_id)
 
     def _evidence(self, journal: Journal, machine: str) -> list[str]:
         """An install needs an assessment that succeeded, and a guest that Azure can patch."""
@@ -107,23 +107,26 @@ class Judge:
         )
         return invariants.verdicts_kept(journal, [verdict], OURS)
 
-    def _slots(self, journal: Journal, machine: str) -> None:
-        for policy in self._world.api.list(PATCH_POLICY):
-            mine = [t for t in self._targets() if _owned(t, policy)]
-            left = {machine_of(t) for t in self._targets() if self._leaving(t)}
-            governed = {
-                machine_of(t)
-                for t in mine
-                if (t.get("status") or {}).get("governs") is not False or machine_of(t) in left
-            }
-            if machine not in governed:
-                continue
-            limit = max_unavailable(policy, mine)
-            rollout = invariants.Rollout(policy["metadata"]["name"], frozenset(governed), limit)
-            broken = invariants.max_unavailable_kept(
-                journal, [rollout], OURS, journal.end, self._forgotten
-            )
-            self._all("3 maxUnavailable", broken, machine)
+    def _slots(self, journal: Journal, machine: str, attempt: str | None) -> None:
+        """maxUnavailable of the policy whose install this is."""
+        targets = self._targets()
+        mine = next((t for t in targets if _attempt(t) == attempt), None)
+        policy = mine and next((p for p in self._policies() if _owned(mine, p)), None)
+        if policy is None:
+            return
+        siblings = [t for t in targets if _owned(t, policy)]
+        left = {machine_of(t) for t in targets if not _owned(t, policy) and self._leaving(t)}
+        governed = {
+            machine_of(t)
+            for t in siblings
+            if (t.get("status") or {}).get("governs") is not False or machine_of(t) in left
+        }
+        limit = max_unavailable(policy, siblings)
+        rollout = invariants.Rollout(policy["metadata"]["name"], frozenset(governed), limit)
+        broken = invariants.max_unavailable_kept(
+            journal, [rollout], OURS, journal.end, self._forgotten
+        )
+        self._all("3 maxUnavailable", broken, machine)
 
     def _changed(self, event: WatchEvent) -> None:
         if event.kind != PATCH_TARGET:
@@ -197,6 +200,9 @@ class Judge:
         """6: a machine did not get there."""
         self._break("6 it gets there", f"{machines} machines are left, the first: {why}", machine)
 
+    def _policies(self) -> list[Object]:
+        return list(self._world.api.list(PATCH_POLICY))
+
     def _targets(self) -> list[Object]:
         return list(self._world.api.list(PATCH_TARGET))
 
@@ -214,6 +220,12 @@ class Judge:
 def machine_of(target: Object) -> str:
     """The key of its machine."""
     return str(target["spec"]["machineId"]).lower()
+
+
+def _attempt(target: Object) -> str | None:
+    """The attempt in flight on it."""
+    operation = (target.get("status") or {}).get("operation") or {}
+    return operation.get("attemptId")
 
 
 def _owned(target: Object, policy: Object) -> bool:

@@ -81,7 +81,7 @@ class Livelock(Exception):
     """Callback follows callback, and time stands still."""
 
 
-AT_ONCE = 200_000
+AT_ONCE = 20_000
 """Turns of the loop at one moment: far more than any moment of a simulation needs."""
 
 

@@ -74,7 +74,7 @@ class Flight:
         operation = target.status.operation
         assert operation is not None
         self._context.looks.want(target.spec.machine_id, subject_of(operation.kind), following=True)
-        now = self._context.clock.now()
+        now = self._context.clock.elapsed()
         early = memory.next_look is not None and now < memory.next_look
         if early and memory.next_look and not self._row_has_news(target, operation):
             return Followed(stored, look_after=memory.next_look - now)
@@ -245,7 +245,7 @@ class Flight:
         target = stored.parsed
         assert target is not None
         now = self._context.clock.now()
-        memory.next_look = now + look_after
+        memory.next_look = self._context.clock.elapsed() + look_after
         stored = await self._context.write_status(stored, decide.in_flight(target, status, now))
         return Followed(stored, look_after=look_after)
 

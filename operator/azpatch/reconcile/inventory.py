@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import timedelta
 
 from azpatch.azure.port import AzureClient, AzureError
 from azpatch.domain.facts import (
@@ -42,8 +42,8 @@ class SubscriptionInventory:
     client: AzureClient
     scopes: tuple[str, ...]
     """Where the rights that its grants need are looked up."""
-    refreshed: datetime | None = None
-    """When Resource Graph last answered in full; None: not yet."""
+    refreshed: timedelta | None = None
+    """When Resource Graph last answered in full (`clock.elapsed()`); None: not yet."""
     error: AzureError | None = None
     """Why the last refresh failed; None if it did not."""
     machines: dict[str, Machine] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class SubscriptionInventory:
     rights_error: AzureError | None = None
     """Why the permissions cannot be read."""
 
-    def take(self, snapshot: Snapshot, known: Iterable[str], now: datetime) -> Changes:
+    def take(self, snapshot: Snapshot, known: Iterable[str], now: timedelta) -> Changes:
         """Takes in what Resource Graph shows; what it no longer shows becomes `missing`.
 
         `known` are ids of machines that were seen before this process began.

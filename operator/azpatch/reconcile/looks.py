@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from itertools import groupby
 from typing import TypeVar
@@ -53,7 +53,7 @@ class Subject(StrEnum):
 class _Wish:
     machine_key: str
     subject: Subject
-    due: datetime
+    due: timedelta
     wait: timedelta
     backing_off: bool
 
@@ -75,7 +75,7 @@ class Looks:
         if known is not None and not (following and known.backing_off):
             return
         wait = FOLLOWING if following else FIRST_WAIT
-        due = self._clock.now() + (wait if following else timedelta(0))
+        due = self._clock.elapsed() + (wait if following else timedelta(0))
         self._wishes[index] = _Wish(*index, due=due, wait=wait, backing_off=not following)
         self._asked.set()
 
@@ -94,7 +94,7 @@ class Looks:
             await self._clock.sleep(TICK)
 
     async def _look(self) -> None:
-        now = self._clock.now()
+        now = self._clock.elapsed()
         due = [wish for wish in self._wishes.values() if wish.due <= now]
         for wish in due:
             wait = min(wish.wait * 2, LONGEST_WAIT) if wish.backing_off else wish.wait

@@ -187,7 +187,7 @@ class MachineReconciler:
         if started.began:
             self._tell(key, decision, step, memory)
             memory.accepted = started.accepted
-            memory.next_look = self._context.clock.now() + started.look_after
+            memory.next_look = self._context.clock.elapsed() + started.look_after
             self._wake_siblings(decision.stored)
         elif started.obstacle is not None:
             memory.blocked = started.obstacle

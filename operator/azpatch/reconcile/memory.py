@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
 
 from azpatch.api.install import Install
@@ -42,8 +42,8 @@ class MachineMemory:
     """When somebody installed on the machine after its last assessment, as ARM showed."""
     accepted: tuple[str, Accepted] | None = None
     """Attempt id of the operation in flight, and Azure's answer to it."""
-    next_look: datetime | None = None
-    """When ARM is asked about the operation in flight again."""
+    next_look: timedelta | None = None
+    """When ARM is asked about the operation in flight again (`clock.elapsed()`)."""
     ended: datetime | None = None
     """When the install in flight was first seen to have ended."""
     in_line: bool = False

@@ -4,8 +4,8 @@ A key waits at most once, is in at most one worker's hand, and is run again when
 to it meanwhile. A key that fails is tried again later and later. Keys carry no facts: a reconcile
 reads what is so now, so that nothing is lost when ten events become one run.
 
-Waits and backoffs are Azure's time, told by the clock; the ages that health and metrics show are
-real seconds.
+Waits and backoffs are Azure's time, as it passes, whatever the wall clock jumps to; the ages that
+health and metrics show are real seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import contextlib
 import heapq
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from random import Random
 
@@ -107,13 +107,13 @@ class WorkQueue:
         self._waiting: dict[Key, float] = {}
         self._in_hand: dict[Key, float] = {}
         self._dirty: dict[Key, float] = {}
-        self._due: dict[Key, datetime] = {}
+        self._due: dict[Key, timedelta] = {}
         # May hold instants that `_due` no longer has: passed over when they come up, or thrown out
         # when they are the most of it.
-        self._calendar: list[tuple[datetime, Key]] = []
+        self._calendar: list[tuple[timedelta, Key]] = []
         self._earlier = asyncio.Event()
         self._failures: dict[Key, int] = {}
-        self._rests_until: dict[Key, datetime] = {}
+        self._rests_until: dict[Key, timedelta] = {}
         self._workers: list[asyncio.Task[None]] = []
         self._stopping = False
         self.last_progress = clock.monotonic()
@@ -134,10 +134,10 @@ class WorkQueue:
         if delay <= timedelta(0):
             self.add(key)
         elif key not in self._waiting and key not in self._dirty:
-            self._appoint(key, self._clock.now() + delay)
+            self._appoint(key, self._clock.elapsed() + delay)
 
-    def due(self, key: Key) -> datetime | None:
-        """When the key has its appointment; None without one."""
+    def due(self, key: Key) -> timedelta | None:
+        """When the key has its appointment (`clock.elapsed()`); None without one."""
         return self._due.get(key)
 
     def __len__(self) -> int:
@@ -200,7 +200,7 @@ class WorkQueue:
             log.warning("stopped with keys in hand", keys=[str(key) for key in cancelled])
         return cancelled
 
-    def _appoint(self, key: Key, due: datetime) -> None:
+    def _appoint(self, key: Key, due: timedelta) -> None:
         if key in self._due and self._due[key] <= due:
             return
         self._due[key] = due
@@ -215,7 +215,7 @@ class WorkQueue:
         if key in self._waiting:
             return
         rested = self._rests_until.get(key)
-        if rested is not None and rested > self._clock.now():
+        if rested is not None and rested > self._clock.elapsed():
             if self._due.get(key) != rested:
                 self._due.pop(key, None)
                 self._appoint(key, rested)
@@ -235,7 +235,7 @@ class WorkQueue:
             LATENCY.labels(key.kind).observe(now - self._waiting.pop(key))
             self._in_hand[key] = now
             self._gauge()
-            began = self._clock.now()
+            began = self._clock.elapsed()
             try:
                 await self._reconcile_once(key, reconcile)
             finally:
@@ -255,8 +255,8 @@ class WorkQueue:
             if result.requeue_after is not None:
                 self.add_after(key, result.requeue_after)
 
-    def _rest(self, key: Key, began: datetime) -> None:
-        now = self._clock.now()
+    def _rest(self, key: Key, began: timedelta) -> None:
+        now = self._clock.elapsed()
         if key.kind in SUMMARIES and now > began:
             self._rests_until[key] = (
                 now + sorted((SHORTEST_REST, REST * (now - began), LONGEST_REST))[1]
@@ -299,7 +299,7 @@ class WorkQueue:
 
     def _enqueue_due(self) -> timedelta | None:
         """Adds what is due; returns the time until the next appointment, None if there is none."""
-        now = self._clock.now()
+        now = self._clock.elapsed()
         while self._calendar:
             due, key = self._calendar[0]
             current = self._due.get(key) == due

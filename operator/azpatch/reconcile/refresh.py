@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from random import Random
 
 import structlog
@@ -45,7 +45,7 @@ class Refresher:
         self._known = known
         self._on_change = on_change
         self._asked = asyncio.Event()
-        self._due: dict[AzureClient, datetime] = {}
+        self._due: dict[AzureClient, timedelta] = {}
         self.rounds = 0
         """Refreshes that ended, well or not."""
 
@@ -54,7 +54,7 @@ class Refresher:
         subscription = self._inventory.subscription(subscription_id)
         if subscription is None:
             return
-        now = self._clock.now()
+        now = self._clock.elapsed()
         if subscription.refreshed is None or now - subscription.refreshed > YOUNG_ENOUGH:
             self.force(subscription_id)
 
@@ -62,7 +62,7 @@ class Refresher:
         """Read this subscription's identity now."""
         subscription = self._inventory.subscription(subscription_id)
         if subscription is not None:
-            self._due[subscription.client] = self._clock.now()
+            self._due[subscription.client] = self._clock.elapsed()
             self._asked.set()
 
     async def run(self) -> None:
@@ -70,8 +70,8 @@ class Refresher:
         while True:
             self._asked.clear()
             clients = {s.client for s in self._inventory.subscriptions()}
-            self._due = {c: self._due.get(c, self._clock.now()) for c in clients}
-            now = self._clock.now()
+            self._due = {c: self._due.get(c, self._clock.elapsed()) for c in clients}
+            now = self._clock.elapsed()
             ready = [client for client in clients if self._due[client] <= now]
             await asyncio.gather(*(self._refresh(client) for client in ready))
             await self._wait()
@@ -80,7 +80,7 @@ class Refresher:
         """Until the next identity is due or somebody asks."""
         pause = self._interval
         if self._due:
-            pause = max(min(self._due.values()) - self._clock.now(), timedelta(0))
+            pause = max(min(self._due.values()) - self._clock.elapsed(), timedelta(0))
         sleeping = asyncio.ensure_future(self._clock.sleep(pause))
         asked = asyncio.ensure_future(self._asked.wait())
         try:
@@ -91,13 +91,13 @@ class Refresher:
 
     async def _refresh(self, client: AzureClient) -> None:
         jitter = 1 - self._random.random() / 10
-        self._due[client] = self._clock.now() + self._interval * jitter
+        self._due[client] = self._clock.elapsed() + self._interval * jitter
         mine = [s for s in self._inventory.subscriptions() if s.client is client]
         try:
             snapshot = await client.snapshot([s.subscription_id for s in mine])
         except AzureError as error:
             again = min(self._interval, error.retry_after or FAILED_AGAIN_AFTER)
-            self._due[client] = self._clock.now() + again
+            self._due[client] = self._clock.elapsed() + again
             for subscription in mine:
                 if not _same(subscription.error, error):
                     # The first of equal errors is kept: their words may hold ids and times.
@@ -120,7 +120,7 @@ class Refresher:
         subscription.permissions, subscription.rights_error = permissions, rights_error
         subscription.error = None
         known = self._known(subscription.subscription_id)
-        changes = subscription.take(snapshot, known, self._clock.now())
+        changes = subscription.take(snapshot, known, self._clock.elapsed())
         await self._confirm(subscription)
         self._on_change(
             subscription.subscription_id, Changes(changes.machines, changes.subscription or news)

@@ -13,7 +13,6 @@ from fakes import (
     HOUR,
     MINUTE,
     SECOND,
-    START,
     SUBSCRIPTION,
     VM,
     Azure,
@@ -92,7 +91,7 @@ class TestWhen:
         async with reading.running():
             reading.configure()
             await settle()
-            assert reading.subscription.refreshed == START
+            assert reading.subscription.refreshed == timedelta(0)
             assert set(reading.subscription.machines) == {key(VM)}
 
     async def test_then_every_interval_less_up_to_a_tenth(self, reading: Reading) -> None:
@@ -206,7 +205,7 @@ class TestFailure:
             reading.azure.broken["snapshot"] = SignInFailed("AADSTS1", "No.")
             await reading.clock.advance(INTERVAL)
             assert set(reading.subscription.machines) == {key(VM)}
-            assert reading.subscription.refreshed == START
+            assert reading.subscription.refreshed == timedelta(0)
             assert reading.subscription.missing == set()
 
     async def test_the_same_error_again_is_no_news_and_its_end_is(self, reading: Reading) -> None:

@@ -1,0 +1,253 @@
+"""Wrong operators: each differs from the real one in one thing that a careless change could bring.
+
+They are made from outside, by patching the product's parts; it has no switch for them. Run as a
+program with a name, a first seed and a number of seeds, it prints the first seed that catches it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+
+from azpatch.api.target import OperationState
+from azpatch.azure.port import Unconfirmed
+from azpatch.domain import attempts, observe, operation, plan
+from azpatch.kube.election import Election
+from azpatch.kube.fencing import LeadersOnly
+from azpatch.reconcile import decision, flight, machine, start
+from azpatch.reconcile.context import Context
+from azpatch.reconcile.inventory import SubscriptionInventory
+from azpatch.reconcile.slots import Slots
+from azpatch.reconcile.start import Starter
+from simulation.run import simulate
+
+NEVER = timedelta(days=1000)
+
+Patches = list[AbstractContextManager[Any]]
+
+
+def intent_forgotten() -> Patches:
+    """What is about to be sent is not written down."""
+    write = Context.write_status
+
+    async def write_status(self: Context, stored: Any, status: Any) -> Any:
+        begun = getattr(status, "operation", None)
+        if begun is not None and begun.state is OperationState.INTENT:
+            return replace(stored, parsed=stored.parsed.replace(status=status))
+        return await write(self, stored, status)
+
+    return [patch.object(Context, "write_status", write_status)]
+
+
+def intent_after_the_post() -> Patches:
+    """The POST goes out first."""
+    intend, post = Starter._intend, Starter._post
+    answers: dict[int, Any] = {}
+
+    async def early(self: Starter, kind: Any, case: Any, view: Any) -> Any:
+        answer: object
+        try:
+            answer = await post(self, kind, case, "00000000-0000-4000-8000-000000000000")
+        except Exception as error:
+            answer = error
+        answers[id(self)] = answer
+        return await intend(self, kind, case, view)
+
+    async def late(self: Starter, kind: Any, case: Any, attempt_id: str) -> Any:
+        answer = answers.pop(id(self))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return [patch.object(Starter, "_intend", early), patch.object(Starter, "_post", late)]
+
+
+def post_retried() -> Patches:
+    """A POST whose answer is lost is sent again."""
+    post = Starter._post
+
+    async def twice(self: Starter, kind: Any, decision: Any, attempt_id: str) -> Any:
+        try:
+            return await post(self, kind, decision, attempt_id)
+        except Unconfirmed:
+            return await post(self, kind, decision, attempt_id)
+
+    return [patch.object(Starter, "_post", twice)]
+
+
+def recovery_that_does_not_look() -> Patches:
+    """An intent whose answer is not known is taken for one that never left."""
+    judge = operation.judge
+
+    def hasty(op: Any, vm_id: Any, evidence: Any, now: Any) -> Any:
+        if op.operation_id is None:
+            return operation.NeverStarted()
+        return judge(op, vm_id, evidence, now)
+
+    return [
+        patch.object(flight, "judge", hasty),
+        # The look before each POST would find what recovery does not.
+        patch.object(plan, "_going", lambda view: None),
+    ]
+
+
+def finalizer_released_early() -> Patches:
+    """The lock is let go as soon as Azure has answered."""
+    accepted = Starter._accepted
+
+    async def careless(self: Starter, stored: Any, answer: Any) -> None:
+        await accepted(self, stored, answer)
+        await self._context.remove_finalizer(self._context.newest(stored))
+
+    return [patch.object(Starter, "_accepted", careless)]
+
+
+def stale_row_trusted() -> Patches:
+    """Any row of Resource Graph speaks for the last assessment."""
+    return [
+        patch.object(observe, "_speaks_for", lambda row, status: True),
+        patch.object(plan, "reassessment_due", lambda status: False),
+    ]
+
+
+def budget_off_by_one() -> Patches:
+    """One slot more than maxUnavailable."""
+    hand_out = Slots.hand_out
+
+    def generous(self: Slots, policy: Any, limit: int, unavailable: Any) -> Any:
+        return hand_out(self, policy, limit + 1, unavailable)
+
+    return [patch.object(Slots, "hand_out", generous)]
+
+
+def deadline_ignored() -> Patches:
+    """An operation without a result is waited for for ever."""
+    return [patch.object(operation, "_is_lost", lambda op, evidence, now: False)]
+
+
+def absence_taken_for_deletion() -> Patches:
+    """What Resource Graph does not show is gone."""
+    take = SubscriptionInventory.take
+
+    def rash(self: SubscriptionInventory, snapshot: Any, known: Any, now: Any) -> Any:
+        changes = take(self, snapshot, known, now)
+        for machine_key in list(self.missing):
+            self.confirm_gone(machine_key)
+        return changes
+
+    return [patch.object(SubscriptionInventory, "take", rash)]
+
+
+def vm_id_ignored() -> Patches:
+    """A machine made anew under an old name passes for the old one."""
+    cleared, judge, look = plan.cleared, operation.judge, observe.observe
+
+    def blind(view: Any, known: Any, status: Any, now: Any) -> Any:
+        return cleared(view, replace(known, vm_id=view.machine.vm_id), status, now)
+
+    def same(op: Any, vm_id: Any, evidence: Any, now: Any) -> Any:
+        return judge(op, None, evidence, now)
+
+    def unaware(status: Any, policy: Any, around: Any, now: Any) -> Any:
+        known = status.machine
+        if known is not None:
+            around = replace(
+                around,
+                machine=replace(around.machine, vm_id=known.vm_id, time_created=known.time_created),
+            )
+        return look(status, policy, around, now)
+
+    return [
+        patch.object(machine, "cleared", blind),
+        patch.object(flight, "judge", same),
+        patch.object(decision, "observe", unaware),
+    ]
+
+
+def giving_up_after_an_error() -> Patches:
+    """What Azure refused, or a guest failed at, is never tried again."""
+    return [
+        patch.object(start, "AZURE_AGAIN", NEVER),
+        patch.object(start, "REFUSED_AGAIN", NEVER),
+        patch.object(machine, "AZURE_AGAIN", NEVER),
+        patch.object(attempts, "assessment_retry", lambda failures, max_age: NEVER),
+        patch.object(plan, "assessment_retry", lambda failures, max_age: NEVER),
+    ]
+
+
+def lost_answer_never_retried() -> Patches:
+    """A POST without an answer is waited for for ever."""
+    is_lost = operation._is_lost
+
+    def patient(op: Any, evidence: Any, now: Any) -> bool:
+        return op.operation_id is not None and is_lost(op, evidence, now)
+
+    return [
+        patch.object(operation, "NOT_STARTED_AFTER", NEVER),
+        patch.object(operation, "_is_lost", patient),
+    ]
+
+
+def lease_not_asked() -> Patches:
+    """A process goes on although another leads."""
+
+    async def forever(self: Election) -> None:
+        await asyncio.Event().wait()
+
+    return [
+        patch.object(Context, "must_lead", lambda self: None),
+        patch.object(LeadersOnly, "_check", lambda self, what: None),
+        patch.object(Election, "keep", forever),
+    ]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """How to make it, and which seeds catch it."""
+
+    make: Callable[[], Patches]
+    first: int
+    within: int
+    """Seeds from `first` on, one of which must fail."""
+
+
+MUTATIONS = {
+    "intent forgotten": Mutation(intent_forgotten, 0, 2),
+    "intent written after the POST": Mutation(intent_after_the_post, 0, 2),
+    "the POST retried": Mutation(post_retried, 0, 40),
+    "recovery that does not look": Mutation(recovery_that_does_not_look, 0, 40),
+    "finalizer released early": Mutation(finalizer_released_early, 0, 40),
+    "a stale row trusted": Mutation(stale_row_trusted, 0, 40),
+    "budget off by one": Mutation(budget_off_by_one, 0, 40),
+    "deadline ignored": Mutation(deadline_ignored, 0, 40),
+    "absence taken for deletion": Mutation(absence_taken_for_deletion, 0, 40),
+    "vmId ignored": Mutation(vm_id_ignored, 0, 40),
+    "giving up after an error": Mutation(giving_up_after_an_error, 0, 40),
+    "a lost answer never retried": Mutation(lost_answer_never_retried, 0, 40),
+    "the Lease not asked": Mutation(lease_not_asked, 0, 40),
+}
+
+
+def first_caught(make: Callable[[], Patches], seeds: range) -> tuple[int, str] | None:
+    """The first seed that fails with the mutation, and why."""
+    with ExitStack() as stack:
+        for patched in make():
+            stack.enter_context(patched)
+        for seed in seeds:
+            outcome = simulate(seed)
+            if outcome.violation is not None:
+                return seed, outcome.violation
+    return None
+
+
+if __name__ == "__main__":
+    chosen = MUTATIONS[sys.argv[1]]
+    first, count = int(sys.argv[2]), int(sys.argv[3])
+    found = first_caught(chosen.make, range(first, first + count))
+    print(f"{found[0]} {found[1]}" if found else "not caught")
