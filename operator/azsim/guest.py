@@ -47,12 +47,12 @@ class Guest:
 
     def assess(self, operation: Operation) -> None:
         """Begin an assessment."""
-        if self._reached(operation):
+        if self._reached(operation, "Assess"):
             self._begin(Assessment(self, operation, self._failures("Assess")))
 
     def install(self, operation: Operation, request: InstallRequest) -> None:
         """Begin an installation."""
-        if self._reached(operation):
+        if self._reached(operation, "Install"):
             self._begin(Installation(self, operation, self._failures("Install"), request))
 
     def stop(self) -> None:
@@ -146,7 +146,7 @@ class Guest:
 
     # -- beginning --------------------------------------------------------------------------------
 
-    def _reached(self, operation: Operation) -> bool:
+    def _reached(self, operation: Operation, kind: str) -> bool:
         """Whether the agent takes the operation; if not, the operation fails after a while."""
         if self.machine.agent_ready:
             return True
@@ -155,6 +155,15 @@ class Guest:
 
         def give_up() -> None:
             operation.fail(self.cloud.now, quirks.agent_code, message)
+            self.cloud.journal.event(
+                self.cloud.now,
+                self.machine.id,
+                "OperationUnreached",
+                operation_id=operation.id,
+                attempt_id=operation.attempt_id,
+                operation=kind,
+                principal=operation.principal,
+            )
 
         self.cloud.schedule(self.cloud.now + UNREACHABLE_AFTER, give_up)
         return False

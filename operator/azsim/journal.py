@@ -27,6 +27,7 @@ Event = Literal[
     "RebootStarted",
     "RebootEnded",
     "RebootFailed",
+    "OperationUnreached",  # it failed, because no agent took it
     "AgentLost",
     "AgentBack",
     "PowerStateChanged",  # details: before, after

@@ -141,6 +141,15 @@ def _unavailable(
             and (after.status == "Succeeded" or install.status == "Succeeded")
         ]
         ends += [
+            event.number
+            for event in journal.events("OperationUnreached")
+            if event.resource == install.machine
+            and event.details["operation"] == "Assess"
+            and install.status == "Succeeded"
+            and install.last is not None
+            and event.number > install.last
+        ]
+        ends += [
             number
             for machine, number in forgotten
             if machine == install.machine and install.last is not None and number >= install.last
