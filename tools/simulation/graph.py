@@ -51,11 +51,9 @@ class DirectEngine:
                 self._rows.pop(owner, None)
 
     def prepare(self, kql: str, visible: Visible, now: datetime) -> Callable[[], Result]:
-        """What runs a query. Raises QueryError for one that is not of azpatch's shapes."""
+        """What runs a query, as of now. It raises QueryError for one that is not of azpatch's
+        shapes."""
         table, *lines = kql.strip().split("\n")
-        if table not in TABLES:
-            raise QueryError(f"Table '{table}' is not one that azpatch reads.")
-        steps = [_step(line.removeprefix("| ").strip()) for line in lines]
         seen = [
             row
             for rows in self._rows.values()
@@ -64,9 +62,11 @@ class DirectEngine:
         ]
 
         def run() -> Result:
+            if table not in TABLES:
+                raise QueryError(f"Table '{table}' is not one that azpatch reads.")
             found: Table = seen
-            for step in steps:
-                found = step(found)
+            for line in lines:
+                found = _step(line.removeprefix("| ").strip())(found)
             found = list(found)
             names = list(found[0]) if found else []
             # The kind says how DuckDB's values become JSON's: these are JSON's already.

@@ -13,6 +13,7 @@ from typing import Any
 
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Object
 from azsim.journal import Entry, EventEntry, RequestEntry
+from azsim.records import Status
 from judging import invariants
 from judging.azure_journal import Journal, Operation, parse
 from simulation import fleets
@@ -93,6 +94,7 @@ class Judge:
         self._all("1 at most one", invariants.at_most_one_in_flight(journal, OURS), machine)
         self._all("5 evidence", self._evidence(journal, machine), machine)
         if entry.details["operation"] == "Install":
+            self._needless(entry, machine)
             self._slots(journal, machine, entry.attempt_id)
 
     def _evidence(self, journal: Journal, machine: str) -> list[str]:
@@ -106,6 +108,18 @@ class Judge:
             assessed_before=machine in self._assessed_before,
         )
         return invariants.verdicts_kept(journal, [verdict], OURS)
+
+    def _needless(self, entry: EventEntry, machine: str) -> None:
+        """An install of what the machine's last assessment does not find missing."""
+        found = self._world.cloud.machines[machine]
+        last, body = found.assessment, entry.details["body"]
+        if last is None or last.status is not Status.SUCCEEDED:
+            return
+        asked = body.get(f"{found.os_type.value.lower()}Parameters") or {}
+        classes = set(asked.get("classificationsToInclude", ()))
+        reboots = last.reboot_pending and body["rebootSetting"] != "Never"
+        if not reboots and not any(patch.classification in classes for patch in last.patches):
+            self._break("5 evidence", "an install, although nothing is missing", machine)
 
     def _slots(self, journal: Journal, machine: str, attempt: str | None) -> None:
         """maxUnavailable of the policy whose install this is."""
@@ -193,7 +207,7 @@ class Judge:
 
     def claims(self) -> None:
         """9: the status of every PatchTarget says what the journal shows."""
-        broken = invariants.status_claims_nothing_else(self.journal(), self._targets())
+        broken = invariants.status_claims_nothing_else(self.journal(), self._targets(), OURS)
         self._all("9 claims", broken)
 
     def stuck(self, machine: str, why: str, machines: int) -> None:

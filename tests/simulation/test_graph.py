@@ -1,0 +1,125 @@
+"""The simulation's short cut to Resource Graph gives what KQL gives."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from azpatch.azure import queries
+from azpatch.domain.ids import key
+from azsim import fleetfile
+from azsim.clock import ManualClock
+from azsim.cloud import Cloud
+from azsim.edge import build_router
+from azsim.faults import Fault
+from azsim.http import Principal, Request
+from azsim.journal import Journal
+from azsim.meddling import Meddling
+from azsim.resourcegraph import ResourceGraph
+from simulation import fleets
+from simulation.graph import DirectGraph
+
+START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+
+
+class Twin:
+    """One fleet, with a past, and one of the two engines."""
+
+    def __init__(self, seed: int, graph: ResourceGraph) -> None:
+        self.clock = ManualClock(START)
+        fleet = fleetfile.build(fleets.draw(random.Random(seed), large=False).azure)
+        self.cloud = Cloud(fleet, self.clock, random.Random(seed), Journal(), build_router(graph))
+        spec = fleet.principals[0]
+        principal = Principal(spec.object_id, spec.client_id, spec.tenant_id)
+        issued = self.cloud.signin.issue(principal, "https://azure.sim", "https://azure.sim/")
+        self._token = issued["access_token"]
+        self._live(random.Random(seed))
+
+    def _live(self, chance: random.Random) -> None:
+        meddling = Meddling(self.cloud)
+        for machine in sorted(self.cloud.machines):
+            found = self.cloud.machines[machine]
+            body = {
+                "maximumDuration": "PT2H",
+                "rebootSetting": "Never",
+                f"{found.os_type.value.lower()}Parameters": {
+                    "classificationsToInclude": ["Critical", "Security"]
+                },
+            }
+            meddling.assess(machine)
+            self.wait(minutes=6)
+            if chance.random() < 0.6:
+                meddling.install(machine, body)
+                self.wait(minutes=chance.choice((1, 40)))
+            if chance.random() < 0.2:
+                meddling.delete(machine)
+        self.wait(minutes=chance.choice((0, 5)))
+
+    def wait(self, **duration: float) -> None:
+        self.cloud.advance(self.clock.advance(timedelta(**duration)))
+
+    def ask(self, query: str) -> Any:
+        self.wait(seconds=5)  # Inside the quota.
+        body = {
+            "subscriptions": [fleets.subscription_id(1), fleets.subscription_id(2)],
+            "query": query,
+            "options": {"resultFormat": "objectArray"},
+        }
+        answer = self.cloud.answer(
+            Request(
+                "POST",
+                "/providers/Microsoft.ResourceGraph/resources",
+                {"api-version": "2021-03-01"},
+                {"host": "azure.sim", "authorization": f"Bearer {self._token}"},
+                json.dumps(body).encode(),
+            )
+        )
+        assert answer is not None
+        assert answer.status == 200, answer.body
+        return answer.json()["data"]
+
+
+def questions(twin: Twin) -> dict[str, str]:
+    """Every query that azpatch has, about this fleet."""
+    machines = [key(machine) for machine in twin.cloud.machines]
+    installs = [
+        f"{machine.id}/patchInstallationResults/{activity}".lower()
+        for machine in twin.cloud.machines.values()
+        if (shown := twin.cloud.graph.shown(machine)) is not None
+        for activity in shown.installations
+    ]
+    return {
+        "machines": queries.MACHINES,
+        "definitions": queries.IMAGE_DEFINITIONS,
+        "managed groups": queries.MANAGED_GROUPS,
+        "assessments": queries.ASSESSMENTS,
+        "assessments of some": queries.assessments_of(machines[::2]),
+        "missing patches": queries.missing_patches_of(machines),
+        "installs": queries.installations_of(machines),
+        "installed patches": queries.installed_patches_of(installs or ["/none"]),
+        "a name with a quote": queries.assessments_of(["/subscriptions/it's\\"]),
+    }
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("fault", [None, Fault(graph="Missing"), Fault(graph="Stale")])
+def test_both_engines_give_the_same_rows(seed: int, fault: Fault | None) -> None:
+    kusto, direct = Twin(seed, ResourceGraph()), Twin(seed, DirectGraph())
+    for twin in (kusto, direct):
+        if fault is not None:
+            twin.cloud.faults.add(fault)
+    for name, query in questions(kusto).items():
+        assert direct.ask(query) == kusto.ask(query), name
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["resources\n| take 1", "resources\n| where name == 'x'", "nowhere\n| order by id asc"],
+)
+def test_a_query_that_is_not_azpatchs_is_refused(query: str) -> None:
+    with pytest.raises(AssertionError, match="InvalidQuery"):
+        Twin(1, DirectGraph()).ask(query)

@@ -1,0 +1,75 @@
+"""The whole operator in virtual time: seeds that must stay clean, and mutations that must not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mutations import MUTATIONS
+
+from lab.folders import ROOT
+
+SEEDS_A_TEST = 20
+TESTS = 6
+"""Some of the seeds of `make simulate`, in pieces that two test processes share."""
+
+
+def run(*arguments: str | Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+    """A Python program in which sets of strings have the order that a seed implies."""
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("operator", "tools"))
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path},
+        text=True,
+        capture_output=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("number", range(TESTS))
+def test_nothing_is_done_twice_and_nothing_lost(number: int) -> None:
+    first = number * SEEDS_A_TEST
+    ended = run(
+        "-m", "simulation", f"--seeds={SEEDS_A_TEST}", f"--first-seed={first}", "--processes=1"
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "no seed failed" in ended.stdout
+
+
+def test_a_seed_tells_the_same_story_each_time() -> None:
+    tell = "from simulation.run import simulate; print(simulate(3).fingerprint)"
+    once, again = run("-c", tell), run("-c", tell)
+    assert once.returncode == 0, once.stderr
+    assert once.stdout == again.stdout
+
+
+def test_another_seed_tells_another_story() -> None:
+    tell = "from simulation.run import simulate; print(simulate({}).fingerprint)"
+    assert run("-c", tell.format(3)).stdout != run("-c", tell.format(4)).stdout
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_wrong_operator_is_caught(name: str) -> None:
+    mutation = MUTATIONS[name]
+    program = Path(__file__).with_name("mutations.py")
+    ended = run(program, name, str(mutation.first), str(mutation.within))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.strip() != "not caught"
+
+
+def test_a_failing_seed_prints_its_story_and_how_to_see_it_again() -> None:
+    tell = (
+        "from mutations import MUTATIONS; from contextlib import ExitStack\n"
+        "from simulation.report import Report; from simulation.run import simulate\n"
+        "with ExitStack() as stack:\n"
+        "    for one in MUTATIONS['intent forgotten'].make(): stack.enter_context(one)\n"
+        "    print(Report().failure(simulate(0)))"
+    )
+    ended = run("-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{tell}")
+    assert "a POST without an intent before it" in ended.stdout
+    assert "make simulate SEEDS=1 FIRST_SEED=0" in ended.stdout
+    assert "POST assessPatches" in ended.stdout
