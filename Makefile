@@ -9,6 +9,9 @@ SHELL := /bin/bash
 PYTEST_ARGS ?=
 # Test processes. The tests wait more than they compute, so two help even on one core.
 PYTEST_WORKERS ?= 2
+# How many fleets `make simulate` simulates, and the first of them; a failing one says its number.
+SEEDS ?= 200
+FIRST_SEED ?= 0
 # The fleet for `make azsim` (without one, a hundred machines of every kind), and how fast time
 # passes there.
 FLEET ?= .lab/fleet.yaml
@@ -65,6 +68,10 @@ demo: binaries ## Watch policies patch simulated machines (DEMO_EXIT=1: end with
 .PHONY: test
 test: binaries ## Run every test on real parts
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadscope $(PYTEST_ARGS)
+
+.PHONY: simulate
+simulate: $(READY) ## Run the whole operator through simulated troubles (SEEDS=200 FIRST_SEED=0)
+	@PYTHONHASHSEED=0 $(BIN)/python -m simulation --seeds $(SEEDS) --first-seed $(FIRST_SEED)
 
 .PHONY: lint
 lint: $(READY) ## Check style, formatting and the layers

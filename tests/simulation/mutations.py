@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from azpatch.api.target import OperationState
 from azpatch.azure.port import Unconfirmed
-from azpatch.domain import attempts, observe, operation, plan
+from azpatch.domain import attempts, detection, observe, operation, plan
 from azpatch.kube.election import Election
 from azpatch.kube.fencing import LeadersOnly
 from azpatch.reconcile import decision, flight, machine, start
@@ -113,6 +113,7 @@ def stale_row_trusted() -> Patches:
     return [
         patch.object(SubscriptionInventory, "_newer", lambda self, key, row: True),
         patch.object(observe, "_speaks_for", lambda row, status: True),
+        patch.object(detection, "counts", lambda row, machine, since: row.last_modified is not None),
     ]
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import Context
 from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 from azpatch.handlers.events import take_in
-from azpatch.kube.port import WATCHED, Kind, KubeError, NotFound, Object, Unavailable
+from azpatch.kube.port import WATCHED, Conflict, Kind, KubeError, NotFound, Object, Unavailable
 from azpatch.reconcile.queue import Key
 from azpatch.reconcile.store import Store
 from simulation.apiserver import LEASE, ApiServer, WatchEvent
@@ -108,10 +109,9 @@ class SimulatedKube:
                 kind, str(meta.get("namespace") or ""), meta["name"], uid=meta["uid"]
             )
 
-        try:
+        with suppress(NotFound, Conflict):
+            # Gone already; or another object has its name.
             await self._request("delete", kind, delete)
-        except NotFound:
-            return
 
     async def secret(self, name: str) -> Mapping[str, bytes]:
         """See Kube."""

@@ -83,10 +83,12 @@ class ResourceGraph:
         return _grouped(found, "machineId", rows.missing_patch)
 
     async def installations(self, machine_ids: Iterable[str]) -> Mapping[str, InstallationResult]:
-        """The latest install of each of these machines, with its patches."""
+        """The latest install of each of these machines; with its patches once it has ended, which
+        is when they matter."""
         latest = await self._about(machine_ids, queries.installations_of)
+        ended = [row["id"] for row in latest if rows.installation(row).status.ended]
         by_install: Mapping[str, tuple[InstalledPatch, ...]] = _grouped(
-            await self._about((row["id"] for row in latest), queries.installed_patches_of),
+            await self._about(ended, queries.installed_patches_of),
             "installationId",
             rows.installed_patch,
         )
