@@ -113,7 +113,9 @@ def stale_row_trusted() -> Patches:
     return [
         patch.object(SubscriptionInventory, "_newer", lambda self, key, row: True),
         patch.object(observe, "_speaks_for", lambda row, status: True),
-        patch.object(detection, "counts", lambda row, machine, since: row.last_modified is not None),
+        patch.object(
+            detection, "counts", lambda row, machine, since: row.last_modified is not None
+        ),
     ]
 
 

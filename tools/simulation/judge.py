@@ -209,6 +209,21 @@ class Judge:
         """9: the status of every PatchTarget says what the journal shows."""
         broken = invariants.status_claims_nothing_else(self.journal(), self._targets(), OURS)
         self._all("9 claims", broken)
+        for target in self._targets():
+            machine = machine_of(target)
+            self._all("9 claims", list(self._of_another(target, machine)), machine)
+
+    def _of_another(self, target: Object, machine: str) -> Iterator[str]:
+        """Claims about a machine that had the name before."""
+        status, now = target.get("status") or {}, self._world.cloud.machines.get(machine)
+        if now is None or "machine" not in status:
+            return
+        if status["machine"].get("vmId", "").lower() != now.vm_id.lower():
+            yield f"vmId {status['machine'].get('vmId')}, in truth {now.vm_id}"
+        activity = (status.get("assessment") or {}).get("activityId")
+        for operation in self.journal().operations(machine):
+            if operation.id == activity and operation.vm_id != now.vm_id:
+                yield f"{operation} was of a machine that is gone"
 
     def stuck(self, machine: str, why: str, machines: int) -> None:
         """6: a machine did not get there."""

@@ -27,7 +27,7 @@ from simulation.wire import HOST, Wire
 
 CLOUD = CloudSettings(f"https://{HOST}", f"https://{HOST}")
 WORKERS = 4
-RESYNC = timedelta(minutes=10)
+RESYNC = timedelta(minutes=20)
 
 LEASE_TIMES = LeaseTimes(duration=90.0, renew_deadline=60.0, retry_period=25.0)
 """Six times the operator's own, so that a simulated day has thousands of renewals and not tens of

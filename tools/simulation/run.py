@@ -33,7 +33,7 @@ LOOK_EVERY = timedelta(minutes=20)
 """Between two looks at whether it has."""
 
 INVENTORY_MINUTES = (5, 30, 60)
-TROUBLE_HOURS = (2, 3, 4, 8)
+TROUBLE_HOURS = (1, 2, 3, 6)
 
 AFTER = (0.0, 0.0, 0.01, 0.06, 0.2, 2.0, 30.0)
 """Seconds from a machine's entering a step until the trouble that was planned for it."""
