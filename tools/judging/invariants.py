@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from judging.azure_journal import Journal, Kind, Operation, Request, name_of
@@ -193,13 +193,17 @@ def _without_evidence(journal: Journal, verdict: Verdict, ours: Collection[str])
     operations = journal.operations(verdict.machine)
     assessed = operations[0].vm_id if operations and verdict.assessed_before else None
     made = {event.details["vmId"]: event.time for event in journal.events("MachineCreated")}
+    outdated = datetime.min.replace(tzinfo=UTC)
     for what, operation in _steps(operations):
         if operation.kind == "Assess" and what == "end" and operation.status == "Succeeded":
             assessed = operation.vm_id
         elif operation.kind == "Install" and what == "start":
-            rebuilt = operation.vm_id in made and operation.started - made[operation.vm_id] <= LOOK
-            if operation.principal in ours and assessed != operation.vm_id and not rebuilt:
-                yield f"{operation}: no assessment since the last install had succeeded"
+            if operation.principal in ours and assessed != operation.vm_id:
+                # What happened after our last look, no program could know.
+                if operation.started - max(outdated, made.get(operation.vm_id, outdated)) > LOOK:
+                    yield f"{operation}: no assessment since the last install had succeeded"
+            elif operation.principal not in ours:
+                outdated = operation.started
             assessed = None
 
 

@@ -273,17 +273,22 @@ def max_unavailable(policy: Object, targets: list[Object]) -> int:
 
 
 def _supported(target: Object) -> bool:
+    """Or installed on before, while new evidence is awaited."""
     status = target.get("status") or {}
-    return status.get("governs") is not False and any(
-        verdict["operation"] == "OnDemandPatching" and verdict["verdict"] == "Supported"
-        for verdict in status.get("verdicts", ())
+    verdict = next(
+        (v["verdict"] for v in status.get("verdicts", ()) if v["operation"] == "OnDemandPatching"),
+        "Unknown",
     )
+    if status.get("governs") is False or verdict == "Unsupported":
+        return False
+    return verdict == "Supported" or "installation" in status
 
 
 # --- did it get there? ----------------------------------------------------------------------------
 
 TERMINAL = frozenset(
     {
+        "AssessOnly",
         "NothingInstallable",
         "AttemptsExhausted",
         "DetectedUnsupported",

@@ -135,22 +135,29 @@ def cleared(
         return _not_sent(Reason.MACHINE_REPLACED, now + LOOK_AT_FOREIGN)
     if view.machine.power_state != RUNNING:
         return _not_sent(Reason.VM_STOPPED, now + LOOK_AT_FOREIGN)
-    going = _going(view)
-    if going is not None:
-        wake = now + _look_again(going, now)
-        if _is_ours(going, status):
-            return Idle(
-                False,
-                Reason.OPERATION_IN_PROGRESS,
-                "An operation of ours that had no result by its deadline still runs on the "
-                "machine. Nothing is sent before it ends; if it never does, restart the machine's "
-                "VM agent.",
-                wake,
-            )
-        return _not_sent(Reason.FOREIGN_OPERATION, wake)
+    at_work = under_way(view, status, now)
+    if at_work is not None:
+        return at_work
     if not view.agent_ready:
         return _not_sent(Reason.AGENT_NOT_READY, now + LOOK_AT_AGENT)
     return None
+
+
+def under_way(view: MachineView, status: PatchTargetStatus, now: datetime) -> Idle | None:
+    """An operation that ARM shows at work on the machine, with none of ours in flight."""
+    going = _going(view)
+    if going is None:
+        return None
+    wake = now + _look_again(going, now)
+    if _is_ours(going, status):
+        return Idle(
+            False,
+            Reason.OPERATION_IN_PROGRESS,
+            "An operation of ours that had no result by its deadline still runs on the machine. "
+            "Nothing is sent before it ends; if it never does, restart the machine's VM agent.",
+            wake,
+        )
+    return _not_sent(Reason.FOREIGN_OPERATION, wake)
 
 
 def _going(view: MachineView) -> AssessmentResult | InstallationResult | None:

@@ -49,8 +49,15 @@ def holds_slots(target: PatchTarget) -> bool:
 def slot_limit(policy: PatchPolicy, targets: Sequence[PatchTarget]) -> int:
     """maxUnavailable of the governed machines that are Supported."""
     machines = machines_of(policy, targets)
-    supported = sum(m.governed and m.support is Support.SUPPORTED for m in machines)
-    return share_of(supported, policy.spec.max_unavailable)
+    return share_of(sum(map(_counts_as_supported, machines)), policy.spec.max_unavailable)
+
+
+def _counts_as_supported(machine: PolicyMachine) -> bool:
+    """One that was installed on is of the rollout, also while its new evidence is awaited: the
+    share must not shrink by the very machines that take it up."""
+    if not machine.governed or machine.support is Support.UNSUPPORTED:
+        return False
+    return machine.support is Support.SUPPORTED or machine.status.installation is not None
 
 
 def machines_of(policy: PatchPolicy, targets: Sequence[PatchTarget]) -> list[PolicyMachine]:

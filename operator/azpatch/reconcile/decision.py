@@ -164,7 +164,7 @@ class Decider:
         """None: something is missing whose arrival wakes this key."""
         assert stored.parsed is not None
         target = stored.parsed
-        policy = self._context.store.policy(key.namespace, target.spec.policy)
+        policy = self._context.store.policy_of(stored)
         id_ = subscription_of(target.spec.machine_id)
         usable = usable_subscriptions(self._context.store).get(id_)
         inventory = self._context.inventory.subscription(id_)
@@ -206,7 +206,7 @@ class Decider:
             target = stored.parsed
             if target is None:
                 continue
-            policy = self._context.store.policy(stored.namespace, target.spec.policy)
+            policy = self._context.store.policy_of(stored)
             leaving = self._context.store.leaving(stored)
             if policy is None or policy.parsed is None or (leaving and not busy(stored)):
                 continue

@@ -36,6 +36,7 @@ from azpatch.domain.operation import (
     running,
 )
 from azpatch.domain.outcome import InstallOutcome, NotOver, install_outcome, lost
+from azpatch.domain.plan import under_way
 from azpatch.kube.port import PATCH_POLICY
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.memory import MachineMemory
@@ -80,7 +81,11 @@ class Flight:
             return Followed(stored, look_after=memory.next_look - now)
         operation = _answered(operation, memory)
         evidence = await self._gather(target, operation, memory)
-        return await self._judge(key, stored, operation, evidence, memory)
+        followed = await self._judge(key, stored, operation, evidence, memory)
+        if followed.status is not None and evidence.view is not None:
+            # Ours has ended; what that look shows at work is somebody else's, and holds a slot.
+            memory.blocked = under_way(evidence.view, followed.status, self._context.clock.now())
+        return followed
 
     # --- gather -----------------------------------------------------------------------------------
 

@@ -124,12 +124,18 @@ class MachineReconciler:
             # What has ended is written down before anything else begins; the finalizer stays.
             await self._context.write_status(stored, decision.status)
             return Result(SHORTLY)
-        if isinstance(decision.step, AskSlot) and foreign_install(decision.target.status):
+        if foreign_install(decision.target.status) and self._forgets(decision):
             # It holds a slot as long as it runs, and whether it does only a look can tell.
             looked = await self._look(key, decision, memory)
             if isinstance(looked, Result):
                 return looked
         return await self._rest(key, decision, memory)
+
+    def _forgets(self, decision: Decision) -> bool:
+        """Resting now would unsay that someone else's operation runs on the machine."""
+        return decision.standing.governs and (
+            isinstance(decision.step, AskSlot) or not foreign_install(decision.status)
+        )
 
     async def _tell_loss(self, decision: Decision) -> None:
         """An Event on the policy that acted on the machine so far."""

@@ -25,7 +25,7 @@ from azpatch.reconcile import metrics
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.routing import own_key
-from azpatch.reconcile.store import Stored
+from azpatch.reconcile.store import Stored, owns
 from azpatch.reconcile.subscription import usable_subscriptions
 
 AT_A_TIME = 16
@@ -124,7 +124,10 @@ class PolicyReconciler:
         )
 
     def _targets(self, key: Key) -> tuple[Stored[PatchTarget], ...]:
-        return self._context.store.targets_of(key.namespace, key.name)
+        """Its own: another policy may have had its name, and left some behind."""
+        policy = self._context.store.policy(key.namespace, key.name)
+        listed = self._context.store.targets_of(key.namespace, key.name)
+        return tuple(target for target in listed if policy is None or owns(policy, target))
 
     def _scopes(self) -> dict[str, Scope]:
         scopes = {}

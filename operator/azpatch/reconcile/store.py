@@ -223,10 +223,15 @@ class Store:
         """The PatchTargets of a machine (`ids.key` of spec.machineId), in all namespaces."""
         return tuple(self._by_machine.get(machine_key, {}).values())
 
-    def leaving(self, target: Stored[PatchTarget]) -> bool:
-        """The PatchTarget or its policy is being deleted, or the policy is gone already."""
+    def policy_of(self, target: Stored[PatchTarget]) -> Stored[PatchPolicy] | None:
+        """The policy that made the PatchTarget, not one that has its name since."""
         name = str((target.raw.get("spec") or {}).get("policy", ""))
         policy = self.policy(target.namespace, name)
+        return policy if policy is not None and owns(policy, target) else None
+
+    def leaving(self, target: Stored[PatchTarget]) -> bool:
+        """The PatchTarget or its policy is being deleted, or the policy is gone already."""
+        policy = self.policy_of(target)
         return target.deleting or policy is None or policy.deleting
 
     def namespace_labels(self, name: str) -> Mapping[str, str] | None:
@@ -253,6 +258,13 @@ class Store:
         spec = stored.raw.get("spec") or {}
         yield self._by_policy, (stored.namespace, str(spec.get("policy", "")))
         yield self._by_machine, ids.key(str(spec.get("machineId", "")))
+
+
+def owns(policy: Stored[PatchPolicy], target: Stored[PatchTarget]) -> bool:
+    """Whether the policy made the PatchTarget: after one is deleted and made anew under its name,
+    what the first has left behind is not the second's."""
+    owners = target.raw["metadata"].get("ownerReferences") or ()
+    return not owners or any(owner["uid"] == policy.uid for owner in owners)
 
 
 def _newer(version: str, than: str) -> bool:
