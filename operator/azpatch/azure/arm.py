@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 from azure.core.exceptions import HttpResponseError
 from azure.core.rest import HttpRequest
@@ -78,8 +79,7 @@ class Arm:
             return await self._pages(path, api_version)
 
     async def _pages(self, path: str, api_version: str) -> list[Mapping[str, Any]]:
-        url = f"{self._cloud.base_url}{path}"
-        request = HttpRequest("GET", url, params={"api-version": api_version})
+        request = HttpRequest("GET", self.url(path), params={"api-version": api_version})
         found: list[Mapping[str, Any]] = []
         while True:
             page = mapping((await self.get(request))[1])
@@ -95,7 +95,17 @@ class Arm:
         if not self._cloud.serves(request.url):
             raise Gone("ForeignUrl", "The URL is not on this cloud's ARM host; not followed.")
         async with asking(Call.READ):
-            response = await self._client.send_request(request)
-            if response.status_code >= 300:
-                raise HttpResponseError(response=response)
+            response = await answered(self._client, request)
             return response.status_code, response.json() if response.content else None
+
+    def url(self, path: str) -> str:
+        """Where a resource id, or what follows it, is served."""
+        return f"{self._cloud.base_url}{quote(path)}"
+
+
+async def answered(client: AsyncARMPipelineClient[Any, Any], request: HttpRequest) -> Any:
+    """The answer as it came; HttpResponseError if it is none of success."""
+    response = await client.send_request(request)
+    if response.status_code >= 300:
+        raise HttpResponseError(response=response)
+    return response

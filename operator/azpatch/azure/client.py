@@ -8,7 +8,6 @@ from typing import Any
 
 from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.core import AsyncARMPipelineClient
-from azure.mgmt.resourcegraph.aio import ResourceGraphClient
 
 from azpatch.azure.arm import Arm
 from azpatch.azure.cloud import CloudSettings
@@ -64,11 +63,7 @@ class SdkAzureClient:
         )
         self._arm = Arm(self._pipeline_client, cloud, throttles)
         self._compute = Compute(self._compute_client, self._arm, throttles)
-        self._graph = ResourceGraph(
-            ResourceGraphClient(sign_in, cloud.base_url, **self._options),
-            clock,
-            quota or GraphQuota(clock),
-        )
+        self._graph = ResourceGraph(self._pipeline_client, cloud, clock, quota or GraphQuota(clock))
 
     def _compute_client(self, subscription: str) -> ComputeManagementClient:
         """The SDK binds this client to a subscription; all of them share the pipeline."""

@@ -8,10 +8,12 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any, TypeVar
 
-from azure.mgmt.resourcegraph.aio import ResourceGraphClient
-from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
+from azure.core.rest import HttpRequest
+from azure.mgmt.core import AsyncARMPipelineClient
 
 from azpatch.azure import queries, rows
+from azpatch.azure.arm import answered
+from azpatch.azure.cloud import CloudSettings
 from azpatch.azure.errors import Call, asking
 from azpatch.azure.graph_quota import GraphQuota
 from azpatch.azure.port import OverBudget, Retry
@@ -26,6 +28,9 @@ from azpatch.domain.facts import (
 )
 
 T = TypeVar("T")
+
+RESOURCES = "/providers/Microsoft.ResourceGraph/resources"
+RESOURCE_GRAPH_API = "2021-03-01"
 
 PAGE = 1000
 """Rows a page: the most that Resource Graph gives."""
@@ -45,10 +50,21 @@ comes back. The quota is refilled every 5 s."""
 
 
 class ResourceGraph:
-    """Reads Resource Graph for one identity."""
+    """Reads Resource Graph for one identity.
 
-    def __init__(self, client: ResourceGraphClient, clock: Clock, quota: GraphQuota) -> None:
+    Without the SDK's client, which copies every value of every row once more, while everything else
+    in the process waits: seven times what it takes to parse the page.
+    """
+
+    def __init__(
+        self,
+        client: AsyncARMPipelineClient[Any, Any],
+        cloud: CloudSettings,
+        clock: Clock,
+        quota: GraphQuota,
+    ) -> None:
         self._client = client
+        self._url = cloud.base_url + RESOURCES
         self._clock = clock
         self._quota = quota
 
@@ -151,24 +167,23 @@ class ResourceGraph:
     async def _ask(
         self, query: str, subscriptions: Sequence[str], token: str | None
     ) -> Mapping[str, Any]:
-        request = QueryRequest(
-            subscriptions=list(subscriptions),
-            query=query,
-            options=QueryRequestOptions(top=PAGE, skip_token=token, result_format="objectArray"),
+        options = {"$top": PAGE, "resultFormat": "objectArray"}
+        if token is not None:
+            options["$skipToken"] = token
+        request = HttpRequest(
+            "POST",
+            self._url,
+            params={"api-version": RESOURCE_GRAPH_API},
+            json={"subscriptions": list(subscriptions), "query": query, "options": options},
         )
         try:
             async with asking(Call.READ):
-                response: Any = await self._client.resources(request, cls=_response)
+                response = await answered(self._client, request)
                 answer: Mapping[str, Any] = response.json()
         finally:
             self._quota.asked()
         self._quota.hear(response.headers)
         return answer
-
-
-def _response(pipeline_response: Any, _model: object, _headers: object) -> Any:
-    """Asks the SDK for the answer as it came, with its headers."""
-    return pipeline_response.http_response
 
 
 def _groups(values: Sequence[str]) -> Iterator[list[str]]:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -93,6 +94,37 @@ async def test_a_machine_is_read_with_its_instance_view(
     assert machine.computer_name == "web-1"
     assert (machine.scale_set, machine.availability_set) == (None, None)
     assert view.agent_ready
+
+
+async def test_a_machine_is_asked_for_in_the_version_in_which_its_operations_are(
+    client: port.AzureClient, wire: Any, answer: Any
+) -> None:
+    taken = {"Location": f"https://management.azure.com{VM}/operations/o-1"}
+    wire.answers(answer(200, MODEL), answer(202, None, taken))
+    await client.machine(VM)
+    await client.assess(VM, "attempt-1")
+    looked, assessed = (parse_qs(urlsplit(sent.url).query)["api-version"] for sent in wire.sent)
+    assert looked == assessed
+
+
+@pytest.mark.parametrize(
+    "body", [pytest.param(b"", id="nothing"), pytest.param([], id="JSON that is no machine")]
+)
+async def test_a_machine_is_not_made_of_an_answer_that_is_none(
+    body: object, client: port.AzureClient, wire: Any, answer: Any
+) -> None:
+    wire.answers(answer(200, body))
+    with pytest.raises(port.Retry) as caught:
+        await client.machine(VM)
+    assert caught.value.code == "UnreadableAnswer"
+
+
+async def test_an_id_goes_out_with_its_special_characters_quoted(
+    client: port.AzureClient, wire: Any, answer: Any
+) -> None:
+    wire.answers(answer(200, MODEL))
+    await client.machine(VM.replace("web-1", "wéb (1)"))
+    assert "/w%C3%A9b%20%281%29?" in wire.sent[0].url
 
 
 async def test_the_instance_view_says_what_runs_and_what_ran(
