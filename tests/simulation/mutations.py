@@ -6,7 +6,6 @@ program with a name, a first seed and a number of seeds, it prints the first see
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -18,8 +17,6 @@ from unittest.mock import patch
 from azpatch.api.target import OperationState
 from azpatch.azure.port import Unconfirmed
 from azpatch.domain import attempts, detection, observe, operation, plan
-from azpatch.kube.election import Election
-from azpatch.kube.fencing import LeadersOnly
 from azpatch.reconcile import decision, flight, machine, start
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.inventory import SubscriptionInventory
@@ -197,19 +194,6 @@ def lost_answer_never_retried() -> Patches:
     ]
 
 
-def lease_not_asked() -> Patches:
-    """A process goes on although another leads."""
-
-    async def forever(self: Election) -> None:
-        await asyncio.Event().wait()
-
-    return [
-        patch.object(Context, "must_lead", lambda self: None),
-        patch.object(LeadersOnly, "_check", lambda self, what: None),
-        patch.object(Election, "keep", forever),
-    ]
-
-
 @dataclass(frozen=True)
 class Mutation:
     """How to make it, and which seeds catch it."""
@@ -233,7 +217,6 @@ MUTATIONS = {
     "vmId ignored": Mutation(vm_id_ignored, 0, 40),
     "giving up after an error": Mutation(giving_up_after_an_error, 0, 40),
     "a lost answer never retried": Mutation(lost_answer_never_retried, 0, 40),
-    "the Lease not asked": Mutation(lease_not_asked, 0, 40),
 }
 
 

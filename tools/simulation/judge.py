@@ -289,6 +289,7 @@ def _supported(target: Object) -> bool:
 TERMINAL = frozenset(
     {
         "AssessOnly",
+        "Suspended",
         "NothingInstallable",
         "AttemptsExhausted",
         "DetectedUnsupported",
