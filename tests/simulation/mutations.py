@@ -17,7 +17,7 @@ from unittest.mock import patch
 from azpatch.api.target import OperationState
 from azpatch.azure.port import Unconfirmed
 from azpatch.domain import attempts, detection, observe, operation, plan
-from azpatch.reconcile import decision, flight, machine, start
+from azpatch.reconcile import decision, flight, machine, refusals
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.inventory import SubscriptionInventory
 from azpatch.reconcile.slots import Slots
@@ -173,9 +173,8 @@ def vm_id_ignored() -> Patches:
 def giving_up_after_an_error() -> Patches:
     """What Azure refused, or a guest failed at, is never tried again."""
     return [
-        patch.object(start, "AZURE_AGAIN", NEVER),
-        patch.object(start, "REFUSED_AGAIN", NEVER),
-        patch.object(machine, "AZURE_AGAIN", NEVER),
+        patch.object(refusals, "AZURE_AGAIN", NEVER),
+        patch.object(refusals, "REFUSED_AGAIN", NEVER),
         patch.object(attempts, "assessment_retry", lambda failures, max_age: NEVER),
         patch.object(plan, "assessment_retry", lambda failures, max_age: NEVER),
     ]
@@ -205,18 +204,18 @@ class Mutation:
 
 
 MUTATIONS = {
-    "intent forgotten": Mutation(intent_forgotten, 0, 2),
-    "intent written after the POST": Mutation(intent_after_the_post, 0, 2),
-    "the POST retried": Mutation(post_retried, 0, 40),
-    "recovery that does not look": Mutation(recovery_that_does_not_look, 0, 40),
-    "finalizer released early": Mutation(finalizer_released_early, 0, 40),
-    "a stale row trusted": Mutation(stale_row_trusted, 0, 40),
-    "budget off by one": Mutation(budget_off_by_one, 0, 40),
-    "deadline ignored": Mutation(deadline_ignored, 0, 40),
-    "absence taken for deletion": Mutation(absence_taken_for_deletion, 0, 40),
-    "vmId ignored": Mutation(vm_id_ignored, 0, 40),
-    "giving up after an error": Mutation(giving_up_after_an_error, 0, 40),
-    "a lost answer never retried": Mutation(lost_answer_never_retried, 0, 40),
+    "intent forgotten": Mutation(intent_forgotten, 0, 5),
+    "intent written after the POST": Mutation(intent_after_the_post, 0, 5),
+    "the POST retried": Mutation(post_retried, 2, 30),
+    "recovery that does not look": Mutation(recovery_that_does_not_look, 0, 30),
+    "finalizer released early": Mutation(finalizer_released_early, 10, 40),
+    "a stale row trusted": Mutation(stale_row_trusted, 64, 60),
+    "budget off by one": Mutation(budget_off_by_one, 4, 40),
+    "deadline ignored": Mutation(deadline_ignored, 0, 10),
+    "absence taken for deletion": Mutation(absence_taken_for_deletion, 36, 60),
+    "vmId ignored": Mutation(vm_id_ignored, 18, 30),
+    "giving up after an error": Mutation(giving_up_after_an_error, 1, 30),
+    "a lost answer never retried": Mutation(lost_answer_never_retried, 24, 20),
 }
 
 

@@ -9,6 +9,7 @@ from domain_builders import HOUR, NOW, assessed, condition, installed, operation
 
 from azpatch.api.target import OperationKind, OperationState, Outcome, PatchTargetStatus
 from azpatch.domain.availability import (
+    follows_unavailable,
     foreign_install,
     held_by_failure,
     installing,
@@ -124,3 +125,44 @@ def test_without_an_install_there_is_nothing_to_assess_again() -> None:
     assert not held_by_failure(PatchTargetStatus(assessment=BEFORE))
     assert not installing(PatchTargetStatus())
     assert not foreign_install(PatchTargetStatus())
+
+
+@pytest.mark.parametrize(
+    ("status", "before", "expected"),
+    [
+        pytest.param(
+            PatchTargetStatus(assessment=AFTER),
+            PatchTargetStatus(operation=operation()),
+            True,
+            id="while the other policy's install runs",
+        ),
+        pytest.param(
+            PatchTargetStatus(),
+            PatchTargetStatus(installation=installed()),
+            True,
+            id="until it was assessed at all",
+        ),
+        pytest.param(
+            PatchTargetStatus(assessment=BEFORE),
+            PatchTargetStatus(installation=installed()),
+            True,
+            id="an assessment from before the install does not count",
+        ),
+        pytest.param(
+            PatchTargetStatus(assessment=AFTER),
+            PatchTargetStatus(installation=installed()),
+            False,
+            id="until this policy has assessed it",
+        ),
+        pytest.param(
+            PatchTargetStatus(),
+            PatchTargetStatus(operation=operation(OperationKind.ASSESS)),
+            False,
+            id="an assessment takes no slot",
+        ),
+    ],
+)
+def test_a_machine_taken_over_is_unavailable_as_its_former_policy_left_it(
+    status: PatchTargetStatus, before: PatchTargetStatus, expected: bool
+) -> None:
+    assert follows_unavailable(status, before) is expected

@@ -402,3 +402,28 @@ def test_our_own_install_that_outlived_its_deadline_is_not_called_somebody_elses
     found = cleared(seen, machine(), PatchTargetStatus(installation=ours), NOW)
     assert found is not None
     assert found.reason is Reason.OPERATION_IN_PROGRESS
+
+
+@pytest.mark.parametrize(
+    ("ran", "again"),
+    [
+        pytest.param(timedelta(0), timedelta(minutes=1), id="it has just begun"),
+        pytest.param(timedelta(minutes=30), timedelta(minutes=3), id="half an hour"),
+        pytest.param(timedelta(hours=50), timedelta(minutes=10), id="it will never end"),
+    ],
+)
+def test_the_longer_an_operation_runs_the_later_it_is_looked_at(
+    ran: timedelta, again: timedelta
+) -> None:
+    theirs = InstallationResult(GuestStatus.IN_PROGRESS, activity_id="theirs", start_time=NOW - ran)
+    found = cleared(view(installation=theirs), machine(), PatchTargetStatus(), NOW)
+    assert found is not None
+    assert found.wake == NOW + again
+
+
+def test_an_assessment_of_ours_that_outlived_its_deadline_is_called_ours() -> None:
+    ours = AssessmentResult(GuestStatus.IN_PROGRESS, activity_id="ours", start_time=NOW)
+    lost = assessed(status="Unknown", activity_id="ours")
+    found = cleared(view(assessment=ours), machine(), PatchTargetStatus(assessment=lost), NOW)
+    assert found is not None
+    assert found.reason == Reason.OPERATION_IN_PROGRESS

@@ -27,11 +27,12 @@ class VirtualClock:
 
     def __init__(self) -> None:
         self._now = START
+        self.wrong_by = timedelta(0)
         self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []
         self._count = 0
 
     def now(self) -> datetime:
-        return self._now
+        return self._now + self.wrong_by
 
     def monotonic(self) -> float:
         return (self._now - START).total_seconds()
@@ -430,3 +431,16 @@ async def test_appointments_that_were_replaced_do_not_pile_up(harness: Harness) 
 def test_a_key_reads_as_its_path() -> None:
     assert str(A) == "PatchTarget/web/a"
     assert str(Key("AzureSubscription", "", "prod")) == "AzureSubscription/prod"
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=2), timedelta(hours=-2)])
+async def test_a_wall_clock_that_jumps_neither_hurries_nor_delays(
+    harness: Harness, jump: timedelta
+) -> None:
+    async with harness.running():
+        harness.queue.add_after(A, MINUTE)
+        harness.clock.wrong_by = jump
+        await harness.clock.advance(50 * SECOND)
+        assert harness.runs == []
+        await harness.clock.advance(20 * SECOND)
+    assert harness.times == [60.0]

@@ -222,3 +222,36 @@ async def test_a_corrected_policy_does_not_wait_for_what_was_refused() -> None:
         await world.passes(2 * MINUTE)
 
     assert [kind for kind, _, _ in world.azure.posts] == ["Install", "Install"]
+
+
+async def test_what_no_watch_has_shown_counts_too() -> None:
+    world = due_world()
+
+    def unseen(world: World) -> None:
+        world.kube.watch = lambda _kind, _raw, _gone: None
+        edited(world, PATCH_POLICY, lambda spec: spec.update(suspend=True))
+
+    while_looking(world, unseen)
+    async with world.operator_runs():
+        await world.passes(SOON)
+    assert world.azure.posts == []
+
+
+async def test_what_a_policy_of_the_same_name_left_behind_is_not_this_ones() -> None:
+    world = due_world()
+    async with world.operator_runs():
+        await world.passes(SOON)
+    sent = len(world.azure.posts)
+    (left,) = world.kube.all(PATCH_TARGET)
+    owners = [{**left["metadata"]["ownerReferences"][0], "uid": "another"}]
+    bare = {k: v for k, v in left.items() if k != "status"}
+    meta = {**left["metadata"], "ownerReferences": owners, "name": "left-behind"}
+    world.kube.put(PATCH_TARGET, {**bare, "metadata": meta})
+    async with world.operator_runs():
+        await world.passes(HOUR)
+    behind = next(
+        raw for raw in world.kube.all(PATCH_TARGET) if raw["metadata"]["name"] == "left-behind"
+    )
+    assert sent > 0
+    assert "operation" not in (behind.get("status") or {})
+    assert "assessment" not in (behind.get("status") or {})
