@@ -274,7 +274,7 @@ class Troublemaker:
 
     def clock_jump(self, machine: str) -> None:
         """The operator's wall clock jumps, and is put right later."""
-        jump = timedelta(seconds=self.random.choice((-7200, -600, -45, 45, 600, 7200)))
+        jump = timedelta(seconds=self.random.choice((-3600, -600, -45, 45, 600, 3600)))
         for process in self.world.living():
             process.clock.wrong_by += jump
 

@@ -16,7 +16,7 @@ from azpatch.api.subscription import AzureSubscription
 from azpatch.api.target import OPERATION_FINALIZER, PatchTarget, PatchTargetStatus
 from azpatch.azure.port import AzureClient
 from azpatch.domain import target as decide
-from azpatch.domain.facts import AssessmentResult, Machine
+from azpatch.domain.facts import AssessmentResult, Machine, MissingPatch
 from azpatch.domain.governor import Claim, governor, specificity
 from azpatch.domain.grants import Namespace, access
 from azpatch.domain.ids import subscription_of
@@ -273,15 +273,18 @@ class Decider:
         known = case.memory.selection
         if known and (known.row_time, known.install) == (row.last_modified, install):
             return known.selection
-        patches = self._context.inventory.patches.pop(case.memory.machine_key, None)
+        found = self._context.inventory.patches.pop(case.memory.machine_key, None)
         counted = _counted(row)
-        if counted == 0 and patches is None:
-            patches = ()
-        if patches is None:
+        if counted == 0:
+            patches: tuple[MissingPatch, ...] = ()
+        elif found is None or found.row_time != row.last_modified:
             self._context.looks.want(case.machine.id, Subject.PATCHES)
             return None
+        else:
+            patches = found.patches
+        # Fewer may be all that will come; more are those of another assessment.
         old = row.last_modified is None or now - row.last_modified > PATCHES_AWAITED
-        if len(patches) != counted and not old:
+        if len(patches) > counted or (len(patches) < counted and not old):
             return None
         self._context.looks.enough(case.machine.id, Subject.PATCHES)
         selection = select(patches, install, os_type)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from azpatch.azure.port import AzureClient, AzureError
 from azpatch.domain.facts import (
@@ -32,6 +32,15 @@ class Changes:
     """Keys of machines whose model or assessment row changed, that came or that left."""
     subscription: bool = False
     """Something about the subscription itself: its features, rights, an error, its images."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchesOf:
+    """What an assessment found, and by which row it was asked for: a list that was not used at once
+    must not pass for what a later assessment found."""
+
+    row_time: datetime | None
+    patches: tuple[MissingPatch, ...]
 
 
 @dataclass(slots=True)
@@ -131,7 +140,7 @@ class Inventory:
         self._subscriptions: dict[str, SubscriptionInventory] = {}
         self._parts: list[Mapping[str, ImageDefinition]] = []
         self._merged: dict[str, ImageDefinition] = {}
-        self.patches: dict[str, tuple[MissingPatch, ...]] = {}
+        self.patches: dict[str, PatchesOf] = {}
         """What assessments found, by machine key, from when it was asked for until it is used."""
         self.installations: dict[str, InstallationResult] = {}
         """Resource Graph's newest install row, by machine key, while an install is followed."""

@@ -21,7 +21,7 @@ from azpatch.azure.port import AzureClient, AzureError
 from azpatch.clock import Clock
 from azpatch.domain.facts import AssessmentResult
 from azpatch.domain.ids import key
-from azpatch.reconcile.inventory import Inventory, SubscriptionInventory
+from azpatch.reconcile.inventory import Inventory, PatchesOf, SubscriptionInventory
 
 TICK = timedelta(seconds=15)
 """How often due look-ups are gathered into one query."""
@@ -124,11 +124,15 @@ class Looks:
                 for machine_key in _news(rows, self._inventory.installations):
                     self._wake(machine_key)
             case Subject.PATCHES:
+                rows_before = {k: self._inventory.row(k) for k in keys}
                 patches = await client.missing_patches(keys)
                 wished = (k for k in keys if (k, subject) in self._wishes)
                 for machine_key in wished:
+                    row = rows_before[machine_key]
                     # No rows: nothing is missing, which the assessment's counts confirm or not.
-                    self._inventory.patches[machine_key] = patches.get(machine_key, ())
+                    self._inventory.patches[machine_key] = PatchesOf(
+                        row.last_modified if row else None, patches.get(machine_key, ())
+                    )
                     self._wake(machine_key)
 
     def _take_rows(self, rows: Mapping[str, AssessmentResult]) -> None:

@@ -187,7 +187,7 @@ async def test_patches_wake_whoever_asked_for_them(
     async with looking.running():
         pass
     assert looking.woken == [key(VM)]
-    assert looking.inventory.patches[key(VM)] == patches
+    assert looking.inventory.patches[key(VM)].patches == patches
 
 
 async def test_a_look_up_that_fails_is_made_again_and_keeps_no_other(looking: Looking) -> None:
