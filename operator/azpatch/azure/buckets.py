@@ -72,7 +72,9 @@ class Bucket:
         """Seconds until this place is ready, as it looks now, or is to be asked for again; 0: it is
         ready."""
         self._refill(now)
-        short = number + self.limit.reserve - self._came_in
+        reserve = self.limit.reserve
+        # The second counts what went out of turn, which no number in the line knows of.
+        short = max(number + reserve - self._came_in, reserve + 1 - self._level())
         refilled = short / self.limit.per_second if short > ROUNDING else 0.0
         if now < self._untold_until:
             refilled = min(refilled, UNTOLD)

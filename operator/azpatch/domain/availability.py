@@ -60,8 +60,10 @@ def unavailable(status: PatchTargetStatus) -> bool:
 def follows_unavailable(status: PatchTargetStatus, before: PatchTargetStatus) -> bool:
     """The machine is unavailable by what its PatchTarget under another policy says (`before`), and
     no assessment under this one began since."""
+    if installing(before) or foreign_install(before):
+        return True
     if not unavailable(before) or before.installation is None:
-        return installing(before)
+        return False
     assessment = status.assessment
     since = (assessment.start_time or assessment.time) if assessment else None
-    return installing(before) or since is None or since < before.installation.time
+    return since is None or since < before.installation.time

@@ -15,6 +15,7 @@ from azpatch.azure.port import AzureClients
 from azpatch.clock import Clock
 from azpatch.domain.conditions import unreadable
 from azpatch.kube.port import Kind, Kube, NotFound, NotLeading, Object
+from azpatch.reconcile import routing
 from azpatch.reconcile.holds import Holds
 from azpatch.reconcile.inventory import Inventory
 from azpatch.reconcile.looks import Looks
@@ -94,15 +95,19 @@ class Context:
 
     async def reread(self, kind: Kind, namespace: str, name: str) -> None:
         """Asks the API server for an object and takes the answer in. Raises KubeError; that it is
-        not there is an answer."""
+        not there is an answer. What is news wakes whom it concerns: the watch, when it tells the
+        same, will be taken for an echo."""
+        known = self.store.get(kind, namespace, name)
         try:
             raw = await self.kube.get(kind, name, namespace)
         except NotFound:
-            known = self.store.get(kind, namespace, name)
-            if known is not None:
-                self.store.forget(kind, namespace, name, known.uid)
+            news = known is not None and self.store.forget(kind, namespace, name, known.uid)
         else:
-            self.store.observe(kind, raw)
+            news = self.store.observe(kind, raw)
+            known = self.store.get(kind, namespace, name)
+        if news and known is not None:
+            for key in routing.keys(self.store, known):
+                self.queue.add(key)
 
     async def create(self, kind: Kind, body: Object) -> None:
         """Creates, and takes the answer in. Raises KubeError."""

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import AzureSubscription
-from azpatch.api.target import OPERATION_FINALIZER, PatchTarget, PatchTargetStatus
+from azpatch.api.target import PatchTarget, PatchTargetStatus
 from azpatch.azure.port import AzureClient
 from azpatch.domain import target as decide
 from azpatch.domain.facts import AssessmentResult, Machine, MissingPatch
@@ -31,7 +31,7 @@ from azpatch.reconcile.looks import Subject
 from azpatch.reconcile.memory import MachineMemory, SelectionOf
 from azpatch.reconcile.queue import Key
 from azpatch.reconcile.routing import own_key
-from azpatch.reconcile.store import Stored
+from azpatch.reconcile.store import Stored, busy
 from azpatch.reconcile.subscription import gate_of, usable_subscriptions
 
 PATCHES_AWAITED = timedelta(minutes=15)
@@ -315,13 +315,6 @@ class Decider:
             self._context.looks.want(case.machine.id, Subject.ASSESSMENT)
         else:
             self._context.looks.enough(case.machine.id, Subject.ASSESSMENT)
-
-
-def busy(stored: Stored[PatchTarget]) -> bool:
-    """An operation is in flight on it, or may be: told from its JSON, because one that cannot be
-    read holds the lock too."""
-    recorded = bool((stored.raw.get("status") or {}).get("operation"))
-    return recorded or (stored.parsed is None and OPERATION_FINALIZER in stored.finalizers)
 
 
 def _counted(row: AssessmentResult) -> int:

@@ -17,7 +17,7 @@ from azpatch.api.target import (
     PatchTarget,
     PatchTargetStatus,
 )
-from azpatch.azure.port import AzureClient, AzureError, Denied, Gone
+from azpatch.azure.port import AzureClient, AzureError, Denied, Gone, OverBudget
 from azpatch.domain import target as decide
 from azpatch.domain.availability import went_well
 from azpatch.domain.ending import assessed, dropped, installed
@@ -80,7 +80,11 @@ class Flight:
         if early and memory.next_look and not self._row_has_news(target, operation):
             return Followed(stored, look_after=memory.next_look - now)
         operation = _answered(operation, memory)
-        evidence = await self._gather(target, operation, memory)
+        try:
+            evidence = await self._gather(target, operation, memory)
+        except OverBudget as error:
+            # It was not asked: that says nothing of the operation.
+            return Followed(stored, look_after=error.retry_after or LOOK_EARLY)
         followed = await self._judge(key, stored, operation, evidence, memory)
         if followed.status is not None and evidence.view is not None:
             # Ours has ended; what that look shows at work is somebody else's, and holds a slot.
@@ -134,6 +138,8 @@ class Flight:
         except (Gone, Denied):
             memory.accepted = None
             return None
+        except OverBudget:
+            raise
         except AzureError as error:
             log.info("operation not read", code=error.code)
             return None
@@ -155,6 +161,8 @@ class Flight:
             return Evidence(machine_gone=True)
         except Denied:
             return Evidence(denied=True)
+        except OverBudget:
+            raise
         except AzureError as error:
             log.info("machine not read", machine=machine_id, code=error.code)
             return Evidence()

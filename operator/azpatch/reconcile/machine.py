@@ -19,7 +19,7 @@ from azpatch.domain.facts import MachineView
 from azpatch.domain.ids import key as machine_key_of
 from azpatch.domain.ids import subscription_of
 from azpatch.domain.plan import AskSlot, Idle, Plan, Send, cleared, touched_since
-from azpatch.kube.port import PATCH_POLICY
+from azpatch.kube.port import PATCH_POLICY, KubeError
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.decision import Decider, Decision, NotNow
 from azpatch.reconcile.flight import Flight
@@ -126,6 +126,8 @@ class MachineReconciler:
             return Result(SHORTLY)
         if foreign_install(decision.target.status) and self._forgets(decision):
             # It holds a slot as long as it runs, and whether it does only a look can tell.
+            if memory.blocked is not None:
+                return await self._block(key, decision, memory.blocked, memory)
             looked = await self._look(key, decision, memory)
             if isinstance(looked, Result):
                 return looked
@@ -133,8 +135,11 @@ class MachineReconciler:
 
     def _forgets(self, decision: Decision) -> bool:
         """Resting now would unsay that someone else's operation runs on the machine."""
-        return decision.standing.governs and (
-            isinstance(decision.step, AskSlot) or not foreign_install(decision.status)
+        standing = decision.standing
+        return (
+            standing.governs
+            and standing.access is not None
+            and (isinstance(decision.step, AskSlot) or not foreign_install(decision.status))
         )
 
     async def _tell_loss(self, decision: Decision) -> None:
@@ -189,7 +194,12 @@ class MachineReconciler:
         def again() -> Decision | None:
             return self._same(key, step, memory)
 
-        started = await self._starter.start(step.kind, decision, again, view, verified)
+        try:
+            started = await self._starter.start(step.kind, decision, again, view, verified)
+        except KubeError:
+            self._came_to_nothing(key, decision)
+            self._leave_line(memory)
+            raise
         if started.began:
             self._tell(key, decision, step, memory)
             memory.accepted = started.accepted
@@ -199,19 +209,25 @@ class MachineReconciler:
             memory.blocked = started.obstacle
             self._tell(key, decision, started.obstacle, memory)
         if not started.began:
-            # They took finalizers on for it, and may let them go.
-            self._context.queue.add(_policy_key(key, decision.target))
-            self._wake_subscription(decision.stored)
+            self._came_to_nothing(key, decision)
         if started.began or started.obstacle is not None:
             self._give_back(key, decision.stored)
             self._leave_line(memory)
         return Result(started.look_after)
+
+    def _came_to_nothing(self, key: Key, decision: Decision) -> None:
+        """Policy and AzureSubscription took finalizers on for it, and may let them go."""
+        self._context.queue.add(_policy_key(key, decision.target))
+        self._wake_subscription(decision.stored)
 
     async def _wait(
         self, key: Key, decision: Decision, wait: timedelta, memory: MachineMemory
     ) -> Result:
         """For its turn."""
         status = told(decision, wait, self._context.clock.now())
+        if status is None and self._context.decided.get(key) != decision.policy.generation:
+            # What was declared is new: the policy must not count by what the old one came to.
+            status = decision.status
         if status is not None:
             self._tell(key, decision, IN_LINE, memory)
             stored = await self._context.write_status(decision.stored, status)
@@ -219,8 +235,12 @@ class MachineReconciler:
         return Result(min(wait, LONGEST_APPOINTMENT))
 
     def _leave_line(self, memory: MachineMemory) -> None:
-        if memory.in_line:
-            memory.in_line = False
+        """Gives the machine's place back, unless another PatchTarget of it stands there too."""
+        if not memory.in_line:
+            return
+        memory.in_line = False
+        others = self._context.store.targets_on(memory.machine_key)
+        if not any(self._memory.in_line(own_key(other)) for other in others):
             self._context.azure.release(memory.machine_key)
 
     def _same(self, key: Key, step: Send, memory: MachineMemory) -> Decision | None:

@@ -77,6 +77,11 @@ class Memory:
             known = self._machines[key] = MachineMemory(uid, machine_key, policy)
         return known
 
+    def in_line(self, key: Key) -> bool:
+        """Whether this PatchTarget waits for its turn to send."""
+        known = self._machines.get(key)
+        return known is not None and known.in_line
+
     def forget(self, key: Key) -> MachineMemory | None:
         """The PatchTarget is gone."""
         return self._machines.pop(key, None)

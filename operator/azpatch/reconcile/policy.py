@@ -25,7 +25,7 @@ from azpatch.reconcile import metrics
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.routing import own_key
-from azpatch.reconcile.store import Stored, owns
+from azpatch.reconcile.store import Stored, busy, owns
 from azpatch.reconcile.subscription import usable_subscriptions
 
 AT_A_TIME = 16
@@ -216,15 +216,16 @@ class PolicyReconciler:
         does not begin with every machine available."""
         known = target.parsed
         if known is None:
-            return False
+            return busy(target)
         if holds_slots(known) and unavailable(known.status):
             return True
         others = self._context.store.targets_on(machine_key(known.spec.machine_id))
         return any(
-            follows_unavailable(known.status, other.parsed.status)
+            busy(other)
+            if other.parsed is None
+            else follows_unavailable(known.status, other.parsed.status)
             for other in others
-            if other.parsed is not None
-            and other.uid != target.uid
+            if other.uid != target.uid
             and (known.status.governs is not False or self._context.store.leaving(other))
         )
 

@@ -132,11 +132,15 @@ class Starter:
         """What people declared, as the API server holds it now: a watch may lag, or be broken, and
         who suspended a policy a moment ago must not see it start something."""
         policy = first.policy
-        await asyncio.gather(
+        ended = await asyncio.gather(
             self._context.reread(PATCH_POLICY, policy.namespace, policy.name),
             self._context.reread(AZURE_SUBSCRIPTION, "", first.subscription.name),
             self._context.reread(NAMESPACE, "", policy.namespace),
+            return_exceptions=True,
         )
+        for error in ended:
+            if error is not None:
+                raise error
 
     async def _intend(
         self, kind: OperationKind, decision: Decision, view: MachineView

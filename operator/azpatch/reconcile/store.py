@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from azpatch.api.common import UnreadableObjectError
 from azpatch.api.policy import PatchPolicy
 from azpatch.api.subscription import AzureSubscription
-from azpatch.api.target import PatchTarget
+from azpatch.api.target import OPERATION_FINALIZER, PatchTarget
 from azpatch.domain import ids
 from azpatch.kube.port import (
     AZURE_SUBSCRIPTION,
@@ -265,6 +265,13 @@ def owns(policy: Stored[PatchPolicy], target: Stored[PatchTarget]) -> bool:
     what the first has left behind is not the second's."""
     owners = target.raw["metadata"].get("ownerReferences") or ()
     return not owners or any(owner["uid"] == policy.uid for owner in owners)
+
+
+def busy(stored: Stored[PatchTarget]) -> bool:
+    """An operation is in flight on it, or may be: told from its JSON, because one that cannot be
+    read holds the lock too."""
+    recorded = bool((stored.raw.get("status") or {}).get("operation"))
+    return recorded or (stored.parsed is None and OPERATION_FINALIZER in stored.finalizers)
 
 
 def _newer(version: str, than: str) -> bool:

@@ -24,7 +24,7 @@ from azpatch.reconcile.inventory import SubscriptionInventory
 from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.refusals import of_subscription
 from azpatch.reconcile.routing import own_key
-from azpatch.reconcile.store import Store, Stored
+from azpatch.reconcile.store import Store, Stored, busy
 
 SECRET_KEY = "AZURE_CLIENT_SECRET"
 
@@ -193,9 +193,8 @@ class SubscriptionReconciler:
         """An operation is in flight on one of its machines, or about to be."""
         mine = str((stored.raw.get("spec") or {}).get("subscriptionId", "")).lower()
         return self._context.holds.held(key) or any(
-            target.parsed is not None
-            and target.parsed.status.operation is not None
-            and subscription_of(target.parsed.spec.machine_id) == mine
+            busy(target)
+            and subscription_of(str((target.raw.get("spec") or {}).get("machineId", ""))) == mine
             for target in self._context.store.targets()
         )
 
