@@ -162,12 +162,16 @@ class GatedWorld(World):
 
     def versions(self) -> list[Version]:
         """Every version of every PatchTarget, oldest first."""
-        return [
-            Version(self._clock.at(event.time), event.raw["responseObject"])
+        written = [
+            (event.time, event.raw.get("responseObject") or {})
             for event in self.controlplane.audit_events()
-            if event.resource == "patchtargets"
-            and event.code in (200, 201)
-            and event.raw["responseObject"].get("kind") == "PatchTarget"
+            if event.resource == "patchtargets" and event.code in (200, 201)
+        ]
+        # A deletion that is done at once is answered with a Status.
+        return [
+            Version(self._clock.at(time), answer)
+            for time, answer in written
+            if answer.get("kind") == "PatchTarget"
         ]
 
     @property
