@@ -69,6 +69,10 @@ demo: binaries ## Watch policies patch simulated machines (DEMO_EXIT=1: end with
 test: binaries ## Run every test on real parts
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadscope $(PYTEST_ARGS)
 
+.PHONY: chaos
+chaos: binaries ## Kill the operator over a hundred times, before and after each of its side effects
+	@CHAOS=long $(BIN)/python -m pytest tests/e2e/test_crash_points.py --capture=no
+
 .PHONY: simulate
 simulate: $(READY) ## Run the whole operator through simulated troubles (SEEDS=200 FIRST_SEED=0)
 	@PYTHONHASHSEED=0 $(BIN)/python -m simulation --seeds $(SEEDS) --first-seed $(FIRST_SEED)

@@ -191,6 +191,20 @@ def test_the_state_survives_a_crash_of_the_api_server(tmp_path: Path) -> None:
         assert {"create", "get"} <= verbs
 
 
+def test_the_state_survives_a_crash_of_etcd(tmp_path: Path) -> None:
+    with ControlPlane(folder=tmp_path) as controlplane:
+        path = "/api/v1/namespaces/default/configmaps"
+        controlplane.admin.create(path, config_map("default", "kept"))
+
+        controlplane.kill_etcd()
+        assert "etcd" not in controlplane.processes
+        assert not controlplane.admin.ready()
+        controlplane.start_etcd()
+
+        assert controlplane.admin.exists(f"{path}/kept")
+        controlplane.admin.create(path, config_map("default", "new"))
+
+
 @pytest.mark.parametrize(
     "end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name
 )

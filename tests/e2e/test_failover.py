@@ -22,7 +22,7 @@ from manifests import (
     subscription,
     vm_id,
 )
-from world import World
+from world import World, leads
 
 from judging.invariants import (
     Rollout,
@@ -135,14 +135,6 @@ class Pair:
         for name in machines_of(story):
             assert self.world.posts(vm_id(name), "Install") == 1
         self.standby = self.world.start_replica()
-
-
-def leads(operator: Operator) -> bool:
-    """Whether it says so itself; one that has ended does not."""
-    try:
-        return "\nazpatch_leader 1.0\n" in operator.metrics()
-    except OSError:
-        return False
 
 
 def ends(operator: Operator) -> int:

@@ -26,7 +26,8 @@ from lab.apiclient import ApiError
 from lab.audit import LOG_WRITES, AuditEvent
 from lab.controlplane import ControlPlane
 from lab.folders import run_folder
-from lab.processes import AzSim, Clock, Operator
+from lab.nursery import Nursery
+from lab.processes import AzSim, Clock, Operator, operator_nursery
 
 PATIENCE = 120.0
 """Real seconds that a wait may take before it counts as failed: many times what it takes."""
@@ -61,9 +62,13 @@ class World:
         seed: int,
         settings: Mapping[str, str] | None = None,
         audit_policy: Mapping[str, Any] = LOG_WRITES,
+        many_operators: bool = False,
     ) -> None:
-        """`seed` draws what nobody has written down about Azure; see azsim's quirks."""
+        """`seed` draws what nobody has written down about Azure; see azsim's quirks.
+        `many_operators` are forked, each in a tenth of a start's time."""
         self.folder = run_folder(name)
+        self._many_operators = many_operators
+        self._nursery: Nursery | None = None
         self.controlplane = ControlPlane(self.folder / "controlplane", audit_policy=audit_policy)
         self._fleet = fleet
         self._clock = Clock(pace=pace)
@@ -79,6 +84,8 @@ class World:
         try:
             self.installed = chart.install(self.controlplane)
             self.start_azure()
+            if self._many_operators:
+                self._nursery = operator_nursery(self.folder)
         except BaseException:
             self.controlplane.stop()
             raise
@@ -95,6 +102,8 @@ class World:
         finally:
             for process in (*self._replicas, self.azsim):
                 process.stop()
+            if self._nursery is not None:
+                self._nursery.stop()
             self.controlplane.stop()
         assert found == [], f"secrets are shown: {found}\nlogs: {self.folder}"
 
@@ -149,14 +158,20 @@ class World:
 
     def start_replica(self, **env: str) -> Operator:
         """Starts an operator beside those that run; ready on return, to lead or to take over."""
+        operator = self.launch(**env)
+        operator.wait_until_ready()
+        return operator
+
+    def launch(self, **env: str) -> Operator:
+        """As `start_replica`, but does not wait for it."""
         operator = Operator(
             self.installed,
             azure=self.azsim.env,
             folder=self.folder / f"operator-{time.monotonic_ns()}",
             env={"AZURE_CLIENT_ID": OPERATOR_CLIENT, **self._settings, **env},
+            nursery=self._nursery,
         )
         self._replicas.append(operator)
-        operator.wait_until_ready()
         return operator
 
     # -- Kubernetes -----------------------------------------------------------------------------
@@ -356,6 +371,14 @@ class World:
             if isinstance(thing, dict):
                 thing["metadata"].pop("managedFields", None)
         return f"{yaml.safe_dump_all(shown)}\nlogs and journal: {self.folder}"
+
+
+def leads(operator: Operator) -> bool:
+    """Whether it says so itself; one that has ended does not."""
+    try:
+        return "\nazpatch_leader 1.0\n" in operator.metrics()
+    except OSError:
+        return False
 
 
 def path_of(manifest: Manifest) -> str:

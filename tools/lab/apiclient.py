@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -10,6 +11,9 @@ from typing import Any
 
 TIMEOUT_SECONDS = 10.0
 """The API server is on the same machine; nothing that the lab asks of it takes longer."""
+
+AGAIN_SECONDS = 0.2
+"""After the API server was too busy (429)."""
 
 PATCH_TYPES = {
     "merge": "application/merge-patch+json",
@@ -91,13 +95,19 @@ class ApiClient:
                 "Content-Type": content_type,
             },
         )
-        try:
-            with self._opener.open(request, timeout=TIMEOUT_SECONDS) as response:
-                content: bytes = response.read()
-                return content
-        except urllib.error.HTTPError as error:
-            with error:
-                raise ApiError(error.code, _status(error.read())) from None
+        until = time.monotonic() + TIMEOUT_SECONDS
+        while True:
+            try:
+                with self._opener.open(request, timeout=TIMEOUT_SECONDS) as response:
+                    content: bytes = response.read()
+                    return content
+            except urllib.error.HTTPError as error:
+                with error:
+                    # As a CRD is while its storage is set up; clients of Kubernetes wait and ask
+                    # again.
+                    if error.code != 429 or time.monotonic() > until:
+                        raise ApiError(error.code, _status(error.read())) from None
+            time.sleep(AGAIN_SECONDS)
 
 
 def _status(content: bytes) -> Mapping[str, Any]:

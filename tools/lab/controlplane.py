@@ -39,6 +39,9 @@ START_ATTEMPTS = 5
 TOKEN_SECONDS = 24 * 3600
 """Longer than any test, so that none depends on a renewal that only a kubelet performs."""
 
+ETCD_DATA = "etcd-data"
+"""Not a program of the control plane: what holds etcd's folder while etcd restarts."""
+
 SERVICE_ACCOUNT_ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 
@@ -77,6 +80,7 @@ class ControlPlane:
         self._children: dict[str, Child] = {}
         self._port = 0
         self._etcd_socket = ""
+        self._etcd_folder = Path()
 
     def __enter__(self) -> Self:
         self.start()
@@ -106,7 +110,7 @@ class ControlPlane:
 
     def stop(self) -> None:
         """Ends every process at once; nothing of the cluster's state remains."""
-        for name in ("kube-controller-manager", "kube-apiserver", "etcd"):
+        for name in ("kube-controller-manager", "kube-apiserver", "etcd", ETCD_DATA):
             self._kill(name)
 
     def kill_apiserver(self) -> None:
@@ -122,10 +126,27 @@ class ControlPlane:
         self.kill_apiserver()
         self.start_apiserver()
 
+    def kill_etcd(self) -> None:
+        """As a crash; its data stays. The API server lives on and answers with errors."""
+        self._kill("etcd")
+
+    def start_etcd(self) -> None:
+        """After ``kill_etcd``: with the data that it had; the API server is ready on return."""
+        self._spawn_etcd()
+        self._wait_for("kube-apiserver", self.admin.ready, "/readyz")
+
+    def restart_etcd(self) -> None:
+        self.kill_etcd()
+        self.start_etcd()
+
     @property
     def processes(self) -> Mapping[str, int]:
         """Process ids of what runs, by program name."""
-        return {name: child.pid for name, child in self._children.items() if child.running}
+        return {
+            name: child.pid
+            for name, child in self._children.items()
+            if child.running and name != ETCD_DATA
+        }
 
     # -- use ----------------------------------------------------------------------------------
 
@@ -231,8 +252,22 @@ class ControlPlane:
 
     def _start_etcd(self) -> None:
         # Unix sockets need no port; a path in a socket address is short, so not in self.folder.
-        scratch = Path(tempfile.mkdtemp(prefix="azpatch-etcd-"))
-        self._etcd_socket = f"unix://{scratch}/client"
+        self._etcd_folder = Path(tempfile.mkdtemp(prefix="azpatch-etcd-"))
+        self._etcd_socket = f"unix://{self._etcd_folder}/client"
+        # The data outlives etcd, and ends with whoever started all this.
+        self._children[ETCD_DATA] = Child(
+            ETCD_DATA,
+            ["sleep", "infinity"],
+            self.folder / f"{ETCD_DATA}.log",
+            scratch=self._etcd_folder,
+        )
+        self._spawn_etcd()
+
+    def _spawn_etcd(self) -> None:
+        scratch = self._etcd_folder
+        for socket in ("client", "peers"):
+            # One that was killed leaves them.
+            (scratch / socket).unlink(missing_ok=True)
         peers = f"unix://{scratch}/peers"
         etcd = self._spawn(
             "etcd",
@@ -246,7 +281,6 @@ class ControlPlane:
                 "--unsafe-no-fsync",
                 "--log-level=warn",
             ],
-            scratch=scratch,
         )
         etcd.wait_until((scratch / "client").exists, "client socket", READY_SECONDS)
 
@@ -319,9 +353,7 @@ class ControlPlane:
 
     # -- helpers ------------------------------------------------------------------------------
 
-    def _spawn(
-        self, program: str, arguments: Collection[str], scratch: Path | None = None
-    ) -> Child:
+    def _spawn(self, program: str, arguments: Collection[str]) -> Child:
         child = Child(
             program,
             [self._binaries[program], *arguments],
@@ -329,7 +361,6 @@ class ControlPlane:
             # The server and its clients are on loopback; a proxy of the environment is for others.
             env=os.environ | {"NO_PROXY": "*", "no_proxy": "*"},
             cwd=self.folder,
-            scratch=scratch,
         )
         self._children[program] = child
         return child

@@ -16,6 +16,7 @@ from lab.binaries import ROOT
 from lab.chart import Installed
 from lab.child import Child
 from lab.folders import free_port
+from lab.nursery import Nursery
 
 STOP_SECONDS = 30.0
 """A pod's default grace period: what SIGTERM must suffice within."""
@@ -71,7 +72,11 @@ class Clock:
 
     def now(self) -> datetime:
         """Simulated time."""
-        return self.origin + (datetime.now(UTC) - self.origin) * self.pace
+        return self.at(datetime.now(UTC))
+
+    def at(self, real: datetime) -> datetime:
+        """Simulated time at a moment of real time."""
+        return self.origin + (real - self.origin) * self.pace
 
 
 class _Process:
@@ -203,10 +208,11 @@ class Operator(_Process):
         folder: Path,
         arguments: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
         """``azure`` is ``AzSim.env``, the clock included; ``env`` adds to what follows from it.
 
-        ``arguments`` are flags of ``azpatch run``.
+        ``arguments`` are flags of ``azpatch run``. ``nursery`` is one of ``operator_nursery``.
         """
         folder.mkdir(parents=True, exist_ok=True)
         port = free_port()
@@ -219,7 +225,11 @@ class Operator(_Process):
             **{ours: azure[theirs] for ours, theirs in OPERATOR_ENV.items() if theirs in azure},
             **(env or {}),
         }
-        self.child = _module(self.name, ["azpatch", "run", *arguments], folder, self.env)
+        if nursery is None:
+            self.child = _module(self.name, ["azpatch", "run", *arguments], folder, self.env)
+        else:
+            log = folder / f"{self.name}.log"
+            self.child = nursery.start(self.name, ["run", *arguments], log, python_env() | self.env)
 
     def wait_until_ready(self, timeout: float = OPERATOR_READY_SECONDS) -> None:
         """Until ``/readyz`` says so. ChildFailed with the log's end if it ends or takes longer."""
@@ -251,13 +261,23 @@ def read_env_file(path: Path) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _module(name: str, arguments: Sequence[str], folder: Path, env: Mapping[str, str]) -> Child:
+def operator_nursery(folder: Path) -> Nursery:
+    """Where operators are forked from, for a test that starts very many."""
+    return Nursery("azpatch.__main__", folder, python_env())
+
+
+def python_env() -> dict[str, str]:
+    """What Python needs to run a module of this checkout, and no more of the developer's."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
     python = {"PYTHONPATH": PYTHONPATH, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, **python, "NO_PROXY": "*", "no_proxy": "*"}
+
+
+def _module(name: str, arguments: Sequence[str], folder: Path, env: Mapping[str, str]) -> Child:
     return Child(
         name,
         [sys.executable, "-m", *arguments],
         folder / f"{name}.log",
-        env={**kept, **python, "NO_PROXY": "*", "no_proxy": "*", **env},
+        env={**python_env(), **env},
         cwd=folder,
     )

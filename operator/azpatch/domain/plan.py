@@ -350,7 +350,8 @@ def _tried_enough(
 ) -> Idle | None:
     if status.attempts is None:
         return None
-    if status.attempts.selected_hash == fingerprint(policy, machine, selection):
+    same = status.attempts.selected_hash == fingerprint(policy, machine, selection)
+    if same and _brought_nothing(status):
         return Idle(
             True,
             Reason.NOTHING_INSTALLABLE,
@@ -375,6 +376,11 @@ def _tried_enough(
             next_window(attempts, now),
         )
     return None
+
+
+def _brought_nothing(status: PatchTargetStatus) -> bool:
+    """The last install ended so. One whose record was struck by hand did not: it may still run."""
+    return status.installation is not None and status.installation.installed == 0
 
 
 # --- why not --------------------------------------------------------------------------------------

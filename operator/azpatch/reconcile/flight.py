@@ -74,6 +74,9 @@ class Flight:
         assert target is not None
         operation = target.status.operation
         assert operation is not None
+        if not stored.deleting:
+            # Half of the lock; somebody may have taken it off by hand.
+            stored = await self._context.add_finalizer(stored)
         self._context.looks.want(target.spec.machine_id, subject_of(operation.kind), following=True)
         now = self._context.clock.elapsed()
         early = memory.next_look is not None and now < memory.next_look

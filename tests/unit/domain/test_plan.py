@@ -315,12 +315,26 @@ class TestInstall:
 
     def test_what_installed_nothing_is_not_sent_again_for_the_same(self) -> None:
         hash_ = fingerprint(POLICY, machine(), SELECTED)
-        tried = FINE.replace(attempts=Attempts(selected_hash=hash_))
+        in_vain = Installation(time=NOW - DAY, status="Failed", outcome="Failed", failed=1)
+        tried = FINE.replace(attempts=Attempts(selected_hash=hash_), installation=in_vain)
         assert idle(next_step(seen=observed(tried)))[:2] == (Reason.NOTHING_INSTALLABLE, True)
         other = Selection((replace(PATCH, version="3.1"),), ())
         assert next_step(seen=observed(tried), selection=other) == INSTALL
         edited = patch_policy(install={"linux": {}, "rebootSetting": "Always"})
         assert next_step(edited, observed(tried)) == INSTALL
+
+    @pytest.mark.parametrize("before", [0, 1], ids=["the first", "after one that went well"])
+    def test_an_install_that_was_struck_from_the_record_is_not_said_to_have_brought_nothing(
+        self, before: int
+    ) -> None:
+        hash_ = fingerprint(POLICY, machine(), SELECTED)
+        well = Installation(
+            time=NOW - DAY, status="Succeeded", outcome="Succeeded", installed=before
+        )
+        struck = FINE.replace(
+            attempts=Attempts(selected_hash=hash_), installation=well if before else None
+        )
+        assert next_step(seen=observed(struck)) == INSTALL, "the look before it shows what runs"
 
     @pytest.mark.parametrize(
         ("posts", "began", "sent"),

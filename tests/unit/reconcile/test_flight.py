@@ -259,6 +259,17 @@ async def test_after_a_crash_it_looks_first_and_posts_nothing(world: World, kind
     assert len(world.azure.posts) == 1
 
 
+async def test_a_finalizer_that_somebody_took_off_is_put_on_again(world: World, kind: str) -> None:
+    async with world.operator_runs():
+        await begin(world, kind)
+        [target] = world.kube.all(PATCH_TARGET)
+        world.kube.put(
+            PATCH_TARGET, {**target, "metadata": {**target["metadata"], "finalizers": []}}
+        )
+        await world.passes(SECOND)
+        assert world.kube.finalizers(PATCH_TARGET) == FINALIZER
+
+
 async def test_unchanged_for_15_minutes_it_never_started_and_is_sent_again(
     world: World, kind: str
 ) -> None:
