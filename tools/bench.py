@@ -1,8 +1,7 @@
 """``make bench``: what azpatch costs with many machines, on a real control plane and azsim.
 
-``BENCH_MACHINES`` says how many (default 1000, some three minutes; 10000 takes half an hour at
-most). Only the ratios carry over: each compares two measurements of one run. docs/benchmarks.md
-says what they mean.
+``BENCH_MACHINES`` says how many (default 1000; 10000 is possible). Only the ratios carry over: each
+compares two measurements of one run. docs/performance.md says what they mean.
 """
 
 from __future__ import annotations
@@ -16,7 +15,11 @@ from rich.console import Console
 
 import bench_azsim
 import bench_operator
+import bench_reaction
+import bench_real_wave
 import bench_start
+import bench_usual
+import bench_wave
 from bench_report import show
 from lab import chart
 from lab.binaries import BinariesMissing
@@ -58,8 +61,11 @@ def _measure(console: Console, folder: Path, machines: int) -> None:
         installed = chart.install(controlplane)
         with bench_operator.Stage(controlplane, installed, folder, 1).azure() as azsim:
             show(console, "Start", bench_start.measure(installed, azsim.env, folder / "start"))
-        for title, figures in bench_operator.measure(controlplane, installed, folder, machines):
-            show(console, title, figures)
+        stage = bench_operator.Stage(controlplane, installed, folder, machines)
+        for part in (bench_operator, bench_reaction, bench_usual, bench_real_wave):
+            for title, figures in part.measure(stage):
+                show(console, title, figures)
+    show(console, "A wave in virtual time", bench_wave.simulated(machines))
 
 
 if __name__ == "__main__":

@@ -76,16 +76,28 @@ class Writes:
 
 def patch_targets(admin: ApiClient, namespace: str) -> list[Object]:
     """Every PatchTarget of a namespace."""
-    path = f"{API}/namespaces/{namespace}/patchtargets?limit={PAGE}"
+    return _listed(admin, f"{API}/namespaces/{namespace}/patchtargets")
+
+
+def _listed(admin: ApiClient, path: str) -> list[Object]:
     found: list[Object] = []
     following = ""
     while True:
-        page = admin.get(path + following)
+        page = admin.get(f"{path}?limit={PAGE}{following}")
         found += page["items"]
         token = page["metadata"].get("continue")
         if not token:
             return found
         following = f"&continue={token}"
+
+
+def release(admin: ApiClient, namespace: str, plural: str) -> None:
+    """Takes the finalizers off that an operator which is gone has left."""
+    path = f"{API}/namespaces/{namespace}/{plural}"
+    for each in _listed(admin, path):
+        if each["metadata"].get("finalizers"):
+            name = each["metadata"]["name"]
+            admin.patch(f"{path}/{name}", {"metadata": {"finalizers": None}})
 
 
 def delete_patch_targets(admin: ApiClient, namespace: str) -> None:
@@ -117,6 +129,18 @@ def azure_requests(journal: Path, skip: int) -> tuple[int, Counter[str]]:
     return number, counted
 
 
+def requests(journal: Path, skip: int) -> Iterator[tuple[int, Object]]:
+    """Requests that azsim answered after its first `skip` entries, each with its place among all
+    entries."""
+    with journal.open() as lines:
+        for number, line in enumerate(lines, 1):
+            # azsim may be in the middle of its last line.
+            if number > skip and line.endswith("\n"):
+                entry: Object = json.loads(line)
+                if entry["kind"] == "request":
+                    yield number, entry
+
+
 def _request(entry: Object) -> str:
     if entry["status"] == 429:
         return "refused for lack of budget (429)"
@@ -125,6 +149,8 @@ def _request(entry: Object) -> str:
         return "Resource Graph queries"
     if path.endswith("/assesspatches"):
         return "assessPatches"
+    if path.endswith("/installpatches"):
+        return "installPatches"
     if "/virtualmachines/" in path:
         return "GETs of machines"
     if "/operations/" in path:

@@ -16,9 +16,14 @@ NAMESPACE = "bench"
 MACHINES_PER_SUBSCRIPTION = 4000
 """A fleet of 10,000 is spread over three, as it would have to be in Azure."""
 
-SHARES: Mapping[str, float] = {"web": 0.5, "shop": 0.3, "data": 0.15, "batch": 0.05}
+SHARES: Mapping[str, float] = {"web": 1.0}
 """Policies, one an image, and their share of the machines. What a policy does for each of its
-machines grows with the largest, so half of the fleet is under one."""
+machines grows with the largest, so all of the fleet is under one."""
+
+PROBES = 30
+"""Machines of no policy, each for one that is applied later."""
+
+PROBE_IMAGE = "probe"
 
 Object = dict[str, Any]
 
@@ -36,10 +41,13 @@ def policies(machines: int) -> dict[str, int]:
     return counts
 
 
-def fleet(machines: int, subject: str, token_public_key: str) -> Object:
+def fleet(machines: int, subject: str, token_public_key: str, probes: int = 0) -> Object:
     """The fleet file. `subject` is the operator's ServiceAccount, as its tokens name it."""
     ids = subscriptions(machines)
-    images = [{"name": name, "osState": "Generalized", "versions": ["1.0.0"]} for name in SHARES]
+    images = [
+        {"name": name, "osState": "Generalized", "versions": ["1.0.0"]}
+        for name in (*SHARES, PROBE_IMAGE)
+    ]
     return {
         "subscriptions": [
             {
@@ -78,16 +86,41 @@ def fleet(machines: int, subject: str, token_public_key: str) -> Object:
                 "group": f"rg-{name}",
                 "image": {"gallery": f"images/{name}/1.0.0"},
                 "guest": {
-                    "missing": [{"name": "curl", "version": "8.5", "classification": "Security"}]
+                    "missing": [{"name": "curl", "version": "8.5", "classification": "Security"}],
+                    "durations": {"assess": "60s", "prepare": "20s", "perPatch": "40s"},
                 },
             }
-            for name, count in policies(machines).items()
+            for name, count in {**policies(machines), PROBE_IMAGE: probes}.items()
             for number in range(1, count + 1)
         ],
     }
 
 
-def manifests(machines: int, tenant: str, access: str, assess: bool) -> list[Object]:
+def probe_id(machines: int, number: int) -> str:
+    """The resource id of a machine of no policy."""
+    ids = subscriptions(machines)
+    group = f"/subscriptions/{ids[number % len(ids)]}/resourceGroups/rg-{PROBE_IMAGE}"
+    return f"{group}/providers/Microsoft.Compute/virtualMachines/{PROBE_IMAGE}-{number}"
+
+
+def policy(name: str, target: Object, *, assess: bool, install: bool = False) -> Object:
+    """A policy that assesses, or only looks; or also installs, on all machines at once."""
+    spec: Object = {"target": target, "assessment": {"mode": "Operator" if assess else "None"}}
+    if install:
+        spec["install"] = {"linux": {}, "rebootSetting": "IfRequired", "maximumDuration": "PT1H"}
+        spec["schedule"] = {"always": {}}
+        spec["rollout"] = {"maxUnavailable": "100%"}
+    return {
+        "apiVersion": "azpatch.dev/v1alpha1",
+        "kind": "PatchPolicy",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": spec,
+    }
+
+
+def manifests(
+    machines: int, tenant: str, access: str, assess: bool, install: bool = False
+) -> list[Object]:
     """AzureSubscriptions that grant this access, and policies that assess, or only look."""
     ids = subscriptions(machines)
     images = f"/subscriptions/{ids[0]}/resourceGroups/rg-images/providers/Microsoft.Compute"
@@ -110,15 +143,12 @@ def manifests(machines: int, tenant: str, access: str, assess: bool) -> list[Obj
             for number, id_ in enumerate(ids, 1)
         ),
         *(
-            {
-                "apiVersion": "azpatch.dev/v1alpha1",
-                "kind": "PatchPolicy",
-                "metadata": {"name": name, "namespace": NAMESPACE},
-                "spec": {
-                    "target": {"galleryImage": {"id": f"{images}/galleries/images/images/{name}"}},
-                    "assessment": {"mode": "Operator" if assess else "None"},
-                },
-            }
+            policy(
+                name,
+                {"galleryImage": {"id": f"{images}/galleries/images/images/{name}"}},
+                assess=assess,
+                install=install,
+            )
             for name in SHARES
         ),
     ]

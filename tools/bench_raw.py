@@ -16,6 +16,9 @@ from lab.controlplane import ControlPlane
 IN_FLIGHT = 20
 """Requests at a time: the operator's default of workers."""
 
+PAGE = 500
+"""Objects a LIST."""
+
 Object = dict[str, Any]
 API = "/apis/azpatch.dev/v1alpha1"
 
@@ -54,12 +57,7 @@ def write(controlplane: ControlPlane, token: str, targets: Sequence[Object]) -> 
 
 
 async def _write(controlplane: ControlPlane, token: str, targets: Sequence[Object]) -> None:
-    context = ssl.create_default_context(cafile=str(controlplane.ca_file))
-    async with aiohttp.ClientSession(
-        controlplane.url,
-        connector=aiohttp.TCPConnector(ssl=context),
-        headers={"Authorization": f"Bearer {token}"},
-    ) as session:
+    async with _session(controlplane, token) as session:
 
         async def write_one(target: Object) -> None:
             path = f"{API}/namespaces/{target['metadata']['namespace']}/patchtargets"
@@ -74,6 +72,34 @@ async def _write(controlplane: ControlPlane, token: str, targets: Sequence[Objec
                 await answer.read()
 
         await _all(write_one, targets)
+
+
+def read(controlplane: ControlPlane, token: str, namespace: str) -> RawCost:
+    """LISTs every PatchTarget of a namespace and decodes the JSON."""
+    began, cpu = time.monotonic(), time.process_time()
+    asyncio.run(_read(controlplane, token, namespace))
+    return RawCost(time.monotonic() - began, time.process_time() - cpu)
+
+
+async def _read(controlplane: ControlPlane, token: str, namespace: str) -> None:
+    following: str | None = ""
+    path = f"{API}/namespaces/{namespace}/patchtargets"
+    async with _session(controlplane, token) as session:
+        while following is not None:
+            params = {"limit": f"{PAGE}", "continue": following}
+            async with session.get(path, params=params) as answer:
+                answer.raise_for_status()
+                page = await answer.json()
+            following = page["metadata"].get("continue") or None
+
+
+def _session(controlplane: ControlPlane, token: str) -> aiohttp.ClientSession:
+    context = ssl.create_default_context(cafile=str(controlplane.ca_file))
+    return aiohttp.ClientSession(
+        controlplane.url,
+        connector=aiohttp.TCPConnector(ssl=context),
+        headers={"Authorization": f"Bearer {token}"},
+    )
 
 
 async def _all(work: Callable[[Object], Awaitable[None]], targets: Sequence[Object]) -> None:

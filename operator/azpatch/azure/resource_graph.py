@@ -53,7 +53,7 @@ class ResourceGraph:
     """Reads Resource Graph for one identity.
 
     Without the SDK's client, which copies every value of every row once more, while everything else
-    in the process waits: seven times what it takes to parse the page.
+    in the process waits: several times what it takes to parse the page.
     """
 
     def __init__(

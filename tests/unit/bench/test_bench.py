@@ -2,15 +2,17 @@
 
 import json
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from azsim.fleetfile import build
-from bench_cluster import Writes, azure_requests
+from bench_cluster import Writes, azure_requests, requests
 from bench_fleet import fleet, manifests, policies, subscriptions
 from bench_process import cpu_seconds, memory, samples
+from bench_wave import Wave, bound, simulated
 
 ME = "system:serviceaccount:azpatch-system:azpatch"
 
@@ -108,6 +110,52 @@ def test_requests_to_azure_are_told_apart(tmp_path: Path) -> None:
         5,
         {"GETs of machines": 1, "assessPatches": 1, "refused for lack of budget (429)": 1},
     )
+
+
+def test_a_request_is_told_with_its_place_so_that_reading_can_go_on_there(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    entries = [{"kind": "request"}, {"kind": "AssessmentStarted"}, {"kind": "request"}]
+    journal.write_text("".join(json.dumps(entry) + "\n" for entry in entries) + '{"kind": "requ')
+
+    assert [place for place, _ in requests(journal, 0)] == [1, 3]
+    assert [place for place, _ in requests(journal, 1)] == [3]
+
+
+@pytest.mark.parametrize(
+    ("machines", "minutes"),
+    [
+        pytest.param(200, 0, id="the burst is enough"),
+        pytest.param(1000, 12, id="1000"),
+        pytest.param(10_000, 147, id="10,000"),
+    ],
+)
+def test_the_bucket_bounds_a_wave(machines: int, minutes: int) -> None:
+    assert bound(machines) == timedelta(minutes=minutes)
+
+
+def test_a_wave_reaches_from_the_first_accepted_post_to_the_last() -> None:
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    machine = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/m"
+    wave = Wave(1)
+    for minute, method, path, status in (
+        (0, "GET", machine, 200),
+        (1, "POST", f"{machine}/assessPatches", 202),
+        (2, "POST", f"{machine}/installPatches", 202),
+        (3, "POST", f"{machine}/assessPatches", 429),
+    ):
+        wave.read(noon + timedelta(minutes=minute), method, path, status)
+    assert not wave.complete
+
+    wave.read(noon + timedelta(minutes=5), "POST", f"{machine}/assessPatches", 202)
+    assert wave.complete
+    assert (wave.span, wave.refused, wave.requests) == (timedelta(minutes=4), 1, 5)
+
+
+def test_a_wave_in_virtual_time_is_complete_and_refused_nothing() -> None:
+    span, refused = simulated(3)
+
+    assert "NOT COMPLETE" not in span.raw
+    assert refused.ratio == "0"
 
 
 def test_a_process_is_measured() -> None:
