@@ -81,7 +81,9 @@ async def ask(method: str, path: str, params: Object, body: Object | None = None
 
 
 @kopf.on.create(GROUP, VERSION, "patchpolicies")
-async def policy_created(spec: kopf.Spec, name: str, namespace: str, uid: str, **_: Any) -> None:
+async def policy_created(
+    spec: kopf.Spec, name: str, namespace: str | None, uid: str, **_: Any
+) -> None:
     """Asks which machines were built from the policy's image and makes a PatchTarget of each."""
     image: str = spec["target"]["galleryImage"]["id"].lower()
     options = {"$top": 1000, "resultFormat": "objectArray"}
@@ -96,7 +98,7 @@ async def policy_created(spec: kopf.Spec, name: str, namespace: str, uid: str, *
         options["$skipToken"] = page["$skipToken"]
 
 
-async def create(machine_id: str, policy: str, namespace: str, uid: str) -> None:
+async def create(machine_id: str, policy: str, namespace: str | None, uid: str) -> None:
     """One PatchTarget; it is well if it is there."""
     digest = hashlib.sha256(machine_id.lower().encode()).hexdigest()[:10]
     body = {
