@@ -12,7 +12,7 @@ from typing import Self
 
 import yaml
 from manifests import Manifest, reason
-from steps import AZURE_STEPS, Steps
+from steps import AZURE_STEPS, END, Steps
 from world import PATIENCE, POLL, World, leads
 
 from judging.lock import Version
@@ -135,7 +135,7 @@ class GatedWorld(World):
 
     def strike(self, step: str, moment: Moment, feed: Callable[[], None]) -> None:
         """Kills the operator at a step of whichever machine comes to it first; the next one leads
-        on return. `feed` brings more work; it is called while there is none."""
+        on return. `feed` brings more work; it is called while there is next to none."""
         self.ready_to_be_killed()
         gate = self.azure if step in AZURE_STEPS else self.kube
         trap = gate.set(Trap(lambda passing: self.steps.name(passing) == step, moment, self.kill))
@@ -145,7 +145,8 @@ class GatedWorld(World):
             if lost and not trap.sprung:
                 gate.remove(trap)
                 raise AssertionError(f"not seen in {PATIENCE:g} s: {step}; see {self.folder}")
-            if not self.busy():
+            # What has been killed on its way needs a while; another may come to the step sooner.
+            if self.busy() <= (0 if step in END else 1):
                 feed()
         self.next_leads()
 
