@@ -53,6 +53,8 @@ class Judge:
         }
         self._forgotten: list[tuple[str, int]] = []
         """(machine, entry): a PatchTarget of it went."""
+        self._marked: set[str] = set()
+        """uids of PatchTargets that are being deleted."""
         self._not_found: set[str] = set()
         """Machines for which ARM answered 404, truly or not."""
         self.violation: Violation | None = None
@@ -188,7 +190,10 @@ class Judge:
     def _given_up(self, target: Object, machine: str) -> None:
         """A PatchTarget is deleted although its machine is there and its policy wants it."""
         uid = target["metadata"]["uid"]
-        if uid in self._world.deleted_by_hand or machine not in self._world.cloud.machines:
+        if uid in self._marked or uid in self._world.deleted_by_hand:
+            return
+        self._marked.add(uid)
+        if machine not in self._world.cloud.machines:
             return
         if machine in self._not_found:
             return
