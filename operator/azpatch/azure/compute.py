@@ -42,8 +42,7 @@ class Compute:
     async def machine(self, machine_id: str) -> MachineView:
         """GET with instance view.
 
-        Not through the SDK's method: that makes a model of the whole VM, which costs more than all
-        else that is done with the answer. What is read here is JSON, as Resource Graph gives it.
+        Not through the SDK's method: that makes a model of the whole VM, which nobody here uses.
         """
         _vm(machine_id)
         key = ids.key(machine_id)
