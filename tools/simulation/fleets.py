@@ -29,6 +29,10 @@ IMAGES = [
     {"name": "win", "osState": "Generalized", "osType": "Windows"},
 ]
 
+SIZES = (3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 8, 20)
+"""Machines of a fleet. Most are small: what can go wrong needs few, and two policies that share
+them; more seeds find more than more machines."""
+
 LARGE_ONE_IN = 50
 """One fleet in so many is large."""
 
@@ -67,7 +71,9 @@ def image_id(name: str) -> str:
 def draw(random: Random, *, large: bool) -> Fleet:
     """A fleet of 3 to 20 machines, or some hundred, in one or two subscriptions."""
     # Most are small: what can go wrong needs few machines, and two policies that share them.
-    count = random.randint(60, 120) if large else random.choice((3, 3, 4, 4, 5, 6, 8, 12, 20))
+    count = (
+        random.randint(60, 120) if large else random.choice((3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 8, 20))
+    )
     subscriptions = random.choice((1, 1, 2))
     names = [f"vm-{number}" for number in range(1, count + 1)]
     machines = [_machine(random, name, subscriptions) for name in names]
@@ -131,7 +137,7 @@ def _machine(random: Random, name: str, subscriptions: int) -> dict[str, Any]:
         "durations": {
             "assess": f"{random.randint(20, 120)}s",
             "prepare": f"{random.randint(10, 60)}s",
-            "perPatch": f"{random.randint(20, 120)}s",
+            "perPatch": f"{random.randint(10, 90)}s",
             "reboot": f"{random.randint(60, 300)}s",
         },
     }

@@ -51,14 +51,15 @@ class Context:
             raise NotLeading("the Lease is not held any more")
 
     async def write_status(self, stored: Stored[Any], status: ApiModel) -> Stored[Any]:
-        """Writes the status if it differs from what is stored, and takes the answer in.
+        """Writes a readable object's status if it differs from what is stored, and takes the answer
+        in.
 
         Raises KubeError; Conflict where the object changed since it was read.
         """
-        wanted = status_json(status)
-        if wanted == _pruned(stored.raw.get("status") or {}):
+        assert stored.parsed is not None
+        if stored.parsed.status == status:
             return stored
-        answer = await self.kube.replace_status(stored.kind, stored.raw, wanted)
+        answer = await self.kube.replace_status(stored.kind, stored.raw, status_json(status))
         return self._take(stored, answer)
 
     async def write_unreadable(self, stored: Stored[Any]) -> None:
@@ -121,8 +122,3 @@ class Context:
         """The object as it is after our own write. The watch may have shown a newer one already."""
         self.store.observe(stored.kind, answer)
         return self.newest(stored)
-
-
-def _pruned(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Without the schema's placeholder for a status that nobody wrote yet."""
-    return {} if status.get("observedGeneration") == -1 else status
