@@ -206,16 +206,16 @@ class Mutation:
 MUTATIONS = {
     "intent forgotten": Mutation(intent_forgotten, 0, 5),
     "intent written after the POST": Mutation(intent_after_the_post, 0, 5),
-    "the POST retried": Mutation(post_retried, 2, 30),
+    "the POST retried": Mutation(post_retried, 5, 30),
     "recovery that does not look": Mutation(recovery_that_does_not_look, 0, 30),
     "finalizer released early": Mutation(finalizer_released_early, 10, 40),
-    "a stale row trusted": Mutation(stale_row_trusted, 64, 60),
-    "budget off by one": Mutation(budget_off_by_one, 4, 40),
+    "a stale row trusted": Mutation(stale_row_trusted, 0, 20),
+    "budget off by one": Mutation(budget_off_by_one, 0, 30),
     "deadline ignored": Mutation(deadline_ignored, 0, 10),
-    "absence taken for deletion": Mutation(absence_taken_for_deletion, 36, 60),
-    "vmId ignored": Mutation(vm_id_ignored, 18, 30),
-    "giving up after an error": Mutation(giving_up_after_an_error, 1, 30),
-    "a lost answer never retried": Mutation(lost_answer_never_retried, 24, 20),
+    "absence taken for deletion": Mutation(absence_taken_for_deletion, 30, 40),
+    "vmId ignored": Mutation(vm_id_ignored, 0, 30),
+    "giving up after an error": Mutation(giving_up_after_an_error, 0, 20),
+    "a lost answer never retried": Mutation(lost_answer_never_retried, 0, 10),
 }
 
 

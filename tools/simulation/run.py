@@ -77,6 +77,7 @@ def simulate(seed: int) -> Outcome:
     finally:
         gc.set_threshold(700, 10, 10)
         gc.collect()
+        gc.unfreeze()
     outcome.seconds = time.process_time() - began
     return outcome
 
