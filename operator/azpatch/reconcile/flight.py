@@ -291,7 +291,7 @@ class Flight:
             outcome=outcome.outcome,
             reason=outcome.reason,
         )
-        policy = self._context.store.policy(stored.namespace, stored.parsed.spec.policy)
+        policy = self._context.store.policy_of(stored)
         if policy is not None:
             await self._context.kube.event(
                 PATCH_POLICY,
@@ -305,7 +305,7 @@ class Flight:
     def _reboot_setting(self, stored: Stored[PatchTarget]) -> RebootSetting:
         """As the policy has it; Azure's default if the policy is gone."""
         assert stored.parsed is not None
-        policy = self._context.store.policy(stored.namespace, stored.parsed.spec.policy)
+        policy = self._context.store.policy_of(stored)
         declared: PatchPolicy | None = policy.parsed if policy else None
         if declared is None or declared.spec.install is None:
             return RebootSetting.IF_REQUIRED

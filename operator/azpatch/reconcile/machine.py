@@ -29,7 +29,7 @@ from azpatch.reconcile.refusals import of_look
 from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.start import Starter
 from azpatch.reconcile.store import Stored
-from azpatch.reconcile.turn import IN_LINE, LONGEST_APPOINTMENT, told
+from azpatch.reconcile.turn import IN_LINE, LONGEST_APPOINTMENT, Line, told
 
 SHORTLY = timedelta(seconds=1)
 """When something is known to be decided differently now."""
@@ -49,6 +49,7 @@ class MachineReconciler:
         self._decider = Decider(context)
         self._starter = Starter(context)
         self._flight = Flight(context)
+        self._line = Line(context, self._memory)
 
     async def reconcile(self, key: Key) -> Result:
         """One PatchTarget: follow what is in flight, or decide what comes next."""
@@ -57,6 +58,8 @@ class MachineReconciler:
             self._forget(key)
             return Result()
         if stored.parsed is None:
+            # It sends nothing: others may have its place.
+            self._forget(key)
             log.error("PatchTarget cannot be read", target=str(key), error=stored.error)
             return Result()
         machine_key = machine_key_of(stored.parsed.spec.machine_id)
@@ -96,15 +99,13 @@ class MachineReconciler:
         decision = self._decider.decide(key, stored, status, memory)
         if isinstance(decision, NotNow):
             self._give_back(key, stored)
-            self._leave_line(memory)
+            self._line.leave(memory)
             stored = await self._context.write_status(stored, decision.status)
             await self._context.remove_finalizer(stored)
             if not decision.open:
                 self._decided(key, stored)
             return Result(decision.again)
-        result = await self._act(key, stored, decision, memory)
-        self._decided(key, stored, decision.policy.generation)
-        return result
+        return await self._act(key, stored, decision, memory)
 
     async def _act(
         self,
@@ -114,7 +115,7 @@ class MachineReconciler:
         memory: MachineMemory,
     ) -> Result:
         if not isinstance(decision.step, Send):
-            self._leave_line(memory)
+            self._line.leave(memory)
         if decision.status.governs != decision.target.status.governs:
             self._wake_siblings(stored)
             await self._tell_loss(decision)
@@ -123,6 +124,7 @@ class MachineReconciler:
                 return await self._send(key, decision, decision.step, memory)
             # What has ended is written down before anything else begins; the finalizer stays.
             await self._context.write_status(stored, decision.status)
+            self._decided(key, stored, decision.policy.generation)
             return Result(SHORTLY)
         if foreign_install(decision.target.status) and self._forgets(decision):
             # It holds a slot as long as it runs, and whether it does only a look can tell.
@@ -166,9 +168,14 @@ class MachineReconciler:
         status, now = decision.status, self._context.clock.now()
         if isinstance(decision.step, AskSlot) and memory.doubt is not None:
             status = decide.blocked(decision.target, status, memory.doubt, now)
+        await self._write(key, decision, status)
+        return Result(_until(decision.step, now))
+
+    async def _write(self, key: Key, decision: Decision, status: PatchTargetStatus) -> None:
+        """What was decided, with nothing in flight."""
         stored = await self._context.write_status(decision.stored, status)
         await self._context.remove_finalizer(stored)
-        return Result(_until(decision.step, now))
+        self._decided(key, stored, decision.policy.generation)
 
     # --- send -------------------------------------------------------------------------------------
 
@@ -177,8 +184,7 @@ class MachineReconciler:
     ) -> Result:
         """Its turn, one more look at the machine itself, then the operation: all that may take long
         comes before the look."""
-        memory.in_line = True
-        wait = self._context.azure.reserve(decision.machine.id, decision.machine.location)
+        wait = self._line.join(decision.machine, memory)
         if wait:
             return await self._wait(key, decision, wait, memory)
         verified = self._context.clock.monotonic()
@@ -198,7 +204,7 @@ class MachineReconciler:
             started = await self._starter.start(step.kind, decision, again, view, verified)
         except KubeError:
             self._came_to_nothing(key, decision)
-            self._leave_line(memory)
+            self._line.leave(memory)
             raise
         if started.began:
             self._tell(key, decision, step, memory)
@@ -211,8 +217,9 @@ class MachineReconciler:
         if not started.began:
             self._came_to_nothing(key, decision)
         if started.began or started.obstacle is not None:
+            self._decided(key, decision.stored, decision.policy.generation)
             self._give_back(key, decision.stored)
-            self._leave_line(memory)
+            self._line.leave(memory)
         return Result(started.look_after)
 
     def _came_to_nothing(self, key: Key, decision: Decision) -> None:
@@ -230,18 +237,8 @@ class MachineReconciler:
             status = decision.status
         if status is not None:
             self._tell(key, decision, IN_LINE, memory)
-            stored = await self._context.write_status(decision.stored, status)
-            await self._context.remove_finalizer(stored)
+            await self._write(key, decision, status)
         return Result(min(wait, LONGEST_APPOINTMENT))
-
-    def _leave_line(self, memory: MachineMemory) -> None:
-        """Gives the machine's place back, unless another PatchTarget of it stands there too."""
-        if not memory.in_line:
-            return
-        memory.in_line = False
-        others = self._context.store.targets_on(memory.machine_key)
-        if not any(self._memory.in_line(own_key(other)) for other in others):
-            self._context.azure.release(memory.machine_key)
 
     def _same(self, key: Key, step: Send, memory: MachineMemory) -> Decision | None:
         """The decision taken anew; None if it does not come to the same step."""
@@ -293,10 +290,9 @@ class MachineReconciler:
         now = self._context.clock.now()
         self._tell(key, decision, obstacle, memory)
         self._give_back(key, decision.stored)
-        self._leave_line(memory)
+        self._line.leave(memory)
         status = decide.blocked(decision.target, decision.status, obstacle, now)
-        stored = await self._context.write_status(decision.stored, status)
-        await self._context.remove_finalizer(stored)
+        await self._write(key, decision, status)
         return Result(_until(obstacle, now))
 
     # --- slots, and who else is concerned ---------------------------------------------------------
@@ -312,7 +308,7 @@ class MachineReconciler:
         """The policy's generation that the machine goes by (by default what it has now), once its
         status says so; news to the policy's reconciler."""
         assert stored.parsed is not None
-        policy = self._context.store.policy(key.namespace, stored.parsed.spec.policy)
+        policy = self._context.store.policy_of(stored)
         if policy is None:
             return
         goes_by = policy.generation if generation is None else generation
@@ -342,7 +338,7 @@ class MachineReconciler:
         self._context.decided.pop(key, None)
         if memory is None:
             return
-        self._leave_line(memory)
+        self._line.leave(memory)
         if self._context.slots.give_back((key.namespace, memory.policy), key.name):
             self._context.queue.add(Key(PATCH_POLICY.kind, key.namespace, memory.policy))
         others = self._context.store.targets_on(memory.machine_key)

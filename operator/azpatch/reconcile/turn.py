@@ -11,9 +11,13 @@ from datetime import datetime, timedelta
 from azpatch.api.common import ConditionType
 from azpatch.api.reasons import Reason
 from azpatch.api.target import PatchTarget, PatchTargetStatus
+from azpatch.domain.facts import Machine
 from azpatch.domain.plan import Idle
 from azpatch.domain.target import blocked
+from azpatch.reconcile.context import Context
 from azpatch.reconcile.decision import Decision
+from azpatch.reconcile.memory import MachineMemory, Memory
+from azpatch.reconcile.routing import own_key
 
 LONG = timedelta(minutes=10)
 """A longer wait is told. In that time Azure takes some 2,600 operations of one subscription and
@@ -29,6 +33,28 @@ IN_LINE = Idle(
     "Azure takes only so many operations a minute in one subscription and region, and other "
     "machines are before this one in the line. It is sent when its turn comes.",
 )
+
+
+class Line:
+    """Places in the line of those who want to send something to a machine."""
+
+    def __init__(self, context: Context, memory: Memory) -> None:
+        self._context = context
+        self._memory = memory
+
+    def join(self, machine: Machine, memory: MachineMemory) -> timedelta:
+        """Takes or keeps the machine's place; how long it is until its turn, zero: now."""
+        memory.in_line = True
+        return self._context.azure.reserve(machine.id, machine.location)
+
+    def leave(self, memory: MachineMemory) -> None:
+        """Gives the machine's place back, unless another PatchTarget of it stands there too."""
+        if not memory.in_line:
+            return
+        memory.in_line = False
+        others = self._context.store.targets_on(memory.machine_key)
+        if not any(self._memory.in_line(own_key(other)) for other in others):
+            self._context.azure.release(memory.machine_key)
 
 
 def told(decision: Decision, wait: timedelta, now: datetime) -> PatchTargetStatus | None:
