@@ -110,6 +110,22 @@ def person_principal() -> Manifest:
     return {"name": PERSON, "clientId": PERSON_CLIENT, "secret": PERSON_SECRET}
 
 
+def fleet_by_image(
+    public_key: str, machines: Mapping[str, Sequence[str]], durations: Manifest
+) -> Manifest:
+    """A fleet file: for each image definition of the gallery, the machines made from it."""
+    images = [{"name": image, "versions": ["1.0.0"]} for image in machines]
+    return {
+        "subscriptions": [subscription(1, galleries=[GALLERY | {"images": images}])],
+        "principals": [operator_principal(public_key), person_principal()],
+        "machines": [
+            machine(name, {"gallery": f"golden/{image}/1.0.0"}, durations=durations)
+            for image, names in machines.items()
+            for name in names
+        ],
+    }
+
+
 def vm_id(name: str, subscription: int = 1, group: str = GROUP) -> str:
     """A machine's resource id."""
     return (

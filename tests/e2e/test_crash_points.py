@@ -19,15 +19,12 @@ from manifests import (
     OPERATOR,
     Manifest,
     azure_subscription,
+    fleet_by_image,
     grant,
     image_id,
-    machine,
     namespace,
-    operator_principal,
-    person_principal,
     policy,
     reason,
-    subscription,
     subscription_id,
     vm_id,
 )
@@ -110,21 +107,8 @@ def machines_of(number: int) -> list[str]:
 
 
 def fleet(controlplane: ControlPlane) -> Manifest:
-    numbers = range(1, POLICIES + 1)
-    gallery = {
-        "name": "golden",
-        "group": "rg-images",
-        "images": [{"name": f"image-{number}", "versions": ["1.0.0"]} for number in numbers],
-    }
-    return {
-        "subscriptions": [subscription(1, galleries=[gallery])],
-        "principals": [operator_principal(controlplane.token_public_key), person_principal()],
-        "machines": [
-            machine(name, {"gallery": f"golden/image-{number}/1.0.0"}, durations=BRIEF)
-            for number in numbers
-            for name in machines_of(number)
-        ],
-    }
+    machines = {f"image-{number}": machines_of(number) for number in range(1, POLICIES + 1)}
+    return fleet_by_image(controlplane.token_public_key, machines, BRIEF)
 
 
 class Work:

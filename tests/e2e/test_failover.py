@@ -7,19 +7,15 @@ from collections.abc import Iterator
 import pytest
 from cut import Line
 from manifests import (
-    GALLERY,
     OPERATOR,
     Manifest,
     azure_subscription,
+    fleet_by_image,
     grant,
     image_id,
-    machine,
     namespace,
-    operator_principal,
-    person_principal,
     policy,
     reason,
-    subscription,
     vm_id,
 )
 from world import World, leads
@@ -63,17 +59,8 @@ def policy_of(story: str) -> Manifest:
 
 
 def fleet(controlplane: ControlPlane) -> Manifest:
-    images = [{"name": story, "versions": ["1.0.0"]} for story in STORIES]
-    gallery = GALLERY | {"images": [*GALLERY["images"], *images]}
-    return {
-        "subscriptions": [subscription(1, galleries=[gallery])],
-        "principals": [operator_principal(controlplane.token_public_key), person_principal()],
-        "machines": [
-            machine(name, {"gallery": f"golden/{story}/1.0.0"}, durations=BRIEF)
-            for story in STORIES
-            for name in machines_of(story)
-        ],
-    }
+    machines = {story: machines_of(story) for story in STORIES}
+    return fleet_by_image(controlplane.token_public_key, machines, BRIEF)
 
 
 class Pair:
