@@ -21,6 +21,7 @@ import bench_start
 import bench_usual
 import bench_wave
 from bench_report import show
+from bench_stage import Stage
 from lab import chart
 from lab.binaries import BinariesMissing
 from lab.child import ChildFailed
@@ -59,9 +60,9 @@ def _measure(console: Console, folder: Path, machines: int) -> None:
     show(console, "azsim", bench_azsim.measure(machines, folder))
     with ControlPlane(folder / "controlplane") as controlplane:
         installed = chart.install(controlplane)
-        with bench_operator.Stage(controlplane, installed, folder, 1).azure() as azsim:
+        with Stage(controlplane, installed, folder, 1).azure() as azsim:
             show(console, "Start", bench_start.measure(installed, azsim.env, folder / "start"))
-        stage = bench_operator.Stage(controlplane, installed, folder, machines)
+        stage = Stage(controlplane, installed, folder, machines)
         for part in (bench_operator, bench_reaction, bench_usual, bench_real_wave):
             for title, figures in part.measure(stage):
                 show(console, title, figures)

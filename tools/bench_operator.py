@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import bench_fleet as fleet
 import bench_raw as raw
@@ -19,23 +15,14 @@ from bench_cluster import (
     delete_patch_targets,
     machines_told,
     patch_targets,
-    release,
 )
 from bench_process import Probe, cpu_seconds, memory, samples, wait_until
-from bench_report import Figure, times
+from bench_report import Figure, listed, refused, times
+from bench_stage import Stage, wait_until_quiet
 from lab import chart
-from lab.chart import Installed
-from lab.controlplane import ControlPlane
-from lab.processes import AzSim, Clock, Operator
+from lab.processes import AzSim, Operator
 
 RAW_NAMESPACE = "raw"
-
-QUIET_SECONDS = 3.0
-"""Without a write and with an empty queue: the operator has come to rest."""
-
-SECONDS_PER_MACHINE = 0.2
-"""The longest that anything here may take, for each machine, beside two minutes for all: many times
-what is usual."""
 
 RESYNCS_WATCHED = 2
 """At rest. The default interval is five minutes, here it is as short as the fleet allows."""
@@ -49,70 +36,6 @@ DEFAULT_RESYNC_SECONDS = 300
 ASSESSING_PACE = 20.0
 """Azure takes 200 guest patch operations a minute in each subscription (600 at once), so that 4000
 machines need a quarter of an hour there: some 50 seconds here."""
-
-
-@dataclass
-class Stage:
-    """What stays the same for all the measurements."""
-
-    controlplane: ControlPlane
-    installed: Installed
-    folder: Path
-    machines: int
-
-    @property
-    def user(self) -> str:
-        """The operator, as the API server names it."""
-        return f"system:serviceaccount:{self.installed.namespace}:{self.installed.service_account}"
-
-    @property
-    def patience(self) -> float:
-        """Seconds that a measurement may take."""
-        return 120 + self.machines * SECONDS_PER_MACHINE
-
-    def writes(self) -> Writes:
-        """The operator's from now on."""
-        return Writes(self.controlplane.audit_log, self.user)
-
-    @contextmanager
-    def azure(self, pace: float = 1.0) -> Iterator[AzSim]:
-        """azsim with the fleet."""
-        path = self.folder / "fleet.json"
-        key = self.controlplane.token_public_key
-        document = fleet.fleet(self.machines, self.user, key, fleet.PROBES)
-        path.write_text(json.dumps(document))
-        with AzSim(path, self.folder / f"azsim-pace-{pace:g}", Clock(pace)) as azsim:
-            yield azsim
-
-    def operator(self, azsim: AzSim, name: str, arguments: Sequence[str] = ()) -> Operator:
-        """Started; its log is in a folder of this name."""
-        return Operator(self.installed, azsim.env, self.folder / name, arguments)
-
-    def token(self) -> str:
-        """The operator's, for a client with the same rights."""
-        return self.controlplane.service_account_token(
-            self.installed.namespace, self.installed.service_account
-        )
-
-    def clear(self) -> None:
-        """No policy, no PatchTarget, whatever is in flight. No operator may run."""
-        for kind in ("patchpolicies", "patchtargets"):
-            release(self.controlplane.admin, fleet.NAMESPACE, kind)
-        self.controlplane.kubectl(
-            "delete", "patchpolicies", "--all", f"--namespace={fleet.NAMESPACE}"
-        )
-        delete_patch_targets(self.controlplane.admin, fleet.NAMESPACE)
-
-    def apply(self, azsim: AzSim, access: str, assess: bool, install: bool = False) -> datetime:
-        """Subscriptions and policies; returns the moment before."""
-        tenant = azsim.env["AZURE_TENANT_ID"]
-        objects = fleet.manifests(self.machines, tenant, access, assess, install)
-        listed = {"apiVersion": "v1", "kind": "List", "items": objects}
-        before = datetime.now(UTC)
-        self.controlplane.kubectl(
-            "apply", "--server-side", "--filename=-", input=json.dumps(listed)
-        )
-        return before
 
 
 def measure(stage: Stage) -> Iterator[tuple[str, list[Figure]]]:
@@ -175,24 +98,6 @@ def _come_to_rest(stage: Stage, azsim: AzSim) -> _Convergence:
             page=operator.metrics(),
             probe=probe,
         )
-
-
-def wait_until_quiet(operator: Operator, writes: Writes, seconds: float) -> None:
-    """No write for a while, and nothing in the queue."""
-    since = [time.monotonic(), writes.total]
-
-    def quiet() -> bool:
-        writes.read()
-        page = operator.metrics()
-        busy = sum(
-            sum(samples(page, f"azpatch_workqueue_{name}").values())
-            for name in ("depth", "in_hand")
-        )
-        if busy or writes.total != since[1]:
-            since[:] = [time.monotonic(), writes.total]
-        return time.monotonic() - since[0] > QUIET_SECONDS
-
-    wait_until(operator.child, quiet, "rest", seconds)
 
 
 def _raw(stage: Stage) -> raw.RawCost:
@@ -373,19 +278,6 @@ def _assessed(stage: Stage, azsim: AzSim, came: _Convergence) -> list[Figure]:
         Figure("highest resident memory", "", f"{highest:.0f} MiB"),
         _lag(probe),
     ]
-
-
-# --- in words -------------------------------------------------------------------------------------
-
-
-def listed(counted: Counter[str]) -> str:
-    """Counts by what was counted."""
-    return ", ".join(f"{number:,} {what}" for what, number in counted.most_common()) or "none"
-
-
-def refused(counted: Counter[int]) -> str:
-    """Counts by HTTP status, to follow other words."""
-    return "".join(f"; {number:,} refused with {code}" for code, number in counted.items())
 
 
 def _lag(probe: Probe) -> Figure:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 import bench_fleet as fleet
 import bench_raw as raw
 from bench_cluster import API, azure_requests, requests
-from bench_operator import Stage, wait_until_quiet
 from bench_process import samples
 from bench_report import Figure, times
+from bench_stage import Stage, wait_until_quiet
 from lab import chart
 from lab.child import ChildFailed
 from lab.processes import AzSim, Operator

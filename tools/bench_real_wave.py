@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from bench_cluster import requests
-from bench_operator import Stage
 from bench_process import cpu_seconds, wait_until
 from bench_report import Figure
+from bench_stage import Stage
 from bench_wave import Wave, patience
 from lab import chart
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -38,3 +39,13 @@ def show(console: Console, title: str, figures: list[Figure]) -> None:
         table.add_row(figure.what, figure.ratio, figure.raw)
     console.print()
     console.print(table)
+
+
+def listed(counted: Counter[str]) -> str:
+    """Counts by what was counted."""
+    return ", ".join(f"{number:,} {what}" for what, number in counted.most_common()) or "none"
+
+
+def refused(counted: Counter[int]) -> str:
+    """Counts by HTTP status, to follow other words."""
+    return "".join(f"; {number:,} refused with {code}" for code, number in counted.items())

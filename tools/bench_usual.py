@@ -13,9 +13,9 @@ from azure.identity.aio import ClientSecretCredential
 
 import bench_fleet as fleet
 from bench_cluster import Writes, azure_requests
-from bench_operator import QUIET_SECONDS, Stage, listed, refused
 from bench_process import cpu_seconds, memory, wait_until
-from bench_report import Figure
+from bench_report import Figure, listed, refused
+from bench_stage import QUIET_SECONDS, Stage
 from lab import chart
 from lab.binaries import ROOT
 from lab.child import Child
