@@ -17,8 +17,9 @@ from lab.chart import Installed
 from lab.controlplane import ControlPlane
 from lab.processes import AzSim, Clock, Operator
 
-QUIET_SECONDS = 3.0
-"""Without a write and with an empty queue: the operator has come to rest."""
+QUIET_SECONDS = 7.0
+"""Without a write and with an empty queue: the operator has come to rest. Longer than a policy rests
+between two reconciles."""
 
 SECONDS_PER_MACHINE = 0.2
 """The longest that anything here may take, for each machine, beside two minutes for all: many times

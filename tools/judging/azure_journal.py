@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -116,6 +117,11 @@ class Journal:
     def end(self) -> int:
         """The number of the last entry; 0: there is none."""
         return self.entries[-1].number if self.entries else 0
+
+    def first_at(self, time: datetime) -> int:
+        """The number of the first entry at this time or later; if none is, the next number."""
+        found = bisect_left(self.entries, time, key=lambda entry: entry.time)
+        return self.entries[found].number if found < len(self.entries) else self.end + 1
 
     def after(self, number: int) -> Journal:
         """What was written after entry `number`."""

@@ -51,6 +51,10 @@ def _unseen(mine: Operation, other: Operation, ours: Collection[str]) -> bool:
     return other.principal not in ours and mine.started - other.started <= LOOK
 
 
+GIVEN_UP = timedelta(minutes=119)
+"""After the start of an assessment; its deadline is two hours after its intent."""
+
+
 @dataclass(frozen=True)
 class Rollout:
     """The machines of one policy, and how many of them may be unavailable at a time."""
@@ -69,8 +73,9 @@ def max_unavailable_kept(
 ) -> Violations:
     """3: when one of our installs begins, at most `limit` of its policy's machines are unavailable.
 
-    A machine is from an install's start until an assessment that began after its end has ended; if
-    the install did not succeed, until one has succeeded. Foreign installs count as long as they
+    A machine is from an install's start until an assessment that began after its end has ended, or
+    has run for two hours and nobody knows its end; if the install did not succeed, until one has
+    succeeded. Foreign installs count as long as they
     run, once we have looked at the machine. Judged are the installs that began at entry `since` or
     later: the limit and the machines of a policy may have been others before. `forgotten`: from
     which entry on nothing in the cluster speaks of a machine's installs any more, because the
@@ -139,6 +144,15 @@ def _unavailable(
             and after.first > install.last
             and after.last is not None
             and (after.status == "Succeeded" or install.status == "Succeeded")
+        ]
+        ends += [
+            journal.first_at(after.started + GIVEN_UP)
+            for after in operations
+            if after.machine == install.machine
+            and after.kind == "Assess"
+            and install.last is not None
+            and after.first > install.last
+            and install.status == "Succeeded"
         ]
         ends += [
             event.number

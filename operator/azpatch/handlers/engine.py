@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -28,12 +28,28 @@ EXIT_SECONDS = 25
 """A pod has 30 by default; the rest is for the process to end."""
 
 
+class NothingHandled(kopf.DiffBaseStorage):
+    """What kopf compares an object with, for handlers of changes, of which there are none here. Its
+    own copies every object, whole, for every event."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Nothing."""
+        return cast(kopf.BodyEssence, {})
+
+    def fetch(self, **_: Any) -> None:
+        """Nothing."""
+
+    def store(self, **_: Any) -> None:
+        """Nowhere."""
+
+
 def settings() -> kopf.OperatorSettings:
     """What keeps kopf from writing, posting, pairing up and limiting itself."""
     config = kopf.OperatorSettings()
     # Never written by handlers of this kind; must not be the name of our own finalizer, which kopf
     # would then remove.
     config.persistence.finalizer = "azpatch.dev/kopf"
+    config.persistence.diffbase_storage = NothingHandled()
     config.posting.enabled = False
     config.peering.standalone = True
     config.scanning.disabled = True
