@@ -18,7 +18,7 @@ from lab.controlplane import ControlPlane
 from lab.processes import AzSim, Clock, Operator
 
 QUIET_SECONDS = 7.0
-"""Without a write and with an empty queue: the operator has come to rest. Longer than a policy rests
+"""Without a write and with an empty queue: the operator has come to rest. A policy rests for less
 between two reconciles."""
 
 SECONDS_PER_MACHINE = 0.2

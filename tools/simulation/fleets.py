@@ -72,7 +72,7 @@ def draw(random: Random, *, large: bool) -> Fleet:
     """A fleet of 3 to 20 machines, or some hundred, in one or two subscriptions."""
     # Most are small: what can go wrong needs few machines, and two policies that share them.
     count = (
-        random.randint(60, 120) if large else random.choice((3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 8, 20))
+        random.randint(30, 80) if large else random.choice((3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 8, 20))
     )
     subscriptions = random.choice((1, 1, 2))
     names = [f"vm-{number}" for number in range(1, count + 1)]

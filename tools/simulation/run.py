@@ -38,7 +38,7 @@ TROUBLE_HOURS = (1, 1, 2, 2, 3, 6)
 AFTER = (0.0, 0.0, 0.01, 0.06, 0.2, 2.0, 30.0)
 """Seconds from a machine's entering a step until the trouble that was planned for it."""
 
-PATIENT_ONE_IN = 20
+PATIENT_ONE_IN = 40
 """In one simulation of so many, what is to be tried again tomorrow is waited for. In the others it
 is enough that it will be: two more days cost as much as ten others."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from azpatch.api.selector import LabelOperator, LabelRequirement, LabelSelector
@@ -60,9 +60,14 @@ def _covers(grant: Grant, machine: Machine) -> bool:
     parts = parse(machine.id)
     if parts is None:
         return False
-    groups = {group.lower() for group in grant.resource_groups}
-    if groups and parts.resource_group.lower() not in groups:
-        return False
+    if grant.resource_groups:
+        groups = {group.lower() for group in grant.resource_groups}
+        if parts.resource_group.lower() not in groups:
+            return False
+    return not grant.tags or _has(machine, grant.tags)
+
+
+def _has(machine: Machine, tags: Mapping[str, Collection[str]]) -> bool:
     # Azure's tag names are compared without case, their values with it.
-    tags = {name.lower(): value for name, value in machine.tags.items()}
-    return all(tags.get(name.lower()) in values for name, values in grant.tags.items())
+    own = {name.lower(): value for name, value in machine.tags.items()}
+    return all(own.get(name.lower()) in values for name, values in tags.items())

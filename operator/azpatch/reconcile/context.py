@@ -14,13 +14,13 @@ from azpatch.api.target import OPERATION_FINALIZER
 from azpatch.azure.port import AzureClients
 from azpatch.clock import Clock
 from azpatch.domain.conditions import unreadable
-from azpatch.kube.port import Kind, Kube, NotFound, NotLeading, Object
-from azpatch.reconcile import routing
+from azpatch.kube.port import Kind, Kube, NotLeading, Object
 from azpatch.reconcile.holds import Holds
 from azpatch.reconcile.inventory import Inventory
 from azpatch.reconcile.looks import Looks
 from azpatch.reconcile.queue import Key, WorkQueue
 from azpatch.reconcile.refresh import Refresher
+from azpatch.reconcile.rereads import Rereads
 from azpatch.reconcile.slots import Slots
 from azpatch.reconcile.store import Store, Stored
 
@@ -40,6 +40,7 @@ class Context:
     looks: Looks
     slots: Slots
     holds: Holds
+    rereads: Rereads
     decided: dict[Key, int]
     """The generation of its policy that each PatchTarget was last decided by."""
     leading: Callable[[], bool]
@@ -93,22 +94,6 @@ class Context:
             return stored
         kept = [name for name in stored.finalizers if name != OPERATION_FINALIZER]
         return await self._finalizers(stored, kept)
-
-    async def reread(self, kind: Kind, namespace: str, name: str) -> None:
-        """Asks the API server for an object and takes the answer in. Raises KubeError; that it is
-        not there is an answer. What is news wakes whom it concerns: the watch, when it tells the
-        same, will be taken for an echo."""
-        known = self.store.get(kind, namespace, name)
-        try:
-            raw = await self.kube.get(kind, name, namespace)
-        except NotFound:
-            news = known is not None and self.store.forget(kind, namespace, name, known.uid)
-        else:
-            news = self.store.observe(kind, raw)
-            known = self.store.get(kind, namespace, name)
-        if news and known is not None:
-            for key in routing.keys(self.store, known):
-                self.queue.add(key)
 
     async def create(self, kind: Kind, body: Object) -> None:
         """Creates, and takes the answer in. Raises KubeError."""

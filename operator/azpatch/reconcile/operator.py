@@ -20,6 +20,7 @@ from azpatch.reconcile.machine import MachineReconciler
 from azpatch.reconcile.policy import PolicyReconciler
 from azpatch.reconcile.queue import Key, Result, WorkQueue
 from azpatch.reconcile.refresh import Refresher
+from azpatch.reconcile.rereads import Rereads
 from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.slots import Slots
 from azpatch.reconcile.store import Store
@@ -103,11 +104,12 @@ def build(
             for policy in store.policies():
                 queue.add(own_key(policy))
 
+    leaders_kube = LeadersOnly(kube, leading)
     return Operator(
         Context(
             clock=clock,
             random=random,
-            kube=LeadersOnly(kube, leading),
+            kube=leaders_kube,
             azure=azure,
             store=store,
             queue=queue,
@@ -116,6 +118,7 @@ def build(
             looks=Looks(inventory, clock, wake_machine),
             slots=Slots(),
             holds=Holds(),
+            rereads=Rereads(leaders_kube, store, queue),
             decided={},
             leading=leading,
         )

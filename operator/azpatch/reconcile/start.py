@@ -133,9 +133,9 @@ class Starter:
         who suspended a policy a moment ago must not see it start something."""
         policy = first.policy
         ended = await asyncio.gather(
-            self._context.reread(PATCH_POLICY, policy.namespace, policy.name),
-            self._context.reread(AZURE_SUBSCRIPTION, "", first.subscription.name),
-            self._context.reread(NAMESPACE, "", policy.namespace),
+            self._context.rereads.read(PATCH_POLICY, policy.namespace, policy.name),
+            self._context.rereads.read(AZURE_SUBSCRIPTION, "", first.subscription.name),
+            self._context.rereads.read(NAMESPACE, "", policy.namespace),
             return_exceptions=True,
         )
         for error in ended:
