@@ -17,6 +17,7 @@ from azpatch.kube.port import (
     NAMESPACE,
     PATCH_TARGET,
     Conflict,
+    Kind,
     Kube,
     Leases,
     NotFound,
@@ -169,6 +170,13 @@ async def test_delete_spares_an_object_that_took_the_name(
     assert found["metadata"]["uid"] == successor["metadata"]["uid"]
 
 
+async def listed_of(kube: KubernetesClient, kind: Kind) -> list[Object]:
+    listed: list[Object] = []
+    uids = await kube.scan(kind, listed.append)
+    assert uids == {item["metadata"]["uid"] for item in listed}
+    return listed
+
+
 async def test_a_list_is_complete_over_its_pages(
     kube: KubernetesClient, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,14 +184,14 @@ async def test_a_list_is_complete_over_its_pages(
     names = {f"web-{number}" for number in range(8)}
     for name in names:
         await kube.create(PATCH_TARGET, target(namespace, name))
-    listed = await kube.list(PATCH_TARGET)
+    listed = await listed_of(kube, PATCH_TARGET)
     mine = [item for item in listed if item["metadata"]["namespace"] == namespace]
     assert {item["metadata"]["name"] for item in mine} == names
     assert len(mine) == len(names)
 
 
 async def test_listed_objects_say_what_they_are(kube: KubernetesClient) -> None:
-    first = (await kube.list(NAMESPACE))[0]
+    first = (await listed_of(kube, NAMESPACE))[0]
     assert (first["apiVersion"], first["kind"]) == ("v1", "Namespace")
 
 
@@ -254,7 +262,7 @@ async def test_a_lease_keeps_what_others_wrote_on_it(
 
 
 async def events(kube: KubernetesClient, namespace: str) -> list[Object]:
-    listed = await kube.list(EVENT)
+    listed = await listed_of(kube, EVENT)
     return [item for item in listed if item["metadata"]["namespace"] == namespace]
 
 
@@ -327,7 +335,7 @@ async def test_what_rbac_forbids_is_refused(
     kubeconfig.write_text(crds.kubeconfig.read_text().replace(crds.admin_token, token))
     client = await KubernetesClient.connect(namespace, kubeconfig)
     with pytest.raises(Refused, match="forbidden"):
-        await client.list(AZURE_SUBSCRIPTION)
+        await client.scan(AZURE_SUBSCRIPTION, print)
     await client.close()
 
 

@@ -201,5 +201,7 @@ async def test_what_an_owner_leaves_behind_is_collected(cluster: Cluster) -> Non
 
 async def test_a_list_shows_what_is_there(cluster: Cluster) -> None:
     made = await cluster.kube.create(PATCH_TARGET, target(cluster))
-    listed = {raw["metadata"]["uid"] for raw in await cluster.kube.list(PATCH_TARGET)}
-    assert made["metadata"]["uid"] in listed
+    listed: list[Object] = []
+    uids = await cluster.kube.scan(PATCH_TARGET, listed.append)
+    assert made["metadata"]["uid"] in uids
+    assert uids == {raw["metadata"]["uid"] for raw in listed}

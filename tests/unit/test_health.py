@@ -1,7 +1,7 @@
 """/healthz tells whether work moves, /readyz whether it may begin."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -41,15 +41,15 @@ class SetClock:
 class AbsentCluster:
     """Does not answer."""
 
-    async def list(self, kind: Kind) -> Sequence[Object]:
+    async def scan(self, kind: Kind, take: Callable[[Object], object]) -> Collection[str]:
         raise Unavailable("no answer")
 
 
 class EmptyCluster:
     """Lists nothing."""
 
-    async def list(self, kind: Kind) -> Sequence[Object]:
-        return []
+    async def scan(self, kind: Kind, take: Callable[[Object], object]) -> Collection[str]:
+        return ()
 
 
 @pytest.fixture

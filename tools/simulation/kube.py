@@ -8,7 +8,7 @@ kopf does: in order, late, and after a cut from a new listing, which shows no de
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context
 from datetime import timedelta
@@ -80,9 +80,12 @@ class SimulatedKube:
         """See Kube."""
         return await self._request("get", kind, lambda: self._server.get(kind, namespace, name))
 
-    async def list(self, kind: Kind) -> Sequence[Object]:
+    async def scan(self, kind: Kind, take: Callable[[Object], object]) -> Collection[str]:
         """See Kube."""
-        return await self._request("list", kind, lambda: self._server.list(kind))
+        listed = await self._request("list", kind, lambda: self._server.list(kind))
+        for raw in listed:
+            take(raw)
+        return {raw["metadata"]["uid"] for raw in listed}
 
     async def create(self, kind: Kind, body: Object) -> Object:
         """See Kube."""

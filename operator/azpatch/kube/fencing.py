@@ -6,7 +6,7 @@ stricter: a process that lost its Lease writes nothing at all, also where its pi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from azpatch.kube.port import Kind, Kube, NotLeading, Object
@@ -23,9 +23,9 @@ class LeadersOnly:
         """See Kube."""
         return await self._kube.get(kind, name, namespace)
 
-    async def list(self, kind: Kind) -> Sequence[Object]:
+    async def scan(self, kind: Kind, take: Callable[[Object], object]) -> Collection[str]:
         """See Kube."""
-        return await self._kube.list(kind)
+        return await self._kube.scan(kind, take)
 
     async def create(self, kind: Kind, body: Object) -> Object:
         """See Kube."""

@@ -6,7 +6,7 @@ returns the object as it then is, so that the caller can take it in before its n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -81,8 +81,11 @@ class Kube(Protocol):
         """One object. Raises NotFound."""
         ...
 
-    async def list(self, kind: Kind) -> Sequence[Object]:
-        """Every object of the kind, in all namespaces, in pages underneath."""
+    async def scan(self, kind: Kind, take: Callable[[Object], object]) -> Collection[str]:
+        """Gives every object of the kind, in all namespaces, to `take`, as its page comes in.
+
+        Returns the uids of a consistent picture, no older than the moment of the call.
+        """
         ...
 
     async def create(self, kind: Kind, body: Object) -> Object:

@@ -8,7 +8,7 @@ LIST makes the store complete; no reconcile begins before it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from random import Random
 from typing import Any, Protocol
@@ -51,8 +51,8 @@ others depend on comes first."""
 class Lists(Protocol):
     """The one call of `Kube` that a resync needs."""
 
-    async def list(self, kind: Kind) -> Sequence[Object]:
-        """Every object of the kind. Raises KubeError."""
+    async def scan(self, kind: Kind, take: Callable[[Object], object]) -> Collection[str]:
+        """Gives every object of the kind to `take`; returns their uids. Raises KubeError."""
         ...
 
 
@@ -117,4 +117,5 @@ class Resync:
 
     async def _sweep(self, kind: Kind) -> tuple[Stored[Any], ...]:
         before = self._store.uids(kind)
-        return self._store.sweep(kind, before, await self._kube.list(kind))
+        seen = await self._kube.scan(kind, lambda raw: self._store.observe(kind, raw))
+        return self._store.sweep(kind, before, seen)

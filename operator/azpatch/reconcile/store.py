@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from sys import intern
 from typing import Any, Generic, TypeVar
@@ -151,19 +151,16 @@ class Store:
         return True
 
     def sweep(
-        self, kind: Kind, before: Collection[str], listed: Iterable[Mapping[str, Any]]
+        self, kind: Kind, before: Collection[str], listed: Collection[str]
     ) -> tuple[Stored[Any], ...]:
-        """Takes in a whole LIST; returns the objects that it showed to be deleted.
+        """Ends a whole LIST, whose objects were observed; returns those it showed to be deleted.
 
-        `before`: the `uids` of the kind from before the LIST was asked for. Only those can be
-        missed by it; an object that came in since may be younger than the LIST.
+        `before`: the `uids` of the kind from before the LIST was asked for; `listed`: those that it
+        showed. Only the former can be missed by it: an object that came in since may be younger
+        than the LIST.
         """
-        seen = set()
-        for raw in listed:
-            seen.add(raw["metadata"]["uid"])
-            self.observe(kind, raw)
         gone = tuple(
-            stored for stored in self.all(kind) if stored.uid in before and stored.uid not in seen
+            stored for stored in self.all(kind) if stored.uid in before and stored.uid not in listed
         )
         for stored in gone:
             self.forget(kind, stored.namespace, stored.name, stored.uid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -23,9 +23,9 @@ class Recorder:
         self.asked.append("get")
         return TARGET
 
-    async def list(self, kind: Kind) -> Sequence[Object]:
-        self.asked.append("list")
-        return [TARGET]
+    async def scan(self, kind: Kind, take: Callable[[Object], object]) -> Collection[str]:
+        self.asked.append("scan")
+        return ()
 
     async def create(self, kind: Kind, body: Object) -> Object:
         self.asked.append("create")
@@ -56,7 +56,7 @@ Call = Callable[[Kube], Awaitable[object]]
 
 READS: dict[str, Call] = {
     "get": lambda kube: kube.get(PATCH_TARGET, "web-1", "web"),
-    "list": lambda kube: kube.list(PATCH_TARGET),
+    "scan": lambda kube: kube.scan(PATCH_TARGET, print),
     "secret": lambda kube: kube.secret("prod-sp"),
 }
 WRITES: dict[str, Call] = {

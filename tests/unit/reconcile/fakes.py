@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import heapq
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -202,8 +202,11 @@ class Kube:
         (found,) = self.all(kind)
         return list(found["metadata"].get("finalizers") or ())
 
-    async def list(self, kind: Kind) -> Sequence[Object]:
-        return self.all(kind)
+    async def scan(self, kind: Kind, take: Callable[[Object], object]) -> Collection[str]:
+        listed = self.all(kind)
+        for raw in listed:
+            take(raw)
+        return {raw["metadata"]["uid"] for raw in listed}
 
     def _write(self, line: str) -> None:
         error = self.refuse(line)

@@ -1,6 +1,7 @@
 """What the store keeps, finds and lets go."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from azpatch.kube.port import (
 )
 from azpatch.reconcile import routing, store
 from azpatch.reconcile.queue import Key
-from azpatch.reconcile.store import Store
+from azpatch.reconcile.store import Store, Stored
 
 MACHINE = (
     "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg"
@@ -148,12 +149,18 @@ def test_deletions_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch)
     assert len(objects._deleted) == 3
 
 
+def listed(objects: Store, before: Collection[str], *shown: Object) -> tuple[Stored[Any], ...]:
+    for raw in shown:
+        objects.observe(PATCH_TARGET, raw)
+    return objects.sweep(PATCH_TARGET, before, {raw["metadata"]["uid"] for raw in shown})
+
+
 def test_a_list_sweeps_what_it_does_not_show() -> None:
     objects = Store()
     objects.observe(PATCH_TARGET, target("stays"))
     objects.observe(PATCH_TARGET, target("goes"))
     before = objects.uids(PATCH_TARGET)
-    gone = objects.sweep(PATCH_TARGET, before, [target("stays"), target("comes")])
+    gone = listed(objects, before, target("stays"), target("comes"))
     assert [s.name for s in gone] == ["goes"]
     assert {s.name for s in objects.targets()} == {"stays", "comes"}
 
@@ -162,7 +169,7 @@ def test_a_list_spares_what_came_after_it_was_asked_for() -> None:
     objects = Store()
     before = objects.uids(PATCH_TARGET)
     objects.observe(PATCH_TARGET, target("created-meanwhile"))
-    assert objects.sweep(PATCH_TARGET, before, []) == ()
+    assert listed(objects, before) == ()
     assert objects.target("web", "created-meanwhile")
 
 
@@ -171,14 +178,14 @@ def test_a_list_does_not_bring_back_what_was_deleted_while_it_was_read() -> None
     objects.observe(PATCH_TARGET, target("a"))
     before = objects.uids(PATCH_TARGET)
     objects.forget(PATCH_TARGET, "web", "a", "uid-a")
-    objects.sweep(PATCH_TARGET, before, [target("a")])
+    listed(objects, before, target("a"))
     assert objects.target("web", "a") is None
 
 
 def test_a_list_does_not_undo_a_newer_write() -> None:
     objects = Store()
     objects.observe(PATCH_TARGET, target("a", version="7"))
-    objects.sweep(PATCH_TARGET, objects.uids(PATCH_TARGET), [target("a", version="6")])
+    listed(objects, objects.uids(PATCH_TARGET), target("a", version="6"))
     found = objects.target("web", "a")
     assert found
     assert found.resource_version == "7"
