@@ -18,7 +18,7 @@ from bench_cluster import (
 )
 from bench_process import Probe, cpu_seconds, memory, samples, wait_until
 from bench_report import Figure, listed, refused, times
-from bench_stage import Stage, wait_until_quiet
+from bench_stage import MOST_AT_WORK, Stage, wait_until_quiet
 from lab import chart
 from lab.processes import AzSim, Operator
 
@@ -49,6 +49,8 @@ def measure(stage: Stage) -> Iterator[tuple[str, list[Figure]]]:
             _converged(stage, came, beside),
         )
         yield f"The operator at rest with {machines:,} machines", _at_rest(stage, azsim, came)
+    if machines > MOST_AT_WORK:
+        return
     with stage.azure(ASSESSING_PACE) as azsim:
         yield f"The operator: {machines:,} machines assessed", _assessed(stage, azsim, came)
 
