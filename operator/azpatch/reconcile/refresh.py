@@ -46,6 +46,7 @@ class Refresher:
         self._on_change = on_change
         self._asked = asyncio.Event()
         self._due: dict[AzureClient, timedelta] = {}
+        self._reading: set[AzureClient] = set()
         self.rounds = 0
         """Refreshes that ended, well or not."""
 
@@ -67,20 +68,28 @@ class Refresher:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            self._asked.clear()
-            clients = {s.client for s in self._inventory.subscriptions()}
-            self._due = {c: self._due.get(c, self._clock.elapsed()) for c in clients}
-            now = self._clock.elapsed()
-            ready = [client for client in clients if self._due[client] <= now]
-            await asyncio.gather(*(self._refresh(client) for client in ready))
-            await self._wait()
+        async with asyncio.TaskGroup() as readings:
+            while True:
+                self._asked.clear()
+                clients = dict.fromkeys(s.client for s in self._inventory.subscriptions())
+                self._due = {c: self._due.get(c, self._clock.elapsed()) for c in clients}
+                now = self._clock.elapsed()
+                for client in [c for c in self._waiting() if self._due[c] <= now]:
+                    self._reading.add(client)
+                    readings.create_task(self._read(client))
+                await self._wait()
+
+    def _waiting(self) -> list[AzureClient]:
+        """Identities that are not being read. One that takes long to answer delays no other."""
+        return [client for client in self._due if client not in self._reading]
 
     async def _wait(self) -> None:
         """Until the next identity is due or somebody asks."""
-        pause = self._interval
-        if self._due:
-            pause = max(min(self._due.values()) - self._clock.elapsed(), timedelta(0))
+        due = min((self._due[client] for client in self._waiting()), default=None)
+        if due is None:
+            await self._asked.wait()
+            return
+        pause = max(due - self._clock.elapsed(), timedelta(0))
         sleeping = asyncio.ensure_future(self._clock.sleep(pause))
         asked = asyncio.ensure_future(self._asked.wait())
         try:
@@ -88,6 +97,13 @@ class Refresher:
         finally:
             sleeping.cancel()
             asked.cancel()
+
+    async def _read(self, client: AzureClient) -> None:
+        try:
+            await self._refresh(client)
+        finally:
+            self._reading.discard(client)
+            self._asked.set()
 
     async def _refresh(self, client: AzureClient) -> None:
         jitter = 1 - self._random.random() / 10

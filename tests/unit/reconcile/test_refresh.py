@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from random import Random
@@ -23,6 +23,7 @@ from fakes import (
 )
 
 from azpatch.azure.port import AzureError, Denied, Retry, SignInFailed
+from azpatch.domain.facts import Snapshot
 from azpatch.domain.ids import key
 from azpatch.reconcile.inventory import Changes, Inventory, SubscriptionInventory
 from azpatch.reconcile.refresh import CONFIRMATIONS, Refresher
@@ -74,6 +75,19 @@ class Reading:
             await asyncio.gather(task, return_exceptions=True)
 
 
+class Silent(Azure):
+    """Does not answer until it is told to."""
+
+    def __init__(self, journal: list[str]) -> None:
+        super().__init__(journal)
+        self.answers = asyncio.Event()
+
+    async def snapshot(self, subscriptions: Iterable[str]) -> Snapshot:
+        shown = await super().snapshot(subscriptions)
+        await self.answers.wait()
+        return shown
+
+
 @pytest.fixture
 def reading() -> Reading:
     reading = Reading()
@@ -119,6 +133,18 @@ class TestWhen:
         async with reading.running():
             pass
         assert (reading.rounds, other.asked("snapshot")) == (1, 1)
+
+    async def test_one_that_does_not_answer_delays_no_other(self, reading: Reading) -> None:
+        silent = Silent([])
+        reading.configure()
+        reading.configure(SECOND_SUBSCRIPTION, silent)
+        async with reading.running():
+            await reading.clock.advance(3 * INTERVAL)
+            assert (reading.rounds, silent.asked("snapshot")) == (4, 1)
+            reading.refresher.force(SECOND_SUBSCRIPTION)
+            silent.answers.set()
+            await settle()
+        assert silent.asked("snapshot") == 2
 
     @pytest.mark.parametrize(
         ("age", "read"),
