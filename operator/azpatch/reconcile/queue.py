@@ -241,6 +241,9 @@ class WorkQueue:
             finally:
                 self._rest(key, began)
                 self._lay_down(key)
+            # Neither a queue that is not empty nor a reconcile with nothing to do gives way: ten
+            # thousand of them at a resync would keep the Lease and the probes waiting for seconds.
+            await asyncio.sleep(0)
 
     async def _reconcile_once(self, key: Key, reconcile: Reconcile) -> None:
         try:

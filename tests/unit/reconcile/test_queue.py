@@ -5,6 +5,7 @@ import heapq
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -134,6 +135,21 @@ async def test_keys_are_reconciled_in_the_order_in_which_they_came(harness: Harn
     async with harness.running():
         await settle()
     assert harness.keys == keys
+
+
+async def test_a_thousand_keys_with_nothing_to_do_give_way_to_the_rest_of_the_process(
+    harness: Harness,
+) -> None:
+    keys = [Key("PatchTarget", "web", f"vm-{number}") for number in range(1000)]
+    async with harness.running(workers=2):
+        for key in keys:
+            harness.queue.add(key)
+        done = [len(harness.runs)]
+        while done[-1] < len(keys):
+            await asyncio.sleep(0)
+            done.append(len(harness.runs))
+    turns = [later - earlier for earlier, later in pairwise(done)]
+    assert max(turns) <= 2, "each worker does one at a time"
 
 
 async def test_a_policy_comes_before_the_machines_that_wait(harness: Harness) -> None:
