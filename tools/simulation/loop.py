@@ -186,6 +186,7 @@ def _bury(loop: asyncio.AbstractEventLoop) -> None:
         setattr(task, "_log_destroy_pending", False)  # noqa: B010 - asyncio offers no other way
         coroutine = task.get_coro()
         if coroutine is not None:
-            # Its `finally` may want to await something; nobody will answer.
-            with contextlib.suppress(RuntimeError):
+            # Its `finally` may want to await something; nobody will answer. A group of tasks wraps
+            # the end that it is brought.
+            with contextlib.suppress(RuntimeError, BaseExceptionGroup):
                 coroutine.close()
