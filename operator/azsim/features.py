@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from azsim import throttling
@@ -78,15 +79,24 @@ def get_registration(
 
 
 def register(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
-    """Begin registering; without approval it takes the time that the file says."""
+    """Begin registering. One that is on its way, or there, stays as it is."""
     subscription, headers = _enter(cloud, params, principal, throttling.WRITES)
     feature = _feature(subscription, params)
     if feature.state is not FeatureState.REGISTERED:
-        if feature.spec.approval == "ApprovalRequired":
-            _move(cloud, subscription, feature, FeatureState.PENDING)
+        spec = feature.spec
+        if spec.approval == "ApprovalRequired":
+            if feature.state is not FeatureState.PENDING:
+                _move(cloud, subscription, feature, FeatureState.PENDING)
+                if spec.approved_after is not None:
+                    _later(
+                        cloud, subscription, feature, FeatureState.REGISTERED, spec.approved_after
+                    )
         elif feature.state is not FeatureState.REGISTERING:
             _move(cloud, subscription, feature, FeatureState.REGISTERING)
-            _later(cloud, subscription, feature, FeatureState.REGISTERED)
+            if spec.comes:
+                _later(
+                    cloud, subscription, feature, FeatureState.REGISTERED, spec.registering_takes
+                )
     return Response(200, feature_to_arm(subscription.id, feature), headers)
 
 
@@ -96,7 +106,8 @@ def unregister(cloud: Cloud, request: Request, params: Params, principal: Princi
     feature = _feature(subscription, params)
     if feature.state not in (FeatureState.UNREGISTERED, FeatureState.NOT_REGISTERED):
         _move(cloud, subscription, feature, FeatureState.UNREGISTERING)
-        _later(cloud, subscription, feature, FeatureState.UNREGISTERED)
+        after = feature.spec.registering_takes
+        _later(cloud, subscription, feature, FeatureState.UNREGISTERED, after)
     return Response(200, feature_to_arm(subscription.id, feature), headers)
 
 
@@ -154,7 +165,11 @@ def _move(
 
 
 def _later(
-    cloud: Cloud, subscription: Subscription, feature: FeatureRegistration, state: FeatureState
+    cloud: Cloud,
+    subscription: Subscription,
+    feature: FeatureRegistration,
+    state: FeatureState,
+    after: timedelta,
 ) -> None:
     change = feature.change
 
@@ -162,7 +177,7 @@ def _later(
         if feature.change == change:
             _move(cloud, subscription, feature, state)
 
-    cloud.schedule(cloud.now + feature.spec.registering_takes, due)
+    cloud.schedule(cloud.now + after, due)
 
 
 def feature_to_arm(subscription_id: str, feature: FeatureRegistration) -> dict[str, Any]:
