@@ -82,21 +82,7 @@ def register(cloud: Cloud, request: Request, params: Params, principal: Principa
     """Begin registering. One that is on its way, or there, stays as it is."""
     subscription, headers = _enter(cloud, params, principal, throttling.WRITES)
     feature = _feature(subscription, params)
-    if feature.state is not FeatureState.REGISTERED:
-        spec = feature.spec
-        if spec.approval == "ApprovalRequired":
-            if feature.state is not FeatureState.PENDING:
-                _move(cloud, subscription, feature, FeatureState.PENDING)
-                if spec.approved_after is not None:
-                    _later(
-                        cloud, subscription, feature, FeatureState.REGISTERED, spec.approved_after
-                    )
-        elif feature.state is not FeatureState.REGISTERING:
-            _move(cloud, subscription, feature, FeatureState.REGISTERING)
-            if spec.comes:
-                _later(
-                    cloud, subscription, feature, FeatureState.REGISTERED, spec.registering_takes
-                )
+    begin(cloud, subscription, feature)
     return Response(200, feature_to_arm(subscription.id, feature), headers)
 
 
@@ -104,11 +90,30 @@ def unregister(cloud: Cloud, request: Request, params: Params, principal: Princi
     """Begin unregistering; it takes as long as registering."""
     subscription, headers = _enter(cloud, params, principal, throttling.WRITES)
     feature = _feature(subscription, params)
+    take_back(cloud, subscription, feature)
+    return Response(200, feature_to_arm(subscription.id, feature), headers)
+
+
+def begin(cloud: Cloud, subscription: Subscription, feature: FeatureRegistration) -> None:
+    """Somebody registers a feature."""
+    spec = feature.spec
+    guarded = spec.approval == "ApprovalRequired"
+    first = FeatureState.PENDING if guarded else FeatureState.REGISTERING
+    if feature.state in (FeatureState.REGISTERED, first):
+        return
+    _move(cloud, subscription, feature, first)
+    takes = spec.registering_takes if spec.comes else None
+    after = spec.approved_after if guarded else takes
+    if after is not None:
+        _later(cloud, subscription, feature, FeatureState.REGISTERED, after)
+
+
+def take_back(cloud: Cloud, subscription: Subscription, feature: FeatureRegistration) -> None:
+    """Somebody unregisters a feature."""
     if feature.state not in (FeatureState.UNREGISTERED, FeatureState.NOT_REGISTERED):
         _move(cloud, subscription, feature, FeatureState.UNREGISTERING)
         after = feature.spec.registering_takes
         _later(cloud, subscription, feature, FeatureState.UNREGISTERED, after)
-    return Response(200, feature_to_arm(subscription.id, feature), headers)
 
 
 def _enter(
