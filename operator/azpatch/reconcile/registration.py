@@ -15,14 +15,7 @@ import structlog
 
 from azpatch.api.subscription import AzureSubscription, FeatureRegistration
 from azpatch.api.target import AzureError as AzureWords
-from azpatch.azure.port import (
-    AzureClient,
-    AzureError,
-    NeverSent,
-    SignInFailed,
-    Throttled,
-    Unconfirmed,
-)
+from azpatch.azure.port import AzureClient, AzureError, NeverSent, Unconfirmed
 from azpatch.domain import registration as decide
 from azpatch.domain import subscription as summary
 from azpatch.domain.registration import LOOK, Next, RegistrationFacts, Send
@@ -30,7 +23,7 @@ from azpatch.domain.subscription import SubscriptionFacts
 from azpatch.kube.port import AZURE_SUBSCRIPTION
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.queue import Result
-from azpatch.reconcile.refusals import AZURE_AGAIN, REFUSED_AGAIN
+from azpatch.reconcile.refusals import registration_again
 from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.store import Stored
 
@@ -131,7 +124,7 @@ class Registrar:
         elif isinstance(error, Unconfirmed | TimeoutError):
             record = decide.unconfirmed(record, _words(error))
         else:
-            again = self._context.clock.now() + _wait(error)
+            again = self._context.clock.now() + registration_again(error)
             record = decide.not_taken(record, _words(error), again)
         await self._record(_Case(stored, case.subscription, case.facts, case.client), record)
 
@@ -146,7 +139,9 @@ class Registrar:
         if error is None:
             record = decide.completed(record, now)
         else:
-            record = decide.compute_not_taken(record, _words(error), now + _wait(error))
+            record = decide.compute_not_taken(
+                record, _words(error), now + registration_again(error)
+            )
         await self._record(_Case(stored, case.subscription, case.facts, case.client), record)
 
     async def _post(
@@ -204,10 +199,3 @@ def _words(error: AzureError | TimeoutError) -> AzureWords | None:
         if isinstance(error, AzureError)
         else None
     )
-
-
-def _wait(error: AzureError | TimeoutError) -> timedelta:
-    """Until it is sent again. What Azure refused it will most likely refuse again."""
-    if isinstance(error, TimeoutError | Throttled | NeverSent | SignInFailed | Unconfirmed):
-        return getattr(error, "retry_after", None) or AZURE_AGAIN
-    return REFUSED_AGAIN
