@@ -15,10 +15,11 @@ import heapq
 import itertools
 import random
 import uuid
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import overload
+from typing import Literal, overload
 
 from azsim.calls import OWN_PATHS
 from azsim.clock import Clock
@@ -69,6 +70,14 @@ class FeatureRegistration:
 
 
 @dataclass
+class ProviderRegistration:
+    """The registration of a resource provider: its state, and how often it was registered."""
+
+    state: Literal["Registered", "Registering"] = "Registered"
+    change: int = 0
+
+
+@dataclass
 class Subscription:
     """A subscription and what is in it; every key is in lower case."""
 
@@ -78,6 +87,10 @@ class Subscription:
     """By group and name."""
     features: dict[tuple[str, str], FeatureRegistration] = field(default_factory=dict)
     """By namespace and name."""
+    providers: defaultdict[str, ProviderRegistration] = field(
+        default_factory=lambda: defaultdict(ProviderRegistration)
+    )
+    """By namespace; one that is not here was not registered again."""
     machines: dict[str, Machine] = field(default_factory=dict)
     """By id."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from azsim import throttling
@@ -78,15 +79,10 @@ def get_registration(
 
 
 def register(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
-    """Begin registering; without approval it takes the time that the file says."""
+    """Begin registering. One that is on its way, or there, stays as it is."""
     subscription, headers = _enter(cloud, params, principal, throttling.WRITES)
     feature = _feature(subscription, params)
-    if feature.state is not FeatureState.REGISTERED:
-        if feature.spec.approval == "ApprovalRequired":
-            _move(cloud, subscription, feature, FeatureState.PENDING)
-        elif feature.state is not FeatureState.REGISTERING:
-            _move(cloud, subscription, feature, FeatureState.REGISTERING)
-            _later(cloud, subscription, feature, FeatureState.REGISTERED)
+    begin(cloud, subscription, feature)
     return Response(200, feature_to_arm(subscription.id, feature), headers)
 
 
@@ -94,10 +90,30 @@ def unregister(cloud: Cloud, request: Request, params: Params, principal: Princi
     """Begin unregistering; it takes as long as registering."""
     subscription, headers = _enter(cloud, params, principal, throttling.WRITES)
     feature = _feature(subscription, params)
+    take_back(cloud, subscription, feature)
+    return Response(200, feature_to_arm(subscription.id, feature), headers)
+
+
+def begin(cloud: Cloud, subscription: Subscription, feature: FeatureRegistration) -> None:
+    """Somebody registers a feature."""
+    spec = feature.spec
+    guarded = spec.approval == "ApprovalRequired"
+    first = FeatureState.PENDING if guarded else FeatureState.REGISTERING
+    if feature.state in (FeatureState.REGISTERED, first):
+        return
+    _move(cloud, subscription, feature, first)
+    takes = spec.registering_takes if spec.comes else None
+    after = spec.approved_after if guarded else takes
+    if after is not None:
+        _later(cloud, subscription, feature, FeatureState.REGISTERED, after)
+
+
+def take_back(cloud: Cloud, subscription: Subscription, feature: FeatureRegistration) -> None:
+    """Somebody unregisters a feature."""
     if feature.state not in (FeatureState.UNREGISTERED, FeatureState.NOT_REGISTERED):
         _move(cloud, subscription, feature, FeatureState.UNREGISTERING)
-        _later(cloud, subscription, feature, FeatureState.UNREGISTERED)
-    return Response(200, feature_to_arm(subscription.id, feature), headers)
+        after = feature.spec.registering_takes
+        _later(cloud, subscription, feature, FeatureState.UNREGISTERED, after)
 
 
 def _enter(
@@ -154,7 +170,11 @@ def _move(
 
 
 def _later(
-    cloud: Cloud, subscription: Subscription, feature: FeatureRegistration, state: FeatureState
+    cloud: Cloud,
+    subscription: Subscription,
+    feature: FeatureRegistration,
+    state: FeatureState,
+    after: timedelta,
 ) -> None:
     change = feature.change
 
@@ -162,7 +182,7 @@ def _later(
         if feature.change == change:
             _move(cloud, subscription, feature, state)
 
-    cloud.schedule(cloud.now + feature.spec.registering_takes, due)
+    cloud.schedule(cloud.now + after, due)
 
 
 def feature_to_arm(subscription_id: str, feature: FeatureRegistration) -> dict[str, Any]:

@@ -203,7 +203,8 @@ class FeatureState(StrEnum):
 class Feature(Model):
     """A preview feature of one provider namespace in one subscription.
 
-    With approval ApprovalRequired a registration stays Pending.
+    With approval ApprovalRequired a registration is Pending until `approvedAfter`, without one for
+    ever; else it is Registering for `registeringTakes`, with `comes` false for ever.
     """
 
     name: Name
@@ -213,6 +214,8 @@ class Feature(Model):
     state: FeatureState = FeatureState.NOT_REGISTERED
     registering_takes: Duration = timedelta(minutes=15)
     approval: Literal["AutoApproval", "ApprovalRequired"] = "AutoApproval"
+    approved_after: Duration | None = None
+    comes: bool = True
 
 
 class ResourceGroup(Model):

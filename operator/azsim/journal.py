@@ -34,6 +34,7 @@ Event = Literal[
     "MachineCreated",
     "MachineDeleted",
     "FeatureStateChanged",  # details: feature, before, after
+    "ProviderStateChanged",  # details: provider, before, after
     "FaultBegan",  # details: the fault as it was given
     "FaultEnded",  # details: struck (how many requests)
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
 
 from azsim.http import ArmError, Params, Principal, Request, Response, Router, require
 from azsim.throttling import READS, WRITES, Limit, charge, charge_tenant
@@ -16,6 +17,9 @@ TENANT_READS = Limit("tenant-reads", READS.size, READS.per_second)
 
 PROVIDERS = ("Microsoft.Compute", "Microsoft.Features", "Microsoft.ResourceGraph")
 """The resource providers that a subscription of the simulated Azure knows, all registered."""
+
+REGISTERING_TAKES = timedelta(minutes=1)
+"""What registering a provider takes."""
 
 
 def routes(router: Router) -> None:
@@ -152,12 +156,42 @@ def get_provider(cloud: Cloud, request: Request, params: Params, principal: Prin
 def register_provider(
     cloud: Cloud, request: Request, params: Params, principal: Principal
 ) -> Response:
-    """Registration changes nothing here, as it changes nothing for a registered provider."""
+    """Registers anew what is registered, which takes a minute or so; meanwhile it serves."""
     namespace = _known(params["ns"])
     require(cloud, principal, f"{namespace}/register/action", f"/subscriptions/{params['sub']}")
     subscription = subscription_of(cloud, principal, params["sub"])
     headers = spent(cloud, principal, params["sub"], WRITES)
+    provider = subscription.providers[namespace.lower()]
+    provider.change += 1
+    change = provider.change
+    _move(cloud, subscription, namespace, "Registering")
+
+    def due() -> None:
+        if provider.change == change:
+            _move(cloud, subscription, namespace, "Registered")
+
+    cloud.schedule(cloud.now + REGISTERING_TAKES, due)
     return Response(200, _provider(subscription, namespace), headers)
+
+
+def _move(
+    cloud: Cloud,
+    subscription: Subscription,
+    namespace: str,
+    state: Literal["Registered", "Registering"],
+) -> None:
+    provider = subscription.providers[namespace.lower()]
+    if provider.state == state:
+        return
+    before, provider.state = provider.state, state
+    cloud.journal.event(
+        cloud.now,
+        f"/subscriptions/{subscription.id}",
+        "ProviderStateChanged",
+        provider=namespace,
+        before=before,
+        after=state,
+    )
 
 
 def spent(
@@ -226,6 +260,6 @@ def _provider(subscription: Subscription, namespace: str) -> dict[str, Any]:
         "id": f"/subscriptions/{subscription.id}/providers/{namespace}",
         "namespace": namespace,
         "registrationPolicy": "RegistrationRequired",
-        "registrationState": "Registered",
+        "registrationState": subscription.providers[namespace.lower()].state,
         "resourceTypes": [],
     }

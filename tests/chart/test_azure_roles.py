@@ -8,11 +8,13 @@ import pytest
 
 from azpatch.api.subscription import AccessLevel, Grant, NamespaceMatch
 from azpatch.domain.facts import Permissions
-from azpatch.domain.rights import missing
+from azpatch.domain.rights import missing, missing_to_register
 from lab.binaries import ROOT
 
 ROLES = ROOT / "docs" / "azure-roles"
 INSTALL = (ROOT / "docs" / "install.md").read_text()
+
+REGISTRAR = "feature-registrar.json"
 
 FILES = sorted(path.name for path in ROLES.iterdir())
 
@@ -70,6 +72,9 @@ def test_no_action_is_in_two_roles() -> None:
         pytest.param(
             AccessLevel.PATCH, ["reader.json", "assessor.json", "patcher.json"], id="Patch"
         ),
+        pytest.param(
+            AccessLevel.CONFIGURE, ["reader.json", "assessor.json", "patcher.json"], id="Configure"
+        ),
     ],
 )
 def test_with_the_roles_for_an_access_the_operator_misses_no_right(
@@ -79,3 +84,11 @@ def test_with_the_roles_for_an_access_the_operator_misses_no_right(
     grant = Grant(name="web", namespaces=NamespaceMatch(names=("web",)), access=access)
     held = {"/subscriptions/1": (Permissions(tuple(actions), not_actions=()),)}
     assert missing([grant], held) == ()
+
+
+def test_with_the_registrar_it_may_register_the_preview_feature() -> None:
+    held = {"/subscriptions/1": (Permissions(tuple(_role(REGISTRAR)["Actions"]), ()),)}
+    assert missing_to_register("1", held) == ()
+    nothing = {"/subscriptions/1": (Permissions((), ()),)}
+    needed = [action for action, _ in missing_to_register("1", nothing)]
+    assert needed == _role(REGISTRAR)["Actions"]

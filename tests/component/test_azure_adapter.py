@@ -66,7 +66,9 @@ FLEET: dict[str, Any] = {
                     "name": "SomeGalleryGuestPatchPreview",
                     "displayName": "VM Guest Patch Gallery Image Preview",
                     "state": "Registered",
-                }
+                },
+                {"name": "Quick", "registeringTakes": "4m"},
+                {"name": "Guarded", "approval": "ApprovalRequired"},
             ],
             "resourceGroups": [{"name": "MC_k8s", "managedBy": CLUSTER}],
             "galleries": [
@@ -337,6 +339,42 @@ async def test_features_come_with_the_name_that_the_portal_shows(owner: AzureCli
         "Registered",
         "VM Guest Patch Gallery Image Preview",
     )
+
+
+@pytest.mark.parametrize(
+    ("feature", "states"), [("Quick", ["Registering", "Registered"]), ("Guarded", ["Pending"])]
+)
+async def test_a_feature_is_registered_by_one_post_and_goes_through_azures_states(
+    feature: str, states: list[str], owner: AzureClient, azsim: AzSim
+) -> None:
+    async def state() -> str:
+        found = {one.name: one.state for one in await owner.features(SUBSCRIPTION)}
+        return found[feature]
+
+    assert await state() == "NotRegistered"
+    await owner.register_feature(SUBSCRIPTION, feature, f"register-{feature}")
+    for expected in states:
+        await until(state, lambda found, expected=expected: found == expected)  # type: ignore[misc]
+    (request,) = sent(azsim, clientRequestId=f"register-{feature}")
+    assert (request["method"], request["status"], request["body"]) == ("POST", 200, None)
+
+
+async def test_compute_is_registered_anew_by_one_post(owner: AzureClient, azsim: AzSim) -> None:
+    await owner.register_compute(SUBSCRIPTION, "register-compute")
+    (request,) = sent(azsim, clientRequestId="register-compute")
+    assert request["path"] == f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute/register"
+    assert request["status"] == 200
+
+
+async def test_a_registration_needs_its_right_and_a_feature(
+    owner: AzureClient, nobody: AzureClient
+) -> None:
+    with pytest.raises(port.Denied):
+        await nobody.register_feature(SUBSCRIPTION, "Quick", "register-denied")
+    with pytest.raises(port.Denied):
+        await nobody.register_compute(SUBSCRIPTION, "register-denied")
+    with pytest.raises(port.Gone, match="FeatureNotFound"):
+        await owner.register_feature(SUBSCRIPTION, "Missing", "register-missing")
 
 
 async def test_permissions_are_those_of_the_role(owner: AzureClient, nobody: AzureClient) -> None:

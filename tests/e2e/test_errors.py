@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from manifests import (
+    FEATURE,
     GALLERY,
     GENERALIZED,
     OPERATOR_SUBJECT,
@@ -47,6 +48,9 @@ MAIN, UNSEEN, IMAGES, NARROW, UNREADABLE, NOBODYS, LOW, READ_ONLY = range(1, 9)
 """Subscriptions. UNSEEN gives the operator no role; IMAGES neither, but has the gallery of one of
 MAIN's machines; NARROW is granted for one resource group; UNREADABLE's identity fails; NOBODYS has
 no AzureSubscription; LOW is granted for assessments; READ_ONLY lacks the right to install."""
+
+UNGRANTED, UNABLE, REFUSED, UNANSWERED, GUARDED, OVERDUE, TAKEN_BACK = range(10, 17)
+"""Subscriptions whose preview feature azpatch is to register, by what becomes of that."""
 
 WRONG_TENANT, WRONG_CLIENT, WRONG_SECRET, NOT_FEDERATED, NO_SECRET, NO_KEY, NO_CA = range(20, 27)
 """Subscriptions whose identity is declared wrongly, or cannot sign in."""
@@ -145,6 +149,34 @@ OF_SUBSCRIPTIONS: dict[str, Manifest] = {
 }
 """What is declared, by the mistake in it."""
 
+
+def registering(number: int, access: str = "Configure", **more: Any) -> Manifest:
+    grants = [grant(NS, access=access)]
+    return azure_subscription(number, grants, previewFeature={"mode": "Register"}, **more)
+
+
+OF_REGISTRATIONS: dict[str, Manifest] = {
+    "Mode Register without a grant for it": registering(UNGRANTED, "Patch"),
+    "Mode Register without the right to it": registering(UNABLE, identity={"clientId": READER}),
+    "A registration that needs an approval": registering(GUARDED),
+    "A registration that does not come": registering(OVERDUE),
+}
+"""Likewise."""
+
+REFUSALS: dict[str, tuple[Manifest, int]] = {
+    "A registration that Azure refuses": (registering(REFUSED), 403),
+    "A registration whose answer is lost": (registering(UNANSWERED), 503),
+}
+"""What is declared while Azure answers a registration with an error; and the error."""
+
+REGISTERED = registering(TAKEN_BACK)
+TAKEN_BACK_CASE = "A registration that somebody took back"
+FEATURES: dict[int, Manifest] = {
+    GUARDED: {"approval": "ApprovalRequired"},
+    OVERDUE: {"comes": False},
+    TAKEN_BACK: {"registeringTakes": "1m"},
+}
+
 OF_POLICIES: dict[str, Manifest] = {
     "No AzureSubscription for the machine's subscription": single("nobodys", NOBODYS),
     "An AzureSubscription that cannot be read": single("unreadable", UNREADABLE),
@@ -166,7 +198,8 @@ def fleet(controlplane: ControlPlane) -> Manifest:
         "subject": OPERATOR_SUBJECT,
         "publicKey": key,
     }
-    readable = (MAIN, NARROW, LOW)
+    registering = range(UNGRANTED, TAKEN_BACK + 1)
+    readable = {MAIN, NARROW, LOW, *registering} - {UNABLE}
     gallery = "/subscriptions/{}/resourceGroups/rg-images/providers/Microsoft.Compute/galleries/{}"
     foreign = gallery.format(subscription_id(IMAGES), "central/images/web/versions/1.0.0")
     images = [{"name": "central", "group": "rg-images", "images": [{"name": "web"}]}]
@@ -175,13 +208,20 @@ def fleet(controlplane: ControlPlane) -> Manifest:
             subscription(MAIN, galleries=[GALLERY]),
             subscription(IMAGES, galleries=images),
             *map(subscription, (UNSEEN, NARROW, NOBODYS, LOW, READ_ONLY)),
+            *(
+                subscription(
+                    number,
+                    [FEATURE | {"state": "NotRegistered", **FEATURES.get(number, {})}],
+                )
+                for number in registering
+            ),
         ],
         "principals": [
             operator_principal(
                 key,
                 roleAssignments=[
                     {"scope": f"/subscriptions/{subscription_id(number)}", "role": "Owner"}
-                    for number in readable
+                    for number in sorted(readable)
                 ],
             ),
             person_principal(),
@@ -191,7 +231,8 @@ def fleet(controlplane: ControlPlane) -> Manifest:
                 "clientId": READER,
                 "federatedSubjects": [credential],
                 "roleAssignments": [
-                    {"scope": f"/subscriptions/{subscription_id(READ_ONLY)}", "role": "Reader"}
+                    {"scope": f"/subscriptions/{subscription_id(number)}", "role": "Reader"}
+                    for number in (READ_ONLY, UNABLE)
                 ],
             },
             *(
@@ -331,6 +372,8 @@ def started(world: World) -> World:
         azure_subscription(LOW, [grant(NS, access="Assess")]),
         azure_subscription(UNREADABLE, [grant(NS)], identity={"clientId": STRANGER}),
         *OF_SUBSCRIPTIONS.values(),
+        *OF_REGISTRATIONS.values(),
+        REGISTERED,
     )
     world.apply(*OF_POLICIES.values())
     world.apply(*(single(machine_of(case)) for case in answers(LOOK, ASSESS, INSTALL)))
@@ -338,11 +381,42 @@ def started(world: World) -> World:
     return world
 
 
-@pytest.mark.parametrize(("case", "declared"), named(SUBSCRIPTIONS, OF_SUBSCRIPTIONS))
+@pytest.mark.parametrize(
+    ("case", "declared"), named(SUBSCRIPTIONS, OF_SUBSCRIPTIONS | OF_REGISTRATIONS)
+)
 def test_a_mistake_in_a_subscription_is_told(
     started: World, told: Told, case: Case, declared: Manifest
 ) -> None:
     wait_for(started, told, case, declared)
+
+
+@pytest.mark.parametrize(
+    ("case", "declared", "status"),
+    [
+        pytest.param(case, *REFUSALS[case.name], id=case.name)
+        for case in SUBSCRIPTIONS
+        if case.name in REFUSALS
+    ],
+)
+def test_a_registration_that_azure_does_not_take_is_told(
+    started: World, told: Told, case: Case, declared: Manifest, status: int
+) -> None:
+    answer = {"operation": "features", "method": "POST", "status": status}
+    started.azsim.ask("POST", "/azsim/faults", answer)
+    try:
+        started.apply(declared)
+        wait_for(started, told, case, declared)
+    finally:
+        clear(started, "features")
+
+
+def test_a_registration_that_is_taken_back_is_told(started: World, told: Told) -> None:
+    case = next(case for case in SUBSCRIPTIONS if case.name == TAKEN_BACK_CASE)
+    started.wait_for_reason(REGISTERED, "FeatureRegistered", "PreviewFeature")
+    features = f"/subscriptions/{subscription_id(TAKEN_BACK)}/providers/Microsoft.Features"
+    feature = f"{features}/providers/Microsoft.Compute/features/{FEATURE['name']}"
+    started.as_person("POST", f"{feature}/unregister", version="2021-07-01")
+    wait_for(started, told, case, REGISTERED)
 
 
 @pytest.mark.parametrize(("case", "declared"), named(POLICIES, OF_POLICIES))
@@ -403,7 +477,8 @@ def clear(world: World, operation: str) -> None:
 
 
 def test_every_mistake_of_the_page_is_made_here() -> None:
-    made = {*OF_SUBSCRIPTIONS, *OF_POLICIES, "A CA that does not fit"}
+    made = {*OF_SUBSCRIPTIONS, *OF_REGISTRATIONS, *REFUSALS, *OF_POLICIES, TAKEN_BACK_CASE}
+    made |= {"A CA that does not fit"}
     assert {case.name for case in (*SUBSCRIPTIONS, *POLICIES)} == made
     assert {case.call for case in ANSWERS} == set(OPERATIONS)
 

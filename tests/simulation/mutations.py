@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from azpatch.api.target import OperationState
 from azpatch.azure.port import Unconfirmed
-from azpatch.domain import attempts, detection, observe, operation, plan
+from azpatch.domain import attempts, detection, observe, operation, plan, registration
 from azpatch.reconcile import decision, flight, machine, refusals
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.inventory import SubscriptionInventory
@@ -193,6 +193,11 @@ def lost_answer_never_retried() -> Patches:
     ]
 
 
+def registration_hurried() -> Patches:
+    """A registration whose answer is lost is sent again at once."""
+    return [patch.object(registration, "NOT_BEGUN_AFTER", timedelta(0))]
+
+
 @dataclass(frozen=True)
 class Mutation:
     """How to make it, and which seeds catch it."""
@@ -216,6 +221,8 @@ MUTATIONS = {
     "vmId ignored": Mutation(vm_id_ignored, 0, 30),
     "giving up after an error": Mutation(giving_up_after_an_error, 0, 20),
     "a lost answer never retried": Mutation(lost_answer_never_retried, 0, 10),
+    # Seeds in which a registration is long on its way.
+    "a registration not waited for": Mutation(registration_hurried, 154, 21),
 }
 
 

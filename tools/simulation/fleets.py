@@ -214,6 +214,11 @@ def grants(access: str) -> list[dict[str, Any]]:
     return [{"name": "all", "namespaces": {"names": list(NAMESPACES)}, "access": access}]
 
 
+def registers(subscription: Object) -> bool:
+    """Whether azpatch registers the preview feature there."""
+    return bool(subscription["spec"]["previewFeature"]["mode"] == "Register")
+
+
 def policy(random: Random, name: str, namespace: str, target: dict[str, Any]) -> Object:
     """A policy that installs."""
     return _object(

@@ -14,7 +14,7 @@ from typing import Any
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Object
 from azsim.journal import Entry, EventEntry, RequestEntry
 from azsim.records import Status
-from judging import invariants
+from judging import invariants, registrations
 from judging.azure_journal import Journal, Operation, parse
 from simulation import fleets
 from simulation.apiserver import WatchEvent
@@ -45,6 +45,8 @@ class Judge:
     def __init__(self, world: World) -> None:
         self._world = world
         self._entries: list[Any] = []
+        self._registrations: list[Any] = []
+        """What there is in the journal about preview features."""
         self._declarations = Declarations(world.api, world.clock.now)
         self._attempts: dict[str, str] = {}
         """Kind of each intent, by attempt."""
@@ -67,6 +69,8 @@ class Judge:
         if isinstance(entry, EventEntry):
             if entry.operation_id is not None or entry.event in MACHINES_CHANGE:
                 self._entries.append(parse(entry.to_json()))
+            if entry.event == registrations.CHANGED:
+                self._registrations.append(parse(entry.to_json()))
             if entry.event == "OperationStarted":
                 self._began(entry)
             return
@@ -79,11 +83,19 @@ class Judge:
             and "/virtualmachines/" in entry.path.lower()
         ):
             self._entries.append(parse(entry.to_json()))
+        if entry.method == "POST" and "/features/" in entry.path:
+            self._registered(entry)
         if entry.method == "POST" and entry.path.lower().rpartition("/")[2] in PATCH_VERBS:
             self._entries.append(parse(entry.to_json()))
             if entry.principal in OURS and entry.client_request_id not in self._attempts:
                 machine = entry.path.lower().rpartition("/")[0]
                 self._break("intent", "a POST without an intent before it", machine)
+
+    def _registered(self, entry: RequestEntry) -> None:
+        """Nobody asks for a preview feature that is on its way already."""
+        self._registrations.append(parse(entry.to_json()))
+        broken = registrations.registered_once(Journal(self._registrations), OURS)
+        self._all("a feature is registered once", broken)
 
     def _earned_429(self, entry: RequestEntry) -> None:
         if entry.status == 429 and entry.principal in OURS and entry.fault is None:

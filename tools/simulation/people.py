@@ -116,10 +116,10 @@ class People(Maker):
     def narrow_grant(self, machine: str) -> None:
         """The platform team narrows the grants, and widens them again."""
         chosen = self.random.choice(("Assess", "Read", "none", "group"))
-        wide = fleets.grants("Patch")
         for raw in self.world.api.list(AZURE_SUBSCRIPTION):
             if raw["spec"]["subscriptionId"].lower() != machine.split("/")[2]:
                 continue
+            wide = fleets.grants("Configure" if fleets.registers(raw) else "Patch")
             narrowed = [] if chosen == "none" else fleets.grants(chosen)
             if chosen == "group":
                 narrowed = [{**fleets.grants("Patch")[0], "resourceGroups": ["rg-elsewhere"]}]

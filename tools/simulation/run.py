@@ -18,7 +18,7 @@ import structlog
 
 from azpatch.kube.port import PATCH_TARGET
 from azsim.journal import Entry, EventEntry, RequestEntry
-from simulation import fleets
+from simulation import fleets, registration
 from simulation.apiserver import WatchEvent
 from simulation.injections import KINDS, Injection, Troublemaker, name_of
 from simulation.judge import Judge, unsettled
@@ -97,12 +97,14 @@ class _Run:
         random = Random(f"{seed}/plan")
         large = seed % fleets.LARGE_ONE_IN == fleets.LARGE_ONE_IN - 1
         fleet = fleets.draw(Random(f"{seed}/fleet"), large=large)
+        fleet = registration.drawn(fleet, Random(f"{seed}/registration"))
         interval = timedelta(minutes=random.choice(INVENTORY_MINUTES))
         self.world = World(seed, fleet, interval)
         self.outcome = Outcome(seed, machines=len(self.world.cloud.machines))
         self.judge = Judge(self.world)
         self.steps = Steps(self.world.api)
         self.trouble = Troublemaker(self.world, self.world.random("trouble"))
+        registration.Registrations(self.world, self.trouble)
         self.hours = random.choice(TROUBLE_HOURS)
         self.patient = seed % PATIENT_ONE_IN == 0
         self.plan = _plan(seed, random)
@@ -183,6 +185,8 @@ class _Run:
                 self.outcome.operations[str(entry.details["operation"])] += 1
         elif isinstance(entry, RequestEntry) and entry.method == "POST":
             machine, _, verb = entry.path.rpartition("/")
+            if verb == "register":
+                self.world.story.tell("registration", f"POST {entry.path}: {entry.status}")
             if verb.lower() in PATCH_VERBS:
                 attempt = _short(entry.client_request_id)
                 self.world.story.tell(name_of(machine), f"POST {verb} {attempt}: {entry.status}")

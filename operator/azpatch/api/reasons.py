@@ -130,6 +130,43 @@ class Reason(StrEnum):
         "The preview feature was not found, is ambiguous, or may not be read.",
     )
 
+    FEATURE_REGISTERING = (
+        "FeatureRegistering",
+        (_FEATURE,),
+        "The preview feature is being registered.",
+    )
+    REGISTRATION_UNCONFIRMED = (
+        "RegistrationUnconfirmed",
+        (_FEATURE,),
+        "Whether Azure took the registration is not known; the feature is watched, and nothing "
+        "more is sent.",
+    )
+    REGISTRATION_NOT_GRANTED = (
+        "RegistrationNotGranted",
+        (_FEATURE,),
+        "previewFeature.mode is Register, and no grant allows that.",
+    )
+    REGISTRATION_REFUSED = (
+        "RegistrationRefused",
+        (_FEATURE,),
+        "Azure did not take the registration, or the identity lacks the right to it.",
+    )
+    APPROVAL_PENDING = (
+        "ApprovalPending",
+        (_FEATURE,),
+        "The registration waits until Microsoft approves it.",
+    )
+    REGISTRATION_OVERDUE = (
+        "RegistrationOverdue",
+        (_FEATURE,),
+        "The registration takes longer than the quarter of an hour that Azure documents.",
+    )
+    REGISTRATION_LOST = (
+        "RegistrationLost",
+        (_FEATURE,),
+        "The feature that azpatch registered is not registered any more; it is left so.",
+    )
+
     # --- policy
     AZURE_SUBSCRIPTION_MISSING = (
         "AzureSubscriptionMissing",

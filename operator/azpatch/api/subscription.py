@@ -16,9 +16,11 @@ from azpatch.api.common import (
     NamespaceName,
     ObjectName,
     Resource,
+    Time,
 )
 from azpatch.api.markers import Column, Form, ListMap, Rule, condition_column
 from azpatch.api.selector import LabelSelector
+from azpatch.api.target import AzureError
 
 NAME_LENGTH = 63
 """An AzureSubscription's name is a label value on its PatchTargets."""
@@ -42,6 +44,7 @@ class PreviewFeatureMode(StrEnum):
     """What azpatch does about the preview feature for gallery images."""
 
     CHECK = "Check"
+    REGISTER = "Register"
     IGNORE = "Ignore"
 
 
@@ -58,12 +61,25 @@ class FeatureState(StrEnum):
     UNDETERMINED = "Undetermined"
 
 
+class RegistrationStep(StrEnum):
+    """How far azpatch's registration of the preview feature is. See `domain.registration`."""
+
+    INTENT = "Intent"
+    REQUESTED = "Requested"
+    UNCONFIRMED = "Unconfirmed"
+    NOT_TAKEN = "NotTaken"
+    REGISTERED = "Registered"
+    COMPLETE = "Complete"
+    LOST = "Lost"
+
+
 class AccessLevel(StrEnum):
     """What a grant allows. Ordered: each level includes those before it."""
 
     READ = "Read"
     ASSESS = "Assess"
     PATCH = "Patch"
+    CONFIGURE = "Configure"
 
     @property
     def rank(self) -> int:
@@ -135,7 +151,8 @@ class PreviewFeature(ApiModel):
 
     mode: PreviewFeatureMode = PreviewFeatureMode.CHECK
     """Check: machines from gallery images wait until the feature is registered in the
-    subscription. Ignore: they are treated as if it were."""
+    subscription. Register: they wait, and azpatch registers it, once; that needs a grant with
+    access Configure for the whole subscription. Ignore: they are treated as if it were."""
     name: (
         Annotated[str, Field(min_length=1, max_length=128, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
         | None
@@ -171,7 +188,9 @@ class Grant(ApiModel):
     """Whose policies this grant serves."""
     access: AccessLevel
     """Read: classify and report. Assess: also have Azure look for missing patches. Patch: also
-    install them. Of several grants that match, the highest counts."""
+    install them. Configure: also change settings in Azure, of which this version has one: it
+    registers the preview feature, where the grant has neither resourceGroups nor tags. Of several
+    grants that match, the highest counts."""
     resource_groups: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=90)], ...], Field(max_length=100)
     ] = ()
@@ -216,6 +235,33 @@ class AzureSubscriptionSpec(ApiModel):
     """Who may do what. None: nobody may use this subscription."""
 
 
+class FeatureRegistration(ApiModel):
+    """azpatch's registration of the preview feature: written before the request is sent, so that
+    no other operator sends it again."""
+
+    feature: Annotated[str, Field(max_length=128)]
+    """The feature's name within Microsoft.Compute."""
+    step: RegistrationStep
+    """Intent: about to be requested. Requested: Azure took the request. Unconfirmed: its answer was
+    lost. NotTaken: Azure did not take it, and is asked again at retryTime. Registered: the feature
+    is, and Microsoft.Compute is re-registered next. Complete: that is done too. Lost: somebody
+    unregistered the feature, or Azure rejected it; azpatch does not ask again."""
+    attempt_id: Annotated[Guid, Field(max_length=36)]
+    """Sent to Azure as x-ms-client-request-id."""
+    intent_time: Time
+    """When it was decided, just before the request."""
+    previous_state: FeatureState
+    """The feature's state before."""
+    registered_time: Time | None = None
+    """When the feature was first seen Registered."""
+    completion_time: Time | None = None
+    """When Azure took the re-registration of Microsoft.Compute."""
+    retry_time: Time | None = None
+    """When what Azure did not take is sent again."""
+    error: AzureError | None = None
+    """Why Azure did not take the last request, or what came in place of an answer."""
+
+
 class PreviewFeatureStatus(ApiModel):
     """The preview feature as Azure reports it."""
 
@@ -227,6 +273,8 @@ class PreviewFeatureStatus(ApiModel):
         tuple[Annotated[str, Field(max_length=128)], ...], Field(max_length=20)
     ] = ()
     """Features that might be it. Put the right one in spec.previewFeature.name."""
+    registration: FeatureRegistration | None = None
+    """What azpatch did about it. Mode Register only."""
 
 
 class SubscriptionMachines(ApiModel):

@@ -1,4 +1,5 @@
-"""What azpatch reads of ARM beside Compute: features, permissions, any URL that ARM handed out."""
+"""What azpatch asks of ARM beside Compute: features, permissions, any URL that ARM handed out; and
+the two registrations."""
 
 from __future__ import annotations
 
@@ -21,12 +22,16 @@ from azpatch.domain import ids
 from azpatch.domain.facts import Feature, Permissions
 
 FEATURES_API = "2021-07-01"
+PROVIDERS_API = "2021-04-01"
 AUTHORIZATION_API = "2022-04-01"
 FEATURES = "/subscriptions/{}/providers/Microsoft.Features/providers/Microsoft.Compute/features"
 REGISTRATIONS = (
     "/subscriptions/{}/providers/Microsoft.Features/featureProviders/Microsoft.Compute"
     "/subscriptionFeatureRegistrations"
 )
+REGISTER_FEATURE = FEATURES + "/{}/register"
+REGISTER_COMPUTE = "/subscriptions/{}/providers/Microsoft.Compute/register"
+CLIENT_REQUEST_ID = "x-ms-client-request-id"
 PATIENCE = timedelta(minutes=1)
 """These few reads, which all machines of a subscription wait for, stand in line with those of
 thousands of machines."""
@@ -35,7 +40,7 @@ PERMISSIONS = "{}/providers/Microsoft.Authorization/permissions"
 
 
 class Arm:
-    """GETs at ARM, and nowhere else: the token goes to no other host."""
+    """Requests to ARM, and to nobody else: the token goes to no other host."""
 
     def __init__(
         self,
@@ -72,6 +77,29 @@ class Arm:
         path = PERMISSIONS.format(scope.rstrip("/"))
         return tuple(map(rows.permissions, await self._list(path, AUTHORIZATION_API)))
 
+    async def register_feature(self, subscription: str, feature: str, attempt_id: str) -> None:
+        """One POST that registers a feature of Microsoft.Compute."""
+        path = REGISTER_FEATURE.format(subscription, feature)
+        await self._post(path, FEATURES_API, attempt_id)
+
+    async def register_compute(self, subscription: str, attempt_id: str) -> None:
+        """One POST that registers Microsoft.Compute, anew where it is registered."""
+        await self._post(REGISTER_COMPUTE.format(subscription), PROVIDERS_API, attempt_id)
+
+    async def _post(self, path: str, api_version: str, attempt_id: str) -> None:
+        """One POST without a body. It does not wait for its turn: who sends it holds the Lease and
+        has looked at what it is about, both just now."""
+        request = HttpRequest(
+            "POST",
+            self.url(path),
+            params={"api-version": api_version},
+            headers={CLIENT_REQUEST_ID: attempt_id},
+        )
+        costs = limits.write(ids.subscription_of(path))
+        with self._throttles.writing(f"POST {path.lower()}", costs):
+            async with asking(Call.MUTATE):
+                await answered(self._client, request, retry_total=0)
+
     async def _list(self, path: str, api_version: str) -> list[Mapping[str, Any]]:
         """All entries of a list, its pages followed."""
         costs = limits.read(ids.subscription_of(path))
@@ -103,9 +131,11 @@ class Arm:
         return f"{self._cloud.base_url}{quote(path)}"
 
 
-async def answered(client: AsyncARMPipelineClient[Any, Any], request: HttpRequest) -> Any:
+async def answered(
+    client: AsyncARMPipelineClient[Any, Any], request: HttpRequest, **options: Any
+) -> Any:
     """The answer as it came; HttpResponseError if it is none of success."""
-    response = await client.send_request(request)
+    response = await client.send_request(request, **options)
     if response.status_code >= 300:
         raise HttpResponseError(response=response)
     return response

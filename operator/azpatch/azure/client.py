@@ -119,6 +119,14 @@ class SdkAzureClient:
         """See AzureClient."""
         return await self._arm.permissions(scope)
 
+    async def register_feature(self, subscription: str, feature: str, attempt_id: str) -> None:
+        """See AzureClient."""
+        await self._arm.register_feature(subscription, feature, attempt_id)
+
+    async def register_compute(self, subscription: str, attempt_id: str) -> None:
+        """See AzureClient."""
+        await self._arm.register_compute(subscription, attempt_id)
+
     async def close(self) -> None:
         """Ends the connections to ARM and to the authority."""
         await self._pipeline_client.close()

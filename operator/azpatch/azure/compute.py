@@ -10,7 +10,7 @@ from azure.core.rest import HttpRequest
 from azure.mgmt.compute.aio import ComputeManagementClient
 
 from azpatch.azure import limits, rows
-from azpatch.azure.arm import Arm
+from azpatch.azure.arm import CLIENT_REQUEST_ID, Arm
 from azpatch.azure.errors import NOT_JSON, UNREADABLE, Call, asking
 from azpatch.azure.port import Accepted, Denied, Gone, Progress, Retry, Unconfirmed
 from azpatch.azure.throttles import Throttles
@@ -21,7 +21,6 @@ from azpatch.domain.facts import MachineView
 COMPUTE_API = "2026-04-01"
 """The version that the SDK asks for the operations. A test keeps the two equal."""
 
-CLIENT_REQUEST_ID = "x-ms-client-request-id"
 ACCEPTED = 202
 ENDED = ("succeeded", "failed", "canceled")
 """ARM's terminal states of an operation; every other one means that it runs."""

@@ -52,3 +52,8 @@ def read_operation(operation_key: str, subscription: str) -> tuple[Cost, ...]:
 def read(subscription: str) -> tuple[Cost, ...]:
     """Any other GET at ARM."""
     return ((READS, subscription),)
+
+
+def write(subscription: str) -> tuple[Cost, ...]:
+    """Any other PUT, PATCH or POST at ARM."""
+    return ((WRITES, subscription),)

@@ -137,6 +137,16 @@ class MeasuredClient:
         async with self._measured("permissions"):
             return await self._client.permissions(scope)
 
+    async def register_feature(self, subscription: str, feature: str, attempt_id: str) -> None:
+        """See AzureClient."""
+        async with self._measured("register_feature"):
+            await self._client.register_feature(subscription, feature, attempt_id)
+
+    async def register_compute(self, subscription: str, attempt_id: str) -> None:
+        """See AzureClient."""
+        async with self._measured("register_compute"):
+            await self._client.register_compute(subscription, attempt_id)
+
     async def close(self) -> None:
         """Not measured."""
         await self._client.close()

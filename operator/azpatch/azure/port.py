@@ -160,6 +160,15 @@ class AzureClient(Protocol):
         """What this identity may do at a scope (`/subscriptions/…[/resourceGroups/…]`)."""
         ...
 
+    async def register_feature(self, subscription: str, feature: str, attempt_id: str) -> None:
+        """One POST that registers a feature of Microsoft.Compute in this subscription, never
+        repeated by any layer below. Throttled, and nothing sent, if it would have to wait."""
+        ...
+
+    async def register_compute(self, subscription: str, attempt_id: str) -> None:
+        """One POST that registers Microsoft.Compute anew in this subscription. Likewise."""
+        ...
+
     async def close(self) -> None:
         """Ends its connections."""
         ...

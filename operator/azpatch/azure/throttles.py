@@ -22,7 +22,7 @@ from azpatch.azure.buckets import Bucket, Sent
 from azpatch.azure.budgets import remaining
 from azpatch.azure.errors import retry_after
 from azpatch.azure.limits import Cost
-from azpatch.azure.port import OverBudget
+from azpatch.azure.port import OverBudget, Throttled
 from azpatch.clock import Clock
 from azpatch.domain import ids
 
@@ -42,6 +42,8 @@ FEW = 1000
 """Buckets that are kept without looking for full ones."""
 
 TOO_MANY_REQUESTS = 429
+
+OVER_BUDGET = "Azure's limit for such requests is reached; asked later."
 
 
 @dataclass(slots=True)
@@ -140,10 +142,19 @@ class Throttles:
         too far away; it keeps its place."""
         while wait := self._turn(name, costs):
             if wait > patience:
-                raise OverBudget(
-                    "OverBudget", "Azure's limit for such requests is reached; asked later.", wait
-                )
+                raise OverBudget("OverBudget", OVER_BUDGET, wait)
             await self._clock.sleep(wait)
+        with self._charged(name):
+            yield
+
+    # --- other writes -----------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self, name: str, costs: tuple[Cost, ...]) -> Iterator[None]:
+        """Around one write, whose place is `name`'s. Throttled, and nothing is sent, if it is not
+        its turn; it keeps its place."""
+        if wait := self._turn(name, costs):
+            raise Throttled("OverBudget", OVER_BUDGET, wait)
         with self._charged(name):
             yield
 

@@ -26,6 +26,10 @@ _REMEDY_NAME = (
     "spec.previewFeature.mode to Ignore."
 )
 _REMEDY_IGNORE = "If it does not matter, set spec.previewFeature.mode to Ignore."
+_AZPATCH = (
+    "spec.previewFeature.mode is Register; the condition PreviewFeature of the machine's "
+    "AzureSubscription says how far that is."
+)
 _UNTIL_THEN = (
     "Until then assessments are sent, and what they detect decides; machines that Azure has not "
     "found supported are not patched."
@@ -81,7 +85,8 @@ def feature_gate(
     if state is FeatureState.REGISTERED:
         message = f"The preview feature {name} is registered."
         return FeatureGate(Gate.PASSED, name, state, (), Reason.FEATURE_REGISTERED, message)
-    message = f"The preview feature {name} is {state}. {_remedy(name, state)}"
+    remedy = _AZPATCH if spec.mode is PreviewFeatureMode.REGISTER else _remedy(name, state)
+    message = f"The preview feature {name} is {state}. {remedy}"
     return FeatureGate(Gate.CLOSED, name, state, (), Reason.PREVIEW_FEATURE_NOT_REGISTERED, message)
 
 
@@ -154,7 +159,14 @@ def _remedy(name: str | None, state: FeatureState) -> str:
             "Registered; Azure takes up to 15 minutes."
         )
     return (
-        "Register it in the machine's subscription: "
-        f"az feature register --namespace Microsoft.Compute -n {name}, then "
-        "az provider register -n Microsoft.Compute. It is read again at every refresh."
+        f"Register it in the machine's subscription: {by_hand(name)}. It is read again at every "
+        "refresh."
+    )
+
+
+def by_hand(name: str | None) -> str:
+    """What a person types to register it."""
+    return (
+        f"az feature register --namespace Microsoft.Compute -n {name}, then az provider register "
+        "-n Microsoft.Compute"
     )

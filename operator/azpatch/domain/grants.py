@@ -32,6 +32,18 @@ def any_access(grants: Iterable[Grant], namespace: Namespace) -> bool:
     return any(_names(grant, namespace) for grant in grants)
 
 
+def for_whole_subscription(grants: Iterable[Grant], level: AccessLevel) -> bool:
+    """Whether some grant gives this access to the subscription itself.
+
+    What concerns a subscription concerns every machine in it, so a grant that is narrowed to some
+    of them does not allow it. Whose policies the grant serves does not matter: it is the
+    AzureSubscription itself that asks, and the platform team writes both.
+    """
+    return any(
+        grant.access >= level and not grant.resource_groups and not grant.tags for grant in grants
+    )
+
+
 def _names(grant: Grant, namespace: Namespace) -> bool:
     match = grant.namespaces
     if namespace.name in match.names:

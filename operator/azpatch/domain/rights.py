@@ -27,7 +27,11 @@ _NEEDED = {
     AccessLevel.READ: _READ,
     AccessLevel.ASSESS: _READ + _ASSESS,
     AccessLevel.PATCH: _READ + _ASSESS + _PATCH,
+    AccessLevel.CONFIGURE: _READ + _ASSESS + _PATCH,
 }
+
+REGISTER_FEATURE = "Microsoft.Features/providers/features/register/action"
+REGISTER_COMPUTE = "Microsoft.Compute/register/action"
 
 
 def scopes(subscription_id: str, grants: Sequence[Grant]) -> tuple[str, ...]:
@@ -48,6 +52,22 @@ def missing(
         (action, scope)
         for scope, held in sorted(permissions.items())
         for action in _NEEDED[level]
+        if not any(_allows(entry, action) for entry in held)
+    )
+
+
+def missing_to_register(
+    subscription_id: str, permissions: Mapping[str, tuple[Permissions, ...]] | None
+) -> tuple[tuple[str, str], ...]:
+    """(action, scope) of every right that registering the preview feature needs and lacks. None is
+    missing as long as the rights at the subscription have not been read."""
+    scope = f"/subscriptions/{subscription_id.lower()}"
+    held = (permissions or {}).get(scope)
+    if held is None:
+        return ()
+    return tuple(
+        (action, scope)
+        for action in (REGISTER_FEATURE, REGISTER_COMPUTE)
         if not any(_allows(entry, action) for entry in held)
     )
 

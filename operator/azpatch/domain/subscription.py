@@ -10,8 +10,10 @@ from datetime import datetime
 from azpatch.api.common import ConditionType
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import (
+    AccessLevel,
     AzureSubscription,
     AzureSubscriptionStatus,
+    FeatureRegistration,
     PreviewFeatureMode,
     PreviewFeatureStatus,
     SubscriptionMachines,
@@ -19,7 +21,9 @@ from azpatch.api.subscription import (
 from azpatch.domain.conditions import Finding, Status, merge
 from azpatch.domain.facts import Permissions
 from azpatch.domain.feature import FeatureGate, Gate
-from azpatch.domain.rights import missing
+from azpatch.domain.grants import for_whole_subscription
+from azpatch.domain.registration import Next, RegistrationFacts, next_step
+from azpatch.domain.rights import missing, missing_to_register
 
 _LISTED = 3
 """How many missing rights a message names; the rest is counted."""
@@ -87,34 +91,70 @@ def duplicate(first: AzureSubscription) -> Trouble:
     )
 
 
+def registration_facts(
+    subscription: AzureSubscription, facts: SubscriptionFacts, record: FeatureRegistration | None
+) -> RegistrationFacts | None:
+    """What the registration of the preview feature is decided by. None: there is nothing to go by,
+    and what was recorded stays."""
+    if facts.gate is None or facts.trouble is not None or not facts.read:
+        return None
+    spec, seen = subscription.spec, subscription.status.observed_generation
+    return RegistrationFacts(
+        mode=spec.preview_feature.mode,
+        feature=facts.gate.name,
+        state=facts.gate.state,
+        record=record,
+        granted=for_whole_subscription(spec.grants, AccessLevel.CONFIGURE),
+        lacking=missing_to_register(spec.subscription_id, facts.permissions),
+        edited=seen != (subscription.metadata.generation or 0),
+    )
+
+
+def registration(
+    subscription: AzureSubscription,
+    facts: SubscriptionFacts,
+    record: FeatureRegistration | None,
+    now: datetime,
+) -> Next:
+    """What to do about the registration of the preview feature."""
+    found = registration_facts(subscription, facts, record)
+    return Next(record) if found is None else next_step(found, now)
+
+
 def status(
-    subscription: AzureSubscription, facts: SubscriptionFacts, now: datetime
+    subscription: AzureSubscription, facts: SubscriptionFacts, step: Next, now: datetime
 ) -> AzureSubscriptionStatus:
     """The whole status. Without a reading, what was known of machines stays; and all of it does
-    when the generation was decided before, by an operator that has been restarted since."""
+    when the generation was decided before, by an operator that has been restarted since.
+
+    `step` is what `registration` said.
+    """
     generation = subscription.metadata.generation or 0
     decided = subscription.status.observed_generation == generation
     if decided and facts.trouble is None and not facts.read:
         return subscription.status
     findings = [*_ready(facts), _access(subscription, facts)]
     if facts.gate is not None:
-        findings.append(_feature(subscription, facts, facts.gate))
+        findings.append(_feature(subscription, facts, facts.gate, step))
     before = subscription.status
     known = facts.read and facts.trouble is None
     return AzureSubscriptionStatus(
         observed_generation=generation,
         conditions=merge(before.conditions, findings, generation, now),
-        preview_feature=_preview_feature(facts) if facts.read else before.preview_feature,
+        preview_feature=_preview_feature(facts, step) if facts.read else before.preview_feature,
         machines=_machines(facts) if known else before.machines,
     )
 
 
-def _preview_feature(facts: SubscriptionFacts) -> PreviewFeatureStatus | None:
+def _preview_feature(facts: SubscriptionFacts, step: Next) -> PreviewFeatureStatus | None:
     gate = facts.gate
     if gate is None:
         return None
     return PreviewFeatureStatus(
-        name=gate.name, state=gate.state, candidates=gate.candidates[:_CANDIDATES_LISTED]
+        name=gate.name,
+        state=gate.state,
+        candidates=gate.candidates[:_CANDIDATES_LISTED],
+        registration=step.record,
     )
 
 
@@ -173,7 +213,12 @@ def _access(subscription: AzureSubscription, facts: SubscriptionFacts) -> Findin
             Reason.AZURE_UNREACHABLE,
             "The identity's permissions could not be read; they are read again at every refresh.",
         )
-    lacking = missing(subscription.spec.grants, facts.permissions)
+    spec = subscription.spec
+    lacking = missing(spec.grants, facts.permissions)
+    if spec.preview_feature.mode is PreviewFeatureMode.REGISTER and for_whole_subscription(
+        spec.grants, AccessLevel.CONFIGURE
+    ):
+        lacking += missing_to_register(spec.subscription_id, facts.permissions)
     if not lacking:
         return Finding(
             ConditionType.ACCESS_VERIFIED,
@@ -200,7 +245,7 @@ _FEATURE_STATUS: Mapping[Gate, Status] = {
 
 
 def _feature(
-    subscription: AzureSubscription, facts: SubscriptionFacts, gate: FeatureGate
+    subscription: AzureSubscription, facts: SubscriptionFacts, gate: FeatureGate, step: Next
 ) -> Finding:
     if not facts.read:
         return Finding(
@@ -209,6 +254,9 @@ def _feature(
             Reason.AZURE_UNREACHABLE,
             "The features have not been read yet; see Ready.",
         )
+    if step.told is not None:
+        told = step.told
+        return Finding(ConditionType.PREVIEW_FEATURE, told.status, told.reason, told.message)
     ignored = subscription.spec.preview_feature.mode is PreviewFeatureMode.IGNORE
     status_ = "True" if ignored else _FEATURE_STATUS[gate.gate]
     return Finding(ConditionType.PREVIEW_FEATURE, status_, gate.reason, gate.message)

@@ -68,6 +68,9 @@ class SubscriptionInventory:
     """How many machines a refresh lost at once, when they were too many to believe it."""
     features: tuple[Feature, ...] | None = None
     """None: they cannot be read."""
+    features_read: timedelta | None = None
+    """When the reading that gave them began (`clock.elapsed()`); None: not read since something
+    was done about them."""
     permissions: Mapping[str, tuple[Permissions, ...]] | None = None
     """By scope; None: they cannot be read."""
     rights_error: AzureError | None = None
@@ -96,6 +99,14 @@ class SubscriptionInventory:
         first = self.refreshed is None
         self.refreshed = now
         return Changes(frozenset(changed | newer.keys() | lost), images or first)
+
+    def take_features(self, features: tuple[Feature, ...] | None, began: timedelta) -> bool:
+        """Takes in the features, unless what is here was read later; True if they are news."""
+        if self.features_read is not None and began < self.features_read:
+            return False
+        news = self.features != features
+        self.features, self.features_read = features, began
+        return news
 
     def take_row(self, machine_key: str, row: AssessmentResult) -> bool:
         """Takes in one assessment row; True if it is news."""

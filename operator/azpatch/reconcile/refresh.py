@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from enum import Enum
 from random import Random
 
 import structlog
@@ -22,6 +23,15 @@ CONFIRMATIONS = 50
 
 FAILED_AGAIN_AFTER = timedelta(minutes=1)
 """A refresh that failed is tried again this soon, or after the interval if that is shorter."""
+
+
+class _Unanswered(Enum):
+    """What a reading gives to which Azure has no answer now."""
+
+    UNANSWERED = "unanswered"
+
+
+_UNANSWERED = _Unanswered.UNANSWERED
 
 log = structlog.get_logger(__name__)
 
@@ -128,11 +138,12 @@ class Refresher:
     async def _take(self, subscription: SubscriptionInventory, snapshot: Snapshot) -> None:
         """Machines and what gates them become visible at once: a machine that is seen before its
         subscription's features were read would be taken for one whose features cannot be read."""
+        began = self._clock.elapsed()
         features = await self._features(subscription)
         permissions, rights_error = await self._permissions(subscription)
-        news = (subscription.features, subscription.permissions) != (features, permissions)
-        news = news or subscription.error is not None
-        subscription.features = features
+        news = subscription.permissions != permissions or subscription.error is not None
+        if features is not _UNANSWERED:
+            news = subscription.take_features(features, began) or news
         subscription.permissions, subscription.rights_error = permissions, rights_error
         subscription.error = None
         known = self._known(subscription.subscription_id)
@@ -162,7 +173,26 @@ class Refresher:
         if not subscription.missing:
             subscription.shrunk = 0
 
-    async def _features(self, subscription: SubscriptionInventory) -> tuple[Feature, ...] | None:
+    async def look_at_features(self, subscription_id: str, younger_than: timedelta) -> bool:
+        """Reads one subscription's features now, unless what is here is younger. False: Azure does
+        not answer, and what is here may be old."""
+        subscription = self._inventory.subscription(subscription_id)
+        if subscription is None:
+            return False
+        began = self._clock.elapsed()
+        read = subscription.features_read
+        if read is not None and began - read < younger_than:
+            return True
+        features = await self._features(subscription)
+        if features is _UNANSWERED:
+            return False
+        if subscription.take_features(features, began):
+            self._on_change(subscription.subscription_id, Changes(subscription=True))
+        return True
+
+    async def _features(
+        self, subscription: SubscriptionInventory
+    ) -> tuple[Feature, ...] | _Unanswered | None:
         """What could be read last stays while Azure does not answer; a refusal is an answer."""
         try:
             return await subscription.client.features(subscription.subscription_id)
@@ -170,7 +200,7 @@ class Refresher:
             log.info(
                 "features not read", subscription=subscription.subscription_id, code=error.code
             )
-            return subscription.features if isinstance(error, Retry) else None
+            return _UNANSWERED if isinstance(error, Retry) else None
 
     async def _permissions(
         self, subscription: SubscriptionInventory

@@ -19,6 +19,7 @@ from azpatch.azure.port import (
     NeverSent,
     SignInFailed,
     Throttled,
+    Unconfirmed,
 )
 from azpatch.domain.facts import OperationError
 from azpatch.domain.outcome import NOT_SENT
@@ -154,6 +155,16 @@ def of_operation(error: AzureError, now: datetime) -> Idle:
         "changes.",
         now + REFUSED_AGAIN,
     )
+
+
+def registration_again(error: AzureError | TimeoutError) -> timedelta:
+    """When a registration that Azure did not take is sent again; `domain.registration` has the
+    words. What Azure refused it will most likely refuse again."""
+    if isinstance(error, TimeoutError):
+        return AZURE_AGAIN
+    if isinstance(error, Throttled | NeverSent | SignInFailed | Unconfirmed):
+        return error.retry_after or AZURE_AGAIN
+    return REFUSED_AGAIN
 
 
 def _wait(error: AzureError, least: timedelta) -> timedelta:

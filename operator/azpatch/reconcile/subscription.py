@@ -23,6 +23,7 @@ from azpatch.reconcile.context import Context
 from azpatch.reconcile.inventory import SubscriptionInventory
 from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.refusals import of_subscription
+from azpatch.reconcile.registration import SHORTLY, Registrar
 from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.store import Store, Stored, busy
 
@@ -64,6 +65,7 @@ class SubscriptionReconciler:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._registrar = Registrar(context)
         self._clients: dict[Credentials, AzureClient] = {}
         self._ids: dict[str, str] = {}
         """Subscription id by name of the AzureSubscription that configured it."""
@@ -80,13 +82,19 @@ class SubscriptionReconciler:
             await self._context.write_unreadable(stored)
             await self._release(key, stored)
             return Result()
-        trouble = await self._configure(stored, stored.parsed)
-        facts = self._facts(stored.parsed, trouble)
-        status = decide.status(stored.parsed, facts, self._context.clock.now())
+        parsed = stored.parsed
+        trouble = await self._configure(stored, parsed)
+        facts, step = await self._registrar.step(
+            stored, parsed, lambda: self._facts(parsed, trouble)
+        )
+        if step.send is not None:
+            return await self._registrar.send(stored, facts, step)
+        now = self._context.clock.now()
+        status = decide.status(parsed, facts, step, now)
         async with self._context.holds.lock(key):
             written = await self._context.write_status(self._context.newest(stored), status)
         await self._release(key, written)
-        return Result()
+        return Result(max(step.wake - now, SHORTLY) if step.wake else None)
 
     async def _release(self, key: Key, stored: Stored[AzureSubscription]) -> None:
         """Takes the finalizer off when no operation needs the subscription."""

@@ -216,7 +216,7 @@ class TestValues:
             Rollout.model_validate({"maxUnavailable": share})
 
     def test_access_levels_are_ordered(self) -> None:
-        assert sorted(AccessLevel) == [AccessLevel.READ, AccessLevel.ASSESS, AccessLevel.PATCH]
+        assert sorted(AccessLevel) == ["Read", "Assess", "Patch", "Configure"]
         assert max(AccessLevel.READ, AccessLevel.PATCH) is AccessLevel.PATCH
         assert AccessLevel.ASSESS >= AccessLevel.ASSESS > AccessLevel.READ
         assert AccessLevel.READ < AccessLevel.ASSESS <= AccessLevel.PATCH

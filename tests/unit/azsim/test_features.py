@@ -15,6 +15,8 @@ subscriptions:
   - features:
       - {name: Gallery, displayName: VM Guest Patch Gallery Image Preview, registeringTakes: 10m}
       - {name: Guarded, approval: ApprovalRequired}
+      - {name: Approved, approval: ApprovalRequired, approvedAfter: 30h}
+      - {name: Never, comes: false}
       - {name: Done, state: Registered}
       - {name: Other, namespace: Microsoft.Network}
 machines: []
@@ -34,8 +36,10 @@ def state(sim: Azure, name: str) -> str:
 def test_a_list_holds_the_features_of_the_provider(sim: Azure) -> None:
     names = [feature["name"] for feature in sim.call("GET", FEATURES).json()["value"]]
 
-    assert names == [f"Microsoft.Compute/{name}" for name in ("Done", "Gallery", "Guarded")]
-    assert len(sim.call("GET", f"{ROOT}/features").json()["value"]) == 4
+    assert names == [
+        f"Microsoft.Compute/{name}" for name in ("Approved", "Done", "Gallery", "Guarded", "Never")
+    ]
+    assert len(sim.call("GET", f"{ROOT}/features").json()["value"]) == 6
 
 
 def test_a_feature_says_its_name_and_state_but_not_its_display_name(sim: Azure) -> None:
@@ -64,6 +68,24 @@ def test_what_needs_approval_stays_pending(sim: Azure) -> None:
     sim.wait(days=1)
 
     assert state(sim, "Guarded") == "Pending"
+
+
+def test_an_approval_comes_when_the_file_says(sim: Azure) -> None:
+    sim.call("POST", f"{FEATURES}/Approved/register")
+    seen = []
+    for _ in range(2):
+        sim.wait(hours=15)
+        # Asking again does not begin anew.
+        seen.append(sim.call("POST", f"{FEATURES}/Approved/register").json()["properties"]["state"])
+
+    assert seen == ["Pending", "Registered"]
+
+
+def test_one_that_never_comes_stays_registering(sim: Azure) -> None:
+    sim.call("POST", f"{FEATURES}/Never/register")
+    sim.wait(days=30)
+
+    assert state(sim, "Never") == "Registering"
 
 
 def test_unregistering_in_the_middle_of_registering_wins(sim: Azure) -> None:

@@ -107,8 +107,15 @@ def test_providers_are_registered_and_may_be_again(azure: Azure, namespace: str)
     path = f"/subscriptions/{WEB}/providers/{namespace}"
 
     assert azure.call("GET", path).json()["registrationState"] == "Registered"
-    assert azure.call("POST", f"{path}/register").json()["registrationState"] == "Registered"
+    assert azure.call("POST", f"{path}/register").json()["registrationState"] == "Registering"
+    azure.wait(minutes=1)
+    assert azure.call("GET", path).json()["registrationState"] == "Registered"
     assert azure.call("POST", f"{path}/register", principal=PATCHER).status == 403
+    changes = [(e.event, e.details["before"], e.details["after"]) for e in azure.journal.events()]
+    assert changes == [
+        ("ProviderStateChanged", "Registered", "Registering"),
+        ("ProviderStateChanged", "Registering", "Registered"),
+    ]
 
 
 def test_a_provider_that_is_not_simulated_is_not_there(azure: Azure) -> None:

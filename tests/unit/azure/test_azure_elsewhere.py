@@ -176,6 +176,8 @@ READS: dict[str, Callable[[SdkAzureClient, Hosts], Awaitable[object]]] = {
 WRITES: dict[str, Callable[[SdkAzureClient], Awaitable[object]]] = {
     "assess": lambda client: client.assess(VM, "attempt"),
     "install": lambda client: client.install(VM, BODY, "attempt"),
+    "register a feature": lambda client: client.register_feature(SUBSCRIPTION, "X", "attempt"),
+    "register compute": lambda client: client.register_compute(SUBSCRIPTION, "attempt"),
 }
 
 
@@ -196,10 +198,10 @@ async def test_a_read_that_is_redirected_to_another_host_ends_there(
 async def test_a_post_that_is_redirected_to_another_host_is_sent_once_and_unconfirmed(
     what: str, status: int, client: SdkAzureClient, hosts: Hosts
 ) -> None:
-    hosts.redirect(status, only="Patches")
+    hosts.redirect(status, only="/providers/")
     with pytest.raises(port.Unconfirmed):
         await WRITES[what](client)
-    assert hosts.asked("Patches") == 1
+    assert hosts.asked("/providers/") == 1
     assert hosts.elsewhere.requests == []
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -81,7 +82,39 @@ async def test_an_assessment_is_one_post_without_a_body(
     assert post.headers["x-ms-client-request-id"] == "attempt-8"
 
 
-@pytest.mark.parametrize("call", ["assess", "install"])
+POSTS: Mapping[str, Callable[[port.AzureClient], Awaitable[object]]] = {
+    "assess": lambda client: client.assess(VM, "a"),
+    "install": lambda client: client.install(VM, BODY, "a"),
+    "register a feature": lambda client: client.register_feature("s-1", "Gallery", "a"),
+    "register compute": lambda client: client.register_compute("s-1", "a"),
+}
+"""Everything that changes something in Azure."""
+
+
+@pytest.mark.parametrize(
+    ("call", "path"),
+    [
+        (
+            "register a feature",
+            "Microsoft.Features/providers/Microsoft.Compute/features/Gallery/register"
+            "?api-version=2021-07-01",
+        ),
+        ("register compute", "Microsoft.Compute/register?api-version=2021-04-01"),
+    ],
+)
+async def test_a_registration_is_one_post_without_a_body(
+    call: str, path: str, client: port.AzureClient, wire: Any, answer: Any
+) -> None:
+    wire.answers(answer(200, {"properties": {"state": "Registering"}}))
+    await POSTS[call](client)
+    (post,) = wire.sent
+    where = f"https://management.azure.com/subscriptions/s-1/providers/{path}"
+    assert (post.method, post.url) == ("POST", where)
+    assert not post.content
+    assert post.headers["x-ms-client-request-id"] == "a"
+
+
+@pytest.mark.parametrize("call", POSTS)
 @pytest.mark.parametrize(
     ("status", "code", "headers", "expected"),
     [
@@ -125,7 +158,7 @@ async def test_a_post_that_is_not_accepted_is_not_repeated(
 ) -> None:
     wire.answers(refusal(answer, status, code, **headers))
     with pytest.raises(port.AzureError) as caught:
-        await (client.assess(VM, "a") if call == "assess" else client.install(VM, BODY, "a"))
+        await POSTS[call](client)
     assert type(caught.value) is expected
     assert (caught.value.code, caught.value.message) == (code, "In Azure's words.")
     assert len(wire.sent) == 1
@@ -141,6 +174,7 @@ async def test_a_throttled_post_says_how_long_azure_asks_to_wait(
     assert caught.value.retry_after.total_seconds() == 17
 
 
+@pytest.mark.parametrize("call", POSTS)
 @pytest.mark.parametrize(
     ("what", "expected"),
     [
@@ -150,6 +184,7 @@ async def test_a_throttled_post_says_how_long_azure_asks_to_wait(
     ],
 )
 async def test_a_post_without_an_answer_is_not_repeated(
+    call: str,
     what: str,
     expected: type[port.AzureError],
     client: port.AzureClient,
@@ -158,7 +193,7 @@ async def test_a_post_without_an_answer_is_not_repeated(
 ) -> None:
     wire.answers(connection_error(what))
     with pytest.raises(port.AzureError) as caught:
-        await client.install(VM, BODY, "a")
+        await POSTS[call](client)
     assert type(caught.value) is expected
     assert "sig=" not in "".join(traceback.format_exception(caught.value))
     assert len(wire.sent) == 1

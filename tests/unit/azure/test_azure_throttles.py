@@ -96,6 +96,24 @@ async def test_the_first_answer_tells_how_many_more(
     assert ready(throttles, 50, first=200) == 4
 
 
+async def test_a_registration_is_one_of_arms_writes_and_does_not_wait_for_its_turn(
+    connect: Connect, throttles: Throttles, wire: Any, answer: Any, clock: Any
+) -> None:
+    client = connect()
+    wire.answers(answer(200, None, {"x-ms-ratelimit-remaining-subscription-writes": "20"}))
+    await client.register_feature(SUBSCRIPTION, "X", "attempt")
+    # What is left is the reserve.
+    assert ready(throttles, 1) == 0
+    with pytest.raises(port.Throttled) as caught:
+        await client.register_compute(SUBSCRIPTION, "attempt")
+    assert (len(wire.posts()), clock.slept) == (1, [])
+    assert caught.value.retry_after is not None
+    clock.slept.append(caught.value.retry_after)
+    await client.register_compute(SUBSCRIPTION, "attempt")
+    assert len(wire.posts()) == 2
+    assert throttles.waiting() == 0
+
+
 async def test_what_is_asked_again_is_where_it_was_in_the_line(
     throttles: Throttles, clock: Any
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -10,17 +11,26 @@ from domain_builders import NOW, READABLE, SUBSCRIPTION, grant, subscription
 
 from azpatch.api.common import Condition
 from azpatch.api.reasons import Reason
-from azpatch.api.subscription import AzureSubscription, FeatureState
+from azpatch.api.subscription import (
+    AzureSubscription,
+    AzureSubscriptionStatus,
+    FeatureRegistration,
+    FeatureState,
+    RegistrationStep,
+)
 from azpatch.domain.facts import Permissions
 from azpatch.domain.feature import FeatureGate, Gate
+from azpatch.domain.registration import Send
+from azpatch.domain.rights import REGISTER_COMPUTE, REGISTER_FEATURE
 from azpatch.domain.subscription import (
     SubscriptionFacts,
     Trouble,
     duplicate,
     duplicate_of,
+    registration,
     seniority,
-    status,
 )
+from azpatch.domain.subscription import status as status_of
 
 EVERYTHING = {f"/subscriptions/{SUBSCRIPTION}": (Permissions(("*",), ()),)}
 FACTS = SubscriptionFacts(
@@ -34,6 +44,12 @@ FACTS = SubscriptionFacts(
     detected=("Supported",),
 )
 PROD = subscription(grants=[grant().to_object()])
+
+
+def status(
+    found: AzureSubscription, facts: SubscriptionFacts, now: datetime
+) -> AzureSubscriptionStatus:
+    return status_of(found, facts, registration(found, facts, None, now), now)
 
 
 def conditions(found: AzureSubscription = PROD, **facts: Any) -> dict[str, Condition]:
@@ -135,6 +151,88 @@ class TestPreviewFeature:
 
     def test_a_matrix_without_one_has_no_condition(self) -> None:
         assert "PreviewFeature" not in conditions()
+
+
+class TestRegistration:
+    """That it is asked for, and with which facts; what then is decided is in test_registration."""
+
+    CLOSED = FeatureGate(
+        Gate.CLOSED, "X", FeatureState.NOT_REGISTERED, (), Reason.PREVIEW_FEATURE_NOT_REGISTERED, ""
+    )
+    CONFIGURE = (grant(access="Configure").to_object(),)
+    RECORD = FeatureRegistration(
+        feature="X",
+        step=RegistrationStep.COMPLETE,
+        attempt_id="00000000-0000-4000-8000-000000000001",
+        intent_time=NOW,
+        previous_state=FeatureState.NOT_REGISTERED,
+    )
+
+    def register(self, **changes: Any) -> AzureSubscription:
+        spec = {"grants": self.CONFIGURE, "previewFeature": {"mode": "Register"}}
+        return subscription(**{**spec, **changes})
+
+    def sent(self, found: AzureSubscription, **facts: Any) -> Send | None:
+        known = replace(FACTS, **{"gate": self.CLOSED, **facts})
+        return registration(found, known, None, NOW).send
+
+    def test_in_mode_register_with_access_configure_it_is_sent(self) -> None:
+        assert self.sent(self.register()) is Send.FEATURE
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            pytest.param({"previewFeature": {"mode": "Check"}}, id="mode Check"),
+            pytest.param({"previewFeature": {"mode": "Ignore"}}, id="mode Ignore"),
+            pytest.param({"grants": ()}, id="no grant"),
+            pytest.param({"grants": [grant().to_object()]}, id="access Patch"),
+            pytest.param(
+                {"grants": [grant(access="Configure", resourceGroups=["rg"]).to_object()]},
+                id="Configure for a resource group",
+            ),
+            pytest.param(
+                {"grants": [grant(access="Configure", tags={"env": ["prod"]}).to_object()]},
+                id="Configure for tagged machines",
+            ),
+        ],
+    )
+    def test_it_is_not_sent_where_nothing_allows_it(self, changes: dict[str, Any]) -> None:
+        assert self.sent(self.register(**changes)) is None
+
+    @pytest.mark.parametrize(
+        "facts",
+        [
+            pytest.param({"gate": None}, id="a matrix without a preview feature"),
+            pytest.param({"read": False}, id="nothing was read yet"),
+            pytest.param(
+                {"trouble": Trouble(Reason.AZURE_UNREACHABLE, "No.", stalled=False)}, id="trouble"
+            ),
+        ],
+    )
+    def test_it_is_not_sent_on_facts_that_are_not_there(self, facts: dict[str, Any]) -> None:
+        assert self.sent(self.register(), **facts) is None
+
+    def test_what_is_recorded_outlives_trouble(self) -> None:
+        trouble = Trouble(Reason.AZURE_UNREACHABLE, "No.", stalled=False)
+        facts = replace(FACTS, gate=self.CLOSED, trouble=trouble)
+        step = registration(self.register(), facts, self.RECORD, NOW)
+        shown = status_of(self.register(), facts, step, NOW).preview_feature
+        assert shown is not None
+        assert shown.registration == self.RECORD
+
+    def test_the_rights_to_register_belong_to_those_that_are_verified(self) -> None:
+        some = {f"/subscriptions/{SUBSCRIPTION}": (Permissions(("*/read", "*/action"), ()),)}
+        lacking = {
+            f"/subscriptions/{SUBSCRIPTION}": (
+                Permissions(("*/read", "*Patches/action", REGISTER_COMPUTE), ()),
+            )
+        }
+        for held, expected in ((some, "True"), (lacking, "False")):
+            found = conditions(self.register(), permissions=held, gate=self.CLOSED)
+            assert found["AccessVerified"].status == expected
+        assert f"lacks {REGISTER_FEATURE} at /subscriptions/" in found["AccessVerified"].message
+        others = conditions(PROD, permissions=lacking, gate=self.CLOSED)
+        assert others["AccessVerified"].status == "True"
 
 
 class TestDuplicates:

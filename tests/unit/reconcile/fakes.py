@@ -143,7 +143,12 @@ class Kube:
         return self.put(kind, body)
 
     async def replace_status(self, kind: Kind, base: Object, status: Mapping[str, Any]) -> Object:
-        state = ((status.get("operation") or {}).get("state") or "") if kind == PATCH_TARGET else ""
+        state = ""
+        if kind == PATCH_TARGET:
+            state = (status.get("operation") or {}).get("state") or ""
+        if kind == AZURE_SUBSCRIPTION:
+            feature = status.get("previewFeature") or {}
+            state = (feature.get("registration") or {}).get("step") or ""
         self._write(f"status {kind.kind} {state}".strip())
         current = self._matching(kind, base)
         return self._store(kind, {**current, "status": copy.deepcopy(dict(status))})
@@ -298,6 +303,13 @@ class Azure:
         """(kind, machine id, attempt id)"""
         self.reads: list[tuple[str, int]] = []
         """(read, how many machines or subscriptions it was for)"""
+        self.shown_features: tuple[Feature, ...] = ()
+        self.held = (Permissions(("*",), ()),)
+        """What the identity may do."""
+        self.register: Callable[[str], AzureError | None] = lambda _what: None
+        """Asked at each registration, of `feature` or `compute`: an error."""
+        self.registrations: list[tuple[str, str]] = []
+        """(feature or compute, attempt id)"""
         self.turn: Callable[[str], timedelta] = lambda _machine: timedelta(0)
         """Asked before each operation: how long it waits for its turn."""
         self.in_line: dict[str, str] = {}
@@ -364,11 +376,17 @@ class Azure:
 
     async def features(self, subscription: str) -> tuple[Feature, ...]:
         self._read("features", 1)
-        return ()
+        return self.shown_features
 
     async def permissions(self, scope: str) -> tuple[Permissions, ...]:
         self._read("permissions", 1)
-        return (Permissions(("*",), ()),)
+        return self.held
+
+    async def register_feature(self, subscription: str, feature: str, attempt_id: str) -> None:
+        await self._register("feature", attempt_id)
+
+    async def register_compute(self, subscription: str, attempt_id: str) -> None:
+        await self._register("compute", attempt_id)
 
     async def close(self) -> None:
         self.closed = True
@@ -381,6 +399,13 @@ class Azure:
         wanted = [key(id_) for id_ in machine_ids]
         self._read(read, len(wanted))
         return wanted
+
+    async def _register(self, what: str, attempt_id: str) -> None:
+        self._journal.append(f"POST {what}")
+        self.registrations.append((what, attempt_id))
+        error = self.register(what)
+        if error is not None:
+            raise error
 
     def _read(self, read: str, count: int) -> None:
         self.reads.append((read, count))
