@@ -164,6 +164,13 @@ class TestTheStory:
             "Complete",
         ]
 
+    async def test_what_became_of_it_shows_at_once(self, world: World, features: Features) -> None:
+        async with world.operator_runs():
+            await world.passes(5 * SECOND)
+            feature = subscription(world).status.preview_feature
+        assert feature is not None
+        assert (feature.name, feature.state) == (NAME, "Registering")
+
     async def test_the_request_carries_the_recorded_attempt(
         self, world: World, features: Features
     ) -> None:
@@ -290,9 +297,13 @@ class TestWhatAzureAnswers:
         features.answers = lambda what: Denied("AuthorizationFailed", "No.")
         async with world.operator_runs():
             await world.passes(MINUTE)
-            features.answers = lambda _what: None
             declare(world, tenantId="33333333-3333-3333-3333-333333333333")
-            await runs(world, features, 2 * MINUTE)
+            await world.passes(SECOND / 2)
+            assert (sent(world), told(world)) == (
+                ["feature", "feature"],
+                ("False", "RegistrationRefused"),
+            )
+            await runs(world, features, 30 * MINUTE)
         assert sent(world) == ["feature", "feature"]
 
     @pytest.mark.parametrize("taken", [True, False])
@@ -482,6 +493,7 @@ class TestWhoMay:
         world.kube.put(AZURE_SUBSCRIPTION, {**found, "metadata": kept})
         await lives(world, features, 5 * MINUTE)
         assert sent(world) == []
+        assert world.azure.asked("features") <= 8, "nor is it looked at all the time"
 
 
 def _message(world: World) -> str:
