@@ -92,7 +92,8 @@ def test_a_wrong_subscription_is_refused_with_the_field_and_the_remedy(
         pytest.param(drop("spec.tenantId"), "spec.tenantId: Required value", id="tenant"),
         pytest.param(
             put("spec.supportMatrix", "2024-01"),
-            'spec.supportMatrix: Unsupported value: "2024-01": supported values: "2023-05"',
+            'spec.supportMatrix: Unsupported value: "2024-01": supported values: "2023-05", '
+            '"2023-09", "2023-11", "2025-02"',
             id="another matrix",
         ),
         pytest.param(

@@ -252,7 +252,7 @@ class Reason(StrEnum):
     IMAGE_NOT_SUPPORTED = (
         "ImageNotSupported",
         (_SUPPORTED, _READY, _STALLED),
-        "The support matrix says that Azure cannot do this on machines of this image class.",
+        "The support matrix says that Azure cannot do this on machines from such an image.",
     )
     DETECTED_UNSUPPORTED = (
         "DetectedUnsupported",
@@ -299,7 +299,13 @@ class Reason(StrEnum):
     NO_MARKETPLACE_RULE = (
         "NoMarketplaceRule",
         _UNDECIDED,
-        "No rule of the matrix knows this marketplace image.",
+        "No rule of the matrix knows this marketplace image, and an assessment did not tell.",
+    )
+    SYSTEM_NOT_LISTED = (
+        "SystemNotListed",
+        _UNDECIDED,
+        "The matrix does not list the machine's operating system for custom images, and an "
+        "assessment did not tell.",
     )
     IMAGE_UNKNOWN = (
         "ImageUnknown",

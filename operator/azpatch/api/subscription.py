@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from azpatch.api.common import (
     UUID_PATTERN,
@@ -18,6 +18,7 @@ from azpatch.api.common import (
     Resource,
 )
 from azpatch.api.markers import Column, Form, ListMap, Rule, condition_column
+from azpatch.api.revisions import REVISIONS
 from azpatch.api.selector import LabelSelector
 
 NAME_LENGTH = 63
@@ -32,10 +33,16 @@ class IdentityType(StrEnum):
     CLIENT_SECRET = "ClientSecret"
 
 
-class SupportMatrix(StrEnum):
-    """The revisions of the support matrix that ship with azpatch."""
+def _shipped(revision: str) -> str:
+    if revision not in REVISIONS:
+        raise ValueError(f"no revision {revision} ships with azpatch: {', '.join(REVISIONS)} do")
+    return revision
 
-    REVISION_2023_05 = "2023-05"
+
+SupportMatrix = Annotated[
+    str, AfterValidator(_shipped), Field(json_schema_extra={"enum": list(REVISIONS)})
+]
+"""A revision of the support matrix that ships with azpatch."""
 
 
 class PreviewFeatureMode(StrEnum):
