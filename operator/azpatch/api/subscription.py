@@ -215,8 +215,8 @@ class AzureSubscriptionSpec(ApiModel):
     """How azpatch signs in. Absent: the operator's own workload identity."""
     support_matrix: SupportMatrix
     """The revision of the support matrix that decides which machines azpatch touches, by the
-    month of the Azure documentation it follows. Required: there is no default, because another
-    revision means other machines."""
+    month of the Azure documentation it follows; docs/support-matrix.md has them all. Required:
+    there is no default, because another revision means other machines."""
     preview_feature: PreviewFeature = Field(default_factory=PreviewFeature)
     """What to do about the preview feature for gallery images."""
     grants: Annotated[tuple[Grant, ...], ListMap("name"), Field(max_length=50)] = ()
