@@ -51,6 +51,7 @@ def references() -> Files:
     yield "docs/azsim-faults.md", fault_docs.page()
     yield "docs/errors.md", error_docs.page()
     yield "docs/support-matrix.md", matrix_docs.page()
+    yield "docs/support-matrix.schema.json", matrix_docs.schema()
     yield "docs/outcomes.md", outcome_docs.page()
     yield "charts/azpatch/README.md", chart_docs.readme(ROOT / "charts" / "azpatch")
 

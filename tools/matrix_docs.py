@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,6 +67,24 @@ speaks. Case does not matter, `*` stands for any characters. The message of a ve
 rule that decided.
 """
 
+OWN = """## A matrix of your own
+
+`spec.supportMatrixRef` names a ConfigMap in the operator's namespace in place of a revision. Its
+key `matrix.yaml` holds a matrix in the form of those that ship
+([2025-02](../operator/azpatch/domain/data/matrix-2025-02.yaml) is one;
+[support-matrix.schema.json](support-matrix.schema.json) has the fields), with a `revision` of your
+own. Its `marketplaceRules` and `automaticGuestPatching` name ones that ship.
+
+```sh
+kubectl --namespace azpatch-system create configmap our-matrix --from-file matrix.yaml
+```
+
+It is read every few minutes. What was read stands in `status.supportMatrix`. A ConfigMap that is
+broken or gone makes the AzureSubscription `Ready=False` with `SupportMatrixInvalid` or
+`SupportMatrixNotFound`, and the last good matrix stays in force, also after a restart. Who may
+write this ConfigMap decides which machines are touched.
+"""
+
 VERDICTS = """## Verdicts
 
 What is sent to a machine follows from its image, the revision, and what Azure itself found about
@@ -112,10 +131,20 @@ def page() -> str:
             *_revisions(matrices),
             *_systems(matrices),
             *_marketplace(matrices[-1]),
+            OWN,
             VERDICTS + "\n".join(_verdicts()),
             NOTES,
         ]
     )
+
+
+def schema() -> str:
+    """The JSON schema of a matrix, for whoever writes one."""
+    properties = Matrix.model_json_schema(by_alias=True)
+    return json.dumps({"$schema": _DIALECT, **properties}, indent=2, ensure_ascii=False) + "\n"
+
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 # --- the data -------------------------------------------------------------------------------------

@@ -60,6 +60,21 @@ class Reason(StrEnum):
         (*_BLOCKED, _ACCESS),
         "The Secret with the client secret, or its key AZURE_CLIENT_SECRET, is not there.",
     )
+    SUPPORT_MATRIX_NOT_FOUND = (
+        "SupportMatrixNotFound",
+        _BLOCKED,
+        "The ConfigMap with the support matrix, or its key matrix.yaml, is not there.",
+    )
+    SUPPORT_MATRIX_INVALID = (
+        "SupportMatrixInvalid",
+        _BLOCKED,
+        "What the ConfigMap holds is not a support matrix.",
+    )
+    SUPPORT_MATRIX_MISSING = (
+        "SupportMatrixMissing",
+        _BLOCKED,
+        "The machine's AzureSubscription has no support matrix in force.",
+    )
     DUPLICATE_SUBSCRIPTION = (
         "DuplicateSubscription",
         _BLOCKED,

@@ -155,5 +155,5 @@ def revision(name: str) -> Matrix:
 
 
 def read(text: str) -> Matrix:
-    """A revision from its YAML. pydantic.ValidationError with the path, or yaml.YAMLError."""
+    """A matrix from YAML that others wrote; raises what `data_files.parse` does."""
     return parse(Matrix, text)

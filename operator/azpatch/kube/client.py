@@ -33,6 +33,7 @@ GOODBYE_SECONDS = 0.1
 PAGE = 500
 """Objects a LIST returns at a time: what Kubernetes' own clients ask for."""
 
+CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap", namespaced=True)
 SECRET = Kind("", "v1", "secrets", "Secret", namespaced=True)
 FIELD_MANAGER = "azpatch"
 
@@ -136,6 +137,10 @@ class KubernetesClient:
         """A Secret's data, decoded, from the operator's own namespace. Raises NotFound."""
         secret = await self.get(SECRET, name, self._namespace)
         return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
+
+    async def config_map(self, name: str) -> Mapping[str, str]:
+        """A ConfigMap's data, from the operator's own namespace. Raises NotFound."""
+        return (await self.get(CONFIG_MAP, name, self._namespace)).get("data") or {}
 
     async def event(
         self, kind: Kind, regarding: Object, *, warning: bool, reason: str, action: str, note: str
