@@ -14,7 +14,7 @@ from azpatch.api.install import UndeterminedSupport
 from azpatch.api.reasons import Reason
 from azpatch.api.target import Verdict
 from azpatch.domain.detection import Sign
-from azpatch.domain.verdict_row import SupportEvidence, answer, row_of
+from azpatch.domain.verdict_row import SupportEvidence, row_of
 from azpatch.domain.verdict_table import (
     ASSESSMENT,
     AUTOMATIC,
@@ -66,7 +66,7 @@ def verdict(operation: OperationName, evidence: SupportEvidence) -> Ruling:
     """Whether the operation may be sent to the machine."""
     row = row_of(operation, evidence)
     sign = evidence.detection.sign
-    match answer(operation, evidence):
+    match TABLE[row][operation][sign]:
         case Answer.SEND:
             return _supported(operation, row, evidence)
         case Answer.PROBE:
