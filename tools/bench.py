@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 import bench_azsim
+import bench_marketplace
 import bench_operator
 import bench_reaction
 import bench_real_wave
@@ -58,6 +59,7 @@ def main() -> int:
 
 def _measure(console: Console, folder: Path, machines: int) -> None:
     show(console, "azsim", bench_azsim.measure(machines, folder))
+    show(console, "Marketplace rules", bench_marketplace.measure(machines))
     with ControlPlane(folder / "controlplane") as controlplane:
         installed = chart.install(controlplane)
         with Stage(controlplane, installed, folder, 1).azure() as azsim:

@@ -1,4 +1,4 @@
-"""Writes what is made from the types: CRDs, the chart's copies of them, the API reference.
+"""Writes what is made from types, data and decisions: CRDs, the chart's copies, references.
 
 ``python tools/generate.py`` writes; with ``--check`` it writes nothing and names what differs.
 """
@@ -15,6 +15,8 @@ import chart_docs
 import error_docs
 import fault_docs
 import fleet_docs
+import matrix_docs
+import outcome_docs
 from azpatch.api import crd
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,6 +50,9 @@ def references() -> Files:
     yield "docs/azsim-fleet.md", fleet_docs.page()
     yield "docs/azsim-faults.md", fault_docs.page()
     yield "docs/errors.md", error_docs.page()
+    yield "docs/support-matrix.md", matrix_docs.page()
+    yield "docs/support-matrix.schema.json", matrix_docs.schema()
+    yield "docs/outcomes.md", outcome_docs.page()
     yield "charts/azpatch/README.md", chart_docs.readme(ROOT / "charts" / "azpatch")
 
 

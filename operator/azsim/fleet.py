@@ -374,6 +374,7 @@ class Agent(Model):
 class GuestSpec(Model):
     """The truth about a guest, whatever its image or any support matrix says.
 
+    `os` and `osVersion`: what the VM agent reports, in lower case; absent, it reports nothing.
     `patchable`: whether guest patching works on it. `detected`: what an assessment concludes;
     absent, it follows from `patchable`. `missing`: patches, or names of `patchSets` of the file.
     `assessedAgo`: an assessment of that age is already there when the simulation starts.

@@ -177,16 +177,20 @@ class Machine:
             "statuses": [_status("ProvisioningState"), self.power_status()],
         }
         if self.agent_ready:
-            guest = self.spec.guest
             view["computerName"] = self.name
-            view["osName"] = (guest.os or self.os_type.value).lower()
-            view["osVersion"] = guest.os_version or ""
+            view.update(self.reported_os())
         if self.power is PowerState.RUNNING:
             view["vmAgent"] = self._agent_view()
         patch_status = dict(self._patch_status())
         if patch_status:
             view["patchStatus"] = patch_status
         return view
+
+    def reported_os(self) -> dict[str, str]:
+        """`osName` and `osVersion`, as far as the file says what the agent reports."""
+        guest = self.spec.guest
+        reported = {"osName": (guest.os or "").lower(), "osVersion": guest.os_version or ""}
+        return {name: value for name, value in reported.items() if value}
 
     def power_status(self) -> dict[str, Any]:
         """The PowerState entry of `statuses`."""

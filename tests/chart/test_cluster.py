@@ -177,6 +177,7 @@ EVERYWHERE = {
 
 AT_HOME = EVERYWHERE | {
     "/secrets": {"get"},
+    "/configmaps": {"get"},
     "coordination.k8s.io/leases": {"create", "get", "update"},
 }
 """All that it may do in its own namespace."""
@@ -206,6 +207,9 @@ def test_the_operator_has_these_rights_and_no_other(
         ("list", "secrets", NAMESPACE, "no"),
         ("watch", "secrets", NAMESPACE, "no"),
         ("get", "secrets", TEAM, "no"),
+        ("get", "configmaps", NAMESPACE, "yes"),
+        ("list", "configmaps", NAMESPACE, "no"),
+        ("get", "configmaps", TEAM, "no"),
         ("update", "leases.coordination.k8s.io", NAMESPACE, "no"),
         ("list", "leases.coordination.k8s.io", NAMESPACE, "no"),
         ("create", "leases.coordination.k8s.io", TEAM, "no"),

@@ -66,6 +66,19 @@ SUBSCRIPTION_REFUSALS = [
         "namespaces matches nothing: give names, or a selector ({} is every namespace)",
         id="a grant to nobody",
     ),
+    *(
+        pytest.param(
+            changes,
+            "spec",
+            "it takes exactly one support matrix: name a revision in supportMatrix, or a ConfigMap "
+            "with one of your own in supportMatrixRef",
+            id=f"{number} matrix",
+        )
+        for number, changes in (
+            ("no", [drop("spec.supportMatrix")]),
+            ("more than one", [put("spec.supportMatrixRef", {"name": "ours"})]),
+        )
+    ),
     pytest.param(
         [put("metadata.name", "a" * 64)],
         "metadata.name",
@@ -88,11 +101,11 @@ def test_a_wrong_subscription_is_refused_with_the_field_and_the_remedy(
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        pytest.param(drop("spec.supportMatrix"), "spec.supportMatrix: Required value", id="matrix"),
         pytest.param(drop("spec.tenantId"), "spec.tenantId: Required value", id="tenant"),
         pytest.param(
             put("spec.supportMatrix", "2024-01"),
-            'spec.supportMatrix: Unsupported value: "2024-01": supported values: "2023-05"',
+            'spec.supportMatrix: Unsupported value: "2024-01": supported values: "2023-05", '
+            '"2023-09", "2023-11", "2025-02"',
             id="another matrix",
         ),
         pytest.param(

@@ -55,6 +55,9 @@ UNGRANTED, UNABLE, REFUSED, UNANSWERED, GUARDED, OVERDUE, TAKEN_BACK = range(10,
 WRONG_TENANT, WRONG_CLIENT, WRONG_SECRET, NOT_FEDERATED, NO_SECRET, NO_KEY, NO_CA = range(20, 27)
 """Subscriptions whose identity is declared wrongly, or cannot sign in."""
 
+NO_MATRIX, HALF_MATRIX = 30, 31
+"""Subscriptions that name a ConfigMap with a support matrix."""
+
 SIGN_INS = 40
 """The first of the subscriptions whose sign-in Azure answers with an error, one an answer."""
 
@@ -114,6 +117,20 @@ def client_secret(number: int, secret: str, client: str = APPLICATION) -> Manife
     return azure_subscription(number, [grant(NS)], identity=identity)
 
 
+def own_matrix(number: int, config_map: str) -> Manifest:
+    declared = azure_subscription(number, [grant(NS)], supportMatrixRef={"name": config_map})
+    del declared["spec"]["supportMatrix"]
+    return declared
+
+
+HALF_A_MATRIX: Manifest = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "half-a-matrix", "namespace": OPERATOR_NAMESPACE},
+    "data": {"matrix.yaml": "revision: ours-1\n"},
+}
+
+
 def secret(name: str, **data: str) -> Manifest:
     return {
         "apiVersion": "v1",
@@ -140,6 +157,8 @@ OF_SUBSCRIPTIONS: dict[str, Manifest] = {
     ),
     "A Secret that is missing": client_secret(NO_SECRET, "prod-sp"),
     "A Secret without the key": client_secret(NO_KEY, "no-key"),
+    "A ConfigMap with a support matrix that is missing": own_matrix(NO_MATRIX, "our-matrix"),
+    "A ConfigMap that holds no support matrix": own_matrix(HALF_MATRIX, "half-a-matrix"),
     "A subscription that does not exist, or in which the identity has no role": azure_subscription(
         UNSEEN, [grant(NS)]
     ),
@@ -199,7 +218,7 @@ def fleet(controlplane: ControlPlane) -> Manifest:
         "publicKey": key,
     }
     registering = range(UNGRANTED, TAKEN_BACK + 1)
-    readable = {MAIN, NARROW, LOW, *registering} - {UNABLE}
+    readable = {MAIN, NARROW, LOW, NO_MATRIX, HALF_MATRIX, *registering} - {UNABLE}
     gallery = "/subscriptions/{}/resourceGroups/rg-images/providers/Microsoft.Compute/galleries/{}"
     foreign = gallery.format(subscription_id(IMAGES), "central/images/web/versions/1.0.0")
     images = [{"name": "central", "group": "rg-images", "images": [{"name": "web"}]}]
@@ -207,7 +226,7 @@ def fleet(controlplane: ControlPlane) -> Manifest:
         "subscriptions": [
             subscription(MAIN, galleries=[GALLERY]),
             subscription(IMAGES, galleries=images),
-            *map(subscription, (UNSEEN, NARROW, NOBODYS, LOW, READ_ONLY)),
+            *map(subscription, (UNSEEN, NARROW, NOBODYS, LOW, READ_ONLY, NO_MATRIX, HALF_MATRIX)),
             *(
                 subscription(
                     number,
@@ -271,6 +290,7 @@ def world() -> Iterator[World]:
             *(namespace(name) for name in (NS, QUIET, STRANGERS)),
             secret("wrong", AZURE_CLIENT_SECRET="Zq3~nobody's-secret"),
             secret("no-key", password="Zq3~under-another-key"),
+            HALF_A_MATRIX,
             azure_subscription(MAIN, [grant(NS), grant(QUIET)]),
         )
         yield world

@@ -49,6 +49,9 @@ NAMESPACE = "table"
 REGISTERED, CLOSED, AMBIGUOUS, IGNORED, OPENED = 1, 2, 3, 4, 5
 """Subscriptions, by what is to be found of their preview feature."""
 
+LATEST = 6
+"""The subscription that goes by revision 2025-02, which needs no feature."""
+
 AKS_CLUSTER = (
     f"/subscriptions/{subscription_id(1)}/resourceGroups/rg-aks"
     "/providers/Microsoft.ContainerService/managedClusters/shop"
@@ -120,7 +123,21 @@ ROWS = [
         "DetectedSupported"),
     Row("marketplace-unsupported", {"publisher": "canonical", "offer": "ubuntu", "sku": "server"},
         YES, NO, "DetectedUnsupported", machine=guest(patchable=False)),
+    Row("marketplace-no-rule", {"publisher": "nobody", "offer": "knows", "sku": "it"}, YES, YES,
+        "DetectedSupported"),
+    Row("marketplace-denied", {"publisher": "RedHat", "offer": "rhel-ha", "sku": "81_gen2"}, NO, NO,
+        "ImageNotSupported"),
     Row("image-unknown", {}, YES, YES, "DetectedSupported"),
+    # The latest revision serves every custom image, made from the systems that it lists.
+    Row("managed-image-later", {"managedImage": "golden"}, YES, YES, "DetectedSupported", LATEST),
+    Row("attached-disk-later", {"attachedDisk": True}, YES, NO, "DetectedUnsupported", LATEST,
+        machine=guest(patchable=False)),
+    Row("system-not-listed", {"managedImage": "golden"}, YES, NO, "SystemNotListed", LATEST,
+        machine=guest(detected="UnableToDetermine", os="flatcar", osVersion="4081.2.0"),
+        policy={"install": TRY}),
+    Row("system-listed", {"managedImage": "golden"}, YES, YES, "TriedUndetermined", LATEST,
+        machine=guest(detected="UnableToDetermine", os="ubuntu", osVersion="22.04"),
+        policy={"install": TRY}),
     # The preview feature is that of the machine's own subscription.
     Row("generalized-not-registered", GENERALIZED, NO, NO, "PreviewFeatureNotRegistered", CLOSED),
     Row("specialized-not-registered", SPECIALIZED, NO, NO, "PreviewFeatureNotRegistered", CLOSED),
@@ -168,6 +185,7 @@ def fleet(controlplane: ControlPlane) -> Manifest:
             subscription(AMBIGUOUS, [unlike, another | {"displayName": None}]),
             subscription(IGNORED, [closed]),
             subscription(OPENED, [closed | {"registeringTakes": "5m"}]),
+            subscription(LATEST, [closed]),
         ],
         "principals": [operator_principal(controlplane.token_public_key), person_principal()],
         "machines": [row.simulated for row in (*ROWS, LATER)],
@@ -182,6 +200,7 @@ def world() -> Iterator[World]:
             namespace(NAMESPACE),
             *(azure_subscription(n, mine) for n in (REGISTERED, CLOSED, AMBIGUOUS, OPENED)),
             azure_subscription(IGNORED, mine, previewFeature={"mode": "Ignore"}),
+            azure_subscription(LATEST, mine, supportMatrix="2025-02"),
             *(row.declared for row in (*ROWS, LATER)),
         )
         world.start_operator()
@@ -284,7 +303,7 @@ def test_all_the_while_nothing_was_sent_that_a_verdict_or_a_grant_forbids(world:
     assert verdicts_kept(journal, [row.verdict for row in rows], {OPERATOR}) == []
     assert at_most_one_in_flight(journal, {OPERATOR}) == []
     leaves = [Leave(row.id) for row in rows]
-    mine = {OPERATOR: [subscription_id(n) for n in range(1, 6)]}
+    mine = {OPERATOR: [subscription_id(n) for n in range(1, 7)]}
     assert only_what_is_granted(journal, leaves, mine) == []
     assert status_claims_nothing_else(journal, targets) == []
     assert CURL["name"] in {event.details["name"] for event in journal.events("PatchInstalled")}

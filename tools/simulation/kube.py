@@ -122,6 +122,10 @@ class SimulatedKube:
             raise NotFound(f'secrets "{name}" not found')
         return self._secrets[name]
 
+    async def config_map(self, name: str) -> Mapping[str, str]:
+        """See Kube. No simulated AzureSubscription has a matrix of its own."""
+        raise NotFound(f'configmaps "{name}" not found')
+
     async def get_lease(self, name: str) -> Object:
         """See Leases."""
         return await self.get(LEASE, name, HOME)

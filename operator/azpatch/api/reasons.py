@@ -60,6 +60,21 @@ class Reason(StrEnum):
         (*_BLOCKED, _ACCESS),
         "The Secret with the client secret, or its key AZURE_CLIENT_SECRET, is not there.",
     )
+    SUPPORT_MATRIX_NOT_FOUND = (
+        "SupportMatrixNotFound",
+        _BLOCKED,
+        "The ConfigMap with the support matrix, or its key matrix.yaml, is not there.",
+    )
+    SUPPORT_MATRIX_INVALID = (
+        "SupportMatrixInvalid",
+        _BLOCKED,
+        "What the ConfigMap holds is not a support matrix.",
+    )
+    SUPPORT_MATRIX_MISSING = (
+        "SupportMatrixMissing",
+        _BLOCKED,
+        "The machine's AzureSubscription has no support matrix in force.",
+    )
     DUPLICATE_SUBSCRIPTION = (
         "DuplicateSubscription",
         _BLOCKED,
@@ -289,7 +304,7 @@ class Reason(StrEnum):
     IMAGE_NOT_SUPPORTED = (
         "ImageNotSupported",
         (_SUPPORTED, _READY, _STALLED),
-        "The support matrix says that Azure cannot do this on machines of this image class.",
+        "The support matrix says that Azure cannot do this on machines from such an image.",
     )
     DETECTED_UNSUPPORTED = (
         "DetectedUnsupported",
@@ -336,7 +351,13 @@ class Reason(StrEnum):
     NO_MARKETPLACE_RULE = (
         "NoMarketplaceRule",
         _UNDECIDED,
-        "No rule of the matrix knows this marketplace image.",
+        "No rule of the matrix knows this marketplace image, and an assessment did not tell.",
+    )
+    SYSTEM_NOT_LISTED = (
+        "SystemNotListed",
+        _UNDECIDED,
+        "The matrix does not list the machine's operating system for custom images, and an "
+        "assessment did not tell.",
     )
     IMAGE_UNKNOWN = (
         "ImageUnknown",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from azpatch.api.common import (
     UUID_PATTERN,
@@ -19,8 +19,12 @@ from azpatch.api.common import (
     Time,
 )
 from azpatch.api.markers import Column, Form, ListMap, Rule, condition_column
+from azpatch.api.revisions import REVISIONS
 from azpatch.api.selector import LabelSelector
 from azpatch.api.target import AzureError
+
+MATRIX_LENGTH = 32768
+"""Characters of a matrix of one's own; those that ship have a tenth of it."""
 
 NAME_LENGTH = 63
 """An AzureSubscription's name is a label value on its PatchTargets."""
@@ -34,10 +38,16 @@ class IdentityType(StrEnum):
     CLIENT_SECRET = "ClientSecret"
 
 
-class SupportMatrix(StrEnum):
-    """The revisions of the support matrix that ship with azpatch."""
+def _shipped(revision: str) -> str:
+    if revision not in REVISIONS:
+        raise ValueError(f"no revision {revision} ships with azpatch: {', '.join(REVISIONS)} do")
+    return revision
 
-    REVISION_2023_05 = "2023-05"
+
+SupportMatrix = Annotated[
+    str, AfterValidator(_shipped), Field(json_schema_extra={"enum": list(REVISIONS)})
+]
+"""A revision of the support matrix that ships with azpatch."""
 
 
 class PreviewFeatureMode(StrEnum):
@@ -104,6 +114,13 @@ def _guid_rule(field: str, source: str) -> Form:
         f"^{UUID_PATTERN}$",
         f"{field} is not a GUID: give it as `{source}` prints it",
     )
+
+
+class ConfigMapRef(ApiModel):
+    """A ConfigMap in the operator's namespace. Its key matrix.yaml holds a support matrix."""
+
+    name: ObjectName
+    """The ConfigMap's name."""
 
 
 class SecretRef(ApiModel):
@@ -211,6 +228,14 @@ class Grant(ApiModel):
 class AzureSubscriptionSpec(ApiModel):
     """The subscription, how to reach it, and who may do what in it."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.supportMatrix) != has(self.supportMatrixRef)",
+            "it takes exactly one support matrix: name a revision in supportMatrix, or a ConfigMap "
+            "with one of your own in supportMatrixRef",
+        ),
+    )
+
     subscription_id: Annotated[
         Guid,
         _guid_rule("subscriptionId", "az account show --query id"),
@@ -225,10 +250,14 @@ class AzureSubscriptionSpec(ApiModel):
     """The Microsoft Entra tenant that the identity signs in to."""
     identity: Identity | None = None
     """How azpatch signs in. Absent: the operator's own workload identity."""
-    support_matrix: SupportMatrix
+    support_matrix: SupportMatrix | None = None
     """The revision of the support matrix that decides which machines azpatch touches, by the
-    month of the Azure documentation it follows. Required: there is no default, because another
-    revision means other machines."""
+    month of the Azure documentation it follows; docs/support-matrix.md has them all. There is no
+    default, because another revision means other machines."""
+    support_matrix_ref: ConfigMapRef | None = None
+    """In place of supportMatrix: a ConfigMap in the operator's namespace with a matrix of your own,
+    in the form of those that ship with azpatch. While it is broken the last good one stays in
+    force."""
     preview_feature: PreviewFeature = Field(default_factory=PreviewFeature)
     """What to do about the preview feature for gallery images."""
     grants: Annotated[tuple[Grant, ...], ListMap("name"), Field(max_length=50)] = ()
@@ -290,6 +319,16 @@ class SubscriptionMachines(ApiModel):
     """By what Azure found out about their support for patching."""
 
 
+class SupportMatrixStatus(ApiModel):
+    """The support matrix in force."""
+
+    revision: Annotated[str, Field(max_length=63)]
+    """Its revision."""
+    text: Annotated[str, Field(max_length=MATRIX_LENGTH)] | None = None
+    """One that was read from a ConfigMap, so that it stays in force while the ConfigMap is
+    broken. Absent for a revision that ships with azpatch."""
+
+
 class AzureSubscriptionStatus(ApiModel):
     """What azpatch found in the subscription."""
 
@@ -297,6 +336,8 @@ class AzureSubscriptionStatus(ApiModel):
     """The generation that this status is about."""
     conditions: Annotated[tuple[Condition, ...], ListMap("type"), Field(max_length=8)] = ()
     """Ready; AccessVerified; PreviewFeature; Reconciling and Stalled only while true."""
+    support_matrix: SupportMatrixStatus | None = None
+    """The support matrix in force."""
     preview_feature: PreviewFeatureStatus | None = None
     """The preview feature for gallery images."""
     machines: SubscriptionMachines | None = None
@@ -316,7 +357,7 @@ class AzureSubscription(Resource):
         Column("Subscription", ".spec.subscriptionId"),
         Column("Ready", condition_column("Ready")),
         Column("Reason", condition_column("Ready", "reason")),
-        Column("Matrix", ".spec.supportMatrix"),
+        Column("Matrix", ".status.supportMatrix.revision"),
         Column("Feature", ".status.previewFeature.state"),
         Column("Machines", ".status.machines.total", type="integer"),
         Column("Age", ".metadata.creationTimestamp", type="date"),

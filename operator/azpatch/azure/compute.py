@@ -157,8 +157,13 @@ def machine_view(model: Mapping[str, Any]) -> MachineView:
     patches = mapping(view.get("patchStatus"))
     available = mapping(patches.get("availablePatchSummary"))
     installed = mapping(patches.get("lastPatchInstallationSummary"))
+    shown = {
+        "powerCode": _power_code(view),
+        "osName": view.get("osName"),
+        "osVersion": view.get("osVersion"),
+    }
     return MachineView(
-        machine=rows.machine({**rows.flat(model), "powerCode": _power_code(view)}),
+        machine=rows.machine({**rows.flat(model), **shown}),
         agent_ready=agent_ready(view),
         assessment=rows.assessment_answer(available) if available else None,
         installation=rows.installation(installed) if installed else None,

@@ -32,8 +32,13 @@ MACHINE_COLUMNS: Mapping[str, str] = {
 }
 """Column → its path in a VM's model, which ARM and Resource Graph share. All are strings."""
 
-POWER_CODE = "properties.extended.instanceView.powerState.code"
-"""Where Resource Graph, and only it, keeps the power state: `PowerState/running`."""
+VIEW_COLUMNS: Mapping[str, str] = {
+    "powerCode": "properties.extended.instanceView.powerState.code",
+    "osName": "properties.extended.instanceView.osName",
+    "osVersion": "properties.extended.instanceView.osVersion",
+}
+"""Column → where Resource Graph, and only it, keeps what the instance view says. All are strings;
+the power state is `PowerState/running`."""
 
 
 def _strings(columns: Mapping[str, str]) -> str:
@@ -42,7 +47,7 @@ def _strings(columns: Mapping[str, str]) -> str:
 
 MACHINES = f"""resources
 | where type =~ '{VIRTUAL_MACHINES}'
-| project id, location, tags, zones, powerCode = tostring({POWER_CODE}), {_strings(MACHINE_COLUMNS)}
+| project id, location, tags, zones, {_strings({**VIEW_COLUMNS, **MACHINE_COLUMNS})}
 | order by id asc"""
 
 IMAGE_DEFINITIONS = """resources

@@ -68,7 +68,7 @@ def flat(model: Row) -> dict[str, Any]:
 
 
 def machine(row: Row) -> Machine:
-    """A row of `queries.MACHINES`, or a `flat` model."""
+    """A row of `queries.MACHINES`, or a `flat` model with the columns of an instance view."""
     return Machine(
         id=str(row["id"]),
         vm_id=text(row.get("vmId")) or "",
@@ -83,6 +83,8 @@ def machine(row: Row) -> Machine:
         os_disk_create_option=text(row.get("osDiskCreateOption")),
         computer_name=text(row.get("computerName")),
         license_type=text(row.get("licenseType")),
+        os_name=text(row.get("osName")),
+        os_version=text(row.get("osVersion")),
         scale_set=text(row.get("scaleSet")),
     )
 

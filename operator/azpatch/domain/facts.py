@@ -75,6 +75,11 @@ class Machine:
     computer_name: str | None = None
     """`osProfile.computerName`; absent on machines that were not generalized."""
     license_type: str | None = None
+    os_name: str | None = None
+    """The operating system as the VM agent reports it: `ubuntu`, `Windows Server 2022 Datacenter`.
+    None until it has."""
+    os_version: str | None = None
+    """Its version as the VM agent reports it: `22.04`, `10.0.20348.1726`."""
     scale_set: str | None = None
     """Id of the scale set that a Flexible instance belongs to."""
     group_managed_by: str | None = None

@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
-from functools import cache
-from importlib import resources
+from functools import cache, cached_property
 from typing import Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, model_validator
 
 from azpatch.api.common import ImageClass, OperationName, Support
+from azpatch.api.revisions import REVISIONS
+from azpatch.domain.data_files import Data, DatedData, names, parse, shipped
+from azpatch.domain.globs import Globs, compiled, matches
 
-REVISIONS = ("2023-05",)
-"""The revisions that ship with azpatch, oldest first."""
+__all__ = ["CUSTOM_IMAGES", "REVISIONS", "Matrix", "NeededFeature", "read", "revision"]
 
+CUSTOM_IMAGES = (
+    ImageClass.GALLERY_GENERALIZED,
+    ImageClass.GALLERY_SPECIALIZED,
+    ImageClass.NON_GALLERY,
+)
+"""The classes that a matrix decides. Marketplace images have rules of their own."""
 
-class _Data(BaseModel):
-    """A part of a revision's file. A field that is not known is an error: data must not be lost."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_name=True, frozen=True, extra="forbid"
-    )
-
-
-class Source(_Data):
-    """The document that a revision was taken from."""
-
-    title: str = Field(min_length=1)
-    document: str = Field(min_length=1)
-    date: date
+_ALL_BUT_AUTOMATIC = frozenset(OperationName) - {OperationName.AUTOMATIC_GUEST_PATCHING}
 
 
-class NeededFeature(_Data):
+class NeededFeature(Data):
     """A preview feature that machines of some image classes need in their own subscription."""
 
     namespace: str = Field(min_length=1)
@@ -42,7 +33,7 @@ class NeededFeature(_Data):
     image_classes: frozenset[ImageClass]
 
 
-class Operations(_Data):
+class Operations(Data):
     """What is supported for one image class: every operation stands on one side."""
 
     supported: frozenset[OperationName]
@@ -59,15 +50,60 @@ class Operations(_Data):
             )
         return self
 
+    @model_validator(mode="after")
+    def _never_automatic(self) -> Self:
+        if OperationName.AUTOMATIC_GUEST_PATCHING in self.supported:
+            raise ValueError(
+                "AutomaticGuestPatching serves marketplace images of an exact list only: it "
+                "stands under unsupported"
+            )
+        return self
 
-class Matrix(_Data):
+
+class ListedSystem(Data):
+    """An operating system that custom images may be made from."""
+
+    name: str = Field(min_length=1)
+    """As the document has it."""
+    os_names: tuple[str, ...] = Field(min_length=1)
+    """Globs of what a VM agent reports as osName."""
+    os_versions: tuple[str, ...] = Field(min_length=1)
+    """Globs of what it reports as osVersion."""
+
+
+class Matrix(DatedData):
     """One revision."""
 
-    revision: str = Field(pattern=r"^\d{4}-\d{2}$")
     product: str = Field(min_length=1)
-    source: Source
+    """What the source calls the product."""
+    marketplace_rules: str
+    """The rules about marketplace images that go with it."""
+    automatic_guest_patching: str
+    """The exact list of images for automatic guest patching that goes with it."""
     preview_feature: NeededFeature | None = None
+    preview: frozenset[ImageClass] = frozenset()
+    """Image classes whose support the source calls a preview."""
     image_classes: Mapping[ImageClass, Operations]
+    """A custom image class that the source does not decide is absent."""
+    custom_image_systems: tuple[ListedSystem, ...] | None = None
+    """The systems that custom images may be made from; None: the source does not say."""
+
+    @model_validator(mode="after")
+    def _only_custom_images(self) -> Self:
+        others = sorted(set(self.image_classes) - set(CUSTOM_IMAGES))
+        if others:
+            raise ValueError(f"a matrix decides custom images only, not {others}")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_that_ship(self) -> Self:
+        for kind, name in (
+            ("marketplace", self.marketplace_rules),
+            ("automatic", self.automatic_guest_patching),
+        ):
+            if name not in names(kind):
+                raise ValueError(f"there is no {kind}-{name}.yaml: there are {names(kind)}")
+        return self
 
     def support(self, image_class: ImageClass, operation: OperationName) -> Support:
         """What the document says; Unknown where it does not decide the image class."""
@@ -81,18 +117,43 @@ class Matrix(_Data):
         feature = self.preview_feature
         return feature is not None and image_class in feature.image_classes
 
+    @property
+    def serves_every_custom_image(self) -> bool:
+        """Whether custom images of all classes are served alike, by all that ever serves them. Then
+        it makes no difference which of them a machine was built from."""
+        decided = [self.image_classes.get(image_class) for image_class in CUSTOM_IMAGES]
+        return self.preview_feature is None and all(
+            operations is not None and operations.supported == _ALL_BUT_AUTOMATIC
+            for operations in decided
+        )
+
+    def lists(self, os_name: str | None, os_version: str | None) -> bool | None:
+        """Whether custom images may be made from this operating system, as a VM agent reports it.
+
+        None where that is not known: the agent has not reported it, or the source has no list.
+        """
+        if self.custom_image_systems is None or os_name is None:
+            return None
+        versions = [version for name, version in self._systems if matches(name, os_name)]
+        if versions and os_version is None:
+            return None
+        return any(matches(version, os_version or "") for version in versions)
+
+    @cached_property
+    def _systems(self) -> tuple[tuple[Globs, Globs], ...]:
+        """Names and versions of each listed system."""
+        return tuple(
+            (compiled(system.os_names), compiled(system.os_versions))
+            for system in self.custom_image_systems or ()
+        )
+
 
 @cache
 def revision(name: str) -> Matrix:
     """The revision of this name. KeyError if none ships with azpatch."""
-    if name not in REVISIONS:
-        raise KeyError(name)
-    file = resources.files("azpatch.domain.data").joinpath(f"matrix-{name}.yaml")
-    matrix = read(file.read_text(encoding="utf-8"))
-    assert matrix.revision == name
-    return matrix
+    return shipped(Matrix, "matrix", name)
 
 
 def read(text: str) -> Matrix:
-    """A revision from its YAML. pydantic.ValidationError, with the path, if it is not one."""
-    return Matrix.model_validate(yaml.safe_load(text))
+    """A matrix from YAML that others wrote; raises what `data_files.parse` does."""
+    return parse(Matrix, text)

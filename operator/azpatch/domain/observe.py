@@ -23,7 +23,8 @@ from azpatch.domain.image import Image
 from azpatch.domain.matrix import Matrix
 from azpatch.domain.outcome import ASSESSMENT_STALE
 from azpatch.domain.policy_machines import operation_of
-from azpatch.domain.verdict import Ruling, SupportEvidence, verdicts
+from azpatch.domain.verdict import Ruling, verdicts
+from azpatch.domain.verdict_row import SupportEvidence
 from azpatch.domain.workload import excluded
 
 
@@ -180,6 +181,7 @@ def _evidence(
 ) -> SupportEvidence:
     install = policy.install
     return SupportEvidence(
+        machine=around.machine,
         image=around.image,
         matrix=around.matrix,
         workload=excluded(around.machine),

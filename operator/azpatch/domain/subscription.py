@@ -17,11 +17,13 @@ from azpatch.api.subscription import (
     PreviewFeatureMode,
     PreviewFeatureStatus,
     SubscriptionMachines,
+    SupportMatrixStatus,
 )
 from azpatch.domain.conditions import Finding, Status, merge
 from azpatch.domain.facts import Permissions
 from azpatch.domain.feature import FeatureGate, Gate
 from azpatch.domain.grants import for_whole_subscription
+from azpatch.domain.own_matrix import MatrixTrouble
 from azpatch.domain.registration import Next, RegistrationFacts, next_step
 from azpatch.domain.rights import missing, missing_to_register
 
@@ -60,6 +62,9 @@ class SubscriptionFacts:
     """One entry a machine."""
     detected: Iterable[str]
     """One entry a machine that has an assessment row."""
+    matrix: SupportMatrixStatus | None = None
+    """The support matrix to put in force; None: there is none."""
+    matrix_trouble: MatrixTrouble | None = None
 
 
 def duplicate_of(
@@ -141,6 +146,7 @@ def status(
     return AzureSubscriptionStatus(
         observed_generation=generation,
         conditions=merge(before.conditions, findings, generation, now),
+        support_matrix=facts.matrix,
         preview_feature=_preview_feature(facts, step) if facts.read else before.preview_feature,
         machines=_machines(facts) if known else before.machines,
     )
@@ -174,6 +180,12 @@ def _ready(facts: SubscriptionFacts) -> list[Finding]:
         return [
             Finding(ConditionType.READY, "False", trouble.reason, trouble.message),
             Finding(kind, "True", trouble.reason, trouble.message),
+        ]
+    if facts.matrix_trouble is not None:
+        wrong = facts.matrix_trouble
+        return [
+            Finding(ConditionType.READY, "False", wrong.reason, wrong.message),
+            Finding(ConditionType.STALLED, "True", wrong.reason, wrong.message),
         ]
     if not facts.read:
         message = "The first inventory is being read; policies start when it is there."

@@ -1,7 +1,7 @@
 """May this operation be sent to this machine? Matrix, workload, feature and detection, merged.
 
-`verdict` finds the machine's row in the decision table (verdict_table); the rest says the answer
-in words.
+The decision table (verdict_table) answers, by the row that is about the machine (verdict_row); here
+the answer is put into words.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from azpatch.api.common import ImageClass, OperationName, Support
 from azpatch.api.install import UndeterminedSupport
 from azpatch.api.reasons import Reason
 from azpatch.api.target import Verdict
-from azpatch.domain.detection import Detection, Sign
-from azpatch.domain.feature import FeatureGate, Gate
-from azpatch.domain.image import Image
-from azpatch.domain.matrix import Matrix
+from azpatch.domain.detection import Sign
+from azpatch.domain.verdict_row import SupportEvidence, row_of
 from azpatch.domain.verdict_table import (
     ASSESSMENT,
     AUTOMATIC,
@@ -28,7 +26,6 @@ from azpatch.domain.verdict_table import (
     Row,
 )
 from azpatch.domain.words import at
-from azpatch.domain.workload import ExcludedWorkload
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +57,6 @@ class Ruling:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SupportEvidence:
-    """All that a verdict is made of, except the operation."""
-
-    image: Image
-    matrix: Matrix
-    workload: ExcludedWorkload | None
-    gate: FeatureGate | None
-    """None where the matrix revision has none."""
-    detection: Detection
-    row_awaited: bool = False
-    """Our last assessment succeeded, and its row has not appeared in Resource Graph."""
-    on_undetermined: UndeterminedSupport = UndeterminedSupport.WAIT
-    probe_unsupported: bool = False
-
-
 def verdicts(evidence: SupportEvidence) -> tuple[Ruling, ...]:
     """The verdicts on all operations, in the order of the matrix."""
     return tuple(verdict(operation, evidence) for operation in OperationName)
@@ -83,10 +64,7 @@ def verdicts(evidence: SupportEvidence) -> tuple[Ruling, ...]:
 
 def verdict(operation: OperationName, evidence: SupportEvidence) -> Ruling:
     """Whether the operation may be sent to the machine."""
-    if evidence.workload is not None:
-        workload = evidence.workload
-        return Ruling(operation, Support.UNSUPPORTED, workload.reason, workload.message)
-    row = _row(operation, evidence)
+    row = row_of(operation, evidence)
     sign = evidence.detection.sign
     match TABLE[row][operation][sign]:
         case Answer.SEND:
@@ -106,37 +84,6 @@ def verdict(operation: OperationName, evidence: SupportEvidence) -> Ruling:
             return _waiting(operation, row, evidence)
 
 
-def _row(operation: OperationName, evidence: SupportEvidence) -> Row:
-    match evidence.image.image_class:
-        case ImageClass.MARKETPLACE:
-            return Row.MARKETPLACE_NO_RULE
-        case ImageClass.UNKNOWN:
-            return Row.UNKNOWN_IMAGE
-        case ImageClass.NOT_APPLICABLE:
-            return Row.NO_IMAGE
-        case image_class:
-            return _row_by_matrix(image_class, operation, evidence)
-
-
-def _row_by_matrix(
-    image_class: ImageClass, operation: OperationName, evidence: SupportEvidence
-) -> Row:
-    if evidence.matrix.support(image_class, operation) is not Support.SUPPORTED:
-        return Row.MATRIX_UNSUPPORTED
-    # An assessment that Azure carried out proves the feature, whatever its registration says.
-    proved = evidence.detection.sign in {Sign.SUPPORTED, Sign.SUCCEEDED}
-    if proved or not evidence.matrix.needs_feature(image_class):
-        return Row.MATRIX_SUPPORTED
-    assert evidence.gate is not None
-    match evidence.gate.gate:
-        case Gate.PASSED:
-            return Row.MATRIX_SUPPORTED
-        case Gate.CLOSED:
-            return Row.GALLERY_GATE_CLOSED
-        case Gate.UNDETERMINED:
-            return Row.GALLERY_GATE_UNDETERMINED
-
-
 # --- in words -----------------------------------------------------------------------------------
 
 _INSTEAD: Mapping[OperationName, tuple[OperationName, str]] = {
@@ -146,6 +93,8 @@ _INSTEAD: Mapping[OperationName, tuple[OperationName, str]] = {
 }
 """What a policy can use in place of an operation that the platform runs, and how."""
 
+_BY_RULE = frozenset({Row.MARKETPLACE_ALLOWED, Row.MARKETPLACE_LISTED})
+
 _WHAT_DETECTION_NEEDS = (
     "Azure judges by the operating system and its version: see whether it is one that Azure "
     "Update Manager supports, and whether the VM agent can run its patch extension."
@@ -154,7 +103,10 @@ _WHAT_DETECTION_NEEDS = (
 
 def _supported(operation: OperationName, row: Row, evidence: SupportEvidence) -> Ruling:
     sign = evidence.detection.sign
-    if sign is Sign.SUPPORTED:
+    if operation is AUTOMATIC:
+        reason = Reason.MATRIX_SUPPORTED
+        message = f"{_automatic_list(evidence)} has this image."
+    elif sign is Sign.SUPPORTED:
         reason = Reason.DETECTED_SUPPORTED
         message = f"Azure found{_when(evidence)} that it can patch this machine."
     elif sign is Sign.SUCCEEDED and TABLE[row][operation][Sign.NONE] is Answer.WAIT:
@@ -162,14 +114,22 @@ def _supported(operation: OperationName, row: Row, evidence: SupportEvidence) ->
         message = "An assessment succeeded, which is the evidence that Azure can patch it."
     else:
         reason = Reason.MATRIX_SUPPORTED
-        message = f"{_matrix(evidence)} supports {operation} on {_images(evidence)}."
+        message = _listed_as_supported(operation, row, evidence)
     return Ruling(operation, Support.SUPPORTED, reason, message)
+
+
+def _listed_as_supported(operation: OperationName, row: Row, evidence: SupportEvidence) -> str:
+    if row in _BY_RULE:
+        return f"{_rules(evidence)} allow this image ({evidence.marketplace_answer.rule})."
+    preview = ", as a preview" if evidence.image.image_class in evidence.matrix.preview else ""
+    return f"{_matrix(evidence)} supports {operation} on {_images(evidence)}{preview}."
 
 
 def _probe(operation: OperationName, row: Row, evidence: SupportEvidence) -> Ruling:
     why = {
         Row.GALLERY_GATE_UNDETERMINED: "It is not clear whether the preview feature is registered",
-        Row.MARKETPLACE_NO_RULE: f"{_matrix(evidence)} has no rule for this marketplace image",
+        Row.MARKETPLACE_NO_RULE: f"{_rules(evidence)} have no rule for this image",
+        Row.SYSTEM_NOT_LISTED: _system_not_listed(evidence),
     }.get(row, "What the machine was built from is not known")
     message = f"{why}: the assessment is itself the check of support."
     return Ruling(operation, Support.SUPPORTED, Reason.PROBE, message, probe=True)
@@ -187,10 +147,16 @@ def _refused(
     operation: OperationName, row: Row, evidence: SupportEvidence, *, probe: bool
 ) -> Ruling:
     by_detection = evidence.detection.sign is Sign.UNSUPPORTED
-    if row is Row.GALLERY_GATE_CLOSED:
+    if evidence.workload is not None:
+        reason, message = evidence.workload.reason, evidence.workload.message
+    elif row is Row.GALLERY_GATE_CLOSED:
         reason, message = _gate_closed(evidence)
     elif by_detection and (_lifted_otherwise(operation, row) or _judged(operation, evidence)):
         reason, message = _detected_unsupported(evidence)
+    elif row is Row.MARKETPLACE_DENIED:
+        reason, message = _denied_by_rule(evidence)
+    elif operation is AUTOMATIC and evidence.image.image_class is ImageClass.MARKETPLACE:
+        reason, message = _not_on_the_list(evidence)
     else:
         reason, message = _image_not_supported(operation, evidence)
     return Ruling(operation, Support.UNSUPPORTED, reason, message, probe=probe)
@@ -208,7 +174,7 @@ def _judged(operation: OperationName, evidence: SupportEvidence) -> bool:
 
 def _gate_closed(evidence: SupportEvidence) -> tuple[Reason, str]:
     assert evidence.gate is not None
-    return Reason.PREVIEW_FEATURE_NOT_REGISTERED, (evidence.gate.message)
+    return Reason.PREVIEW_FEATURE_NOT_REGISTERED, evidence.gate.message
 
 
 def _detected_unsupported(evidence: SupportEvidence) -> tuple[Reason, str]:
@@ -221,6 +187,21 @@ def _detected_unsupported(evidence: SupportEvidence) -> tuple[Reason, str]:
     return Reason.DETECTED_UNSUPPORTED, (
         f"Azure found{_when(evidence)} that it cannot patch this machine.{again} "
         f"{_WHAT_DETECTION_NEEDS}"
+    )
+
+
+def _denied_by_rule(evidence: SupportEvidence) -> tuple[Reason, str]:
+    return Reason.IMAGE_NOT_SUPPORTED, (
+        f"{_rules(evidence)} except this image ({evidence.marketplace_answer.rule}). Nothing is "
+        "sent, unless an assessment by someone else finds that Azure can patch it. Rebuild it from "
+        "an image that the rules allow."
+    )
+
+
+def _not_on_the_list(evidence: SupportEvidence) -> tuple[Reason, str]:
+    return Reason.IMAGE_NOT_SUPPORTED, (
+        f"{_automatic_list(evidence)} does not have {evidence.image.reference}. "
+        f"{_INSTEAD[AUTOMATIC][1]}"
     )
 
 
@@ -272,12 +253,14 @@ def _why_waiting(row: Row, evidence: SupportEvidence) -> tuple[Reason, str]:
             "decides; it is sent as soon as the machine runs and its agent is ready."
         )
     again = "Azure judges again with every assessment."
+    undetermined = f"and Azure could not determine whether it can patch the machine. {again}"
     if row is Row.MARKETPLACE_NO_RULE:
         return Reason.NO_MARKETPLACE_RULE, (
-            f"{_matrix(evidence)} has no rule for this marketplace image, and Azure could not "
-            f"determine whether it can patch the machine. {again}"
+            f"{_rules(evidence)} have no rule for this image, {undetermined}"
         )
-    if row is Row.UNKNOWN_IMAGE:
+    if row is Row.SYSTEM_NOT_LISTED:
+        return Reason.SYSTEM_NOT_LISTED, f"{_system_not_listed(evidence)}, {undetermined}"
+    if row in {Row.UNKNOWN_IMAGE, Row.UNKNOWN_CUSTOM_IMAGE}:
         return Reason.IMAGE_UNKNOWN, (
             f"What the machine was built from is not known. {evidence.image.evidence} Azure has "
             f"not found it supported. {again} Set install.onUndeterminedSupport to Try to install "
@@ -291,6 +274,19 @@ def _why_waiting(row: Row, evidence: SupportEvidence) -> tuple[Reason, str]:
 
 def _matrix(evidence: SupportEvidence) -> str:
     return f"Support matrix {evidence.matrix.revision}"
+
+
+def _rules(evidence: SupportEvidence) -> str:
+    return f"The marketplace rules of {evidence.matrix.marketplace_rules}"
+
+
+def _automatic_list(evidence: SupportEvidence) -> str:
+    return f"The list of automatic guest patching of {evidence.matrix.automatic_guest_patching}"
+
+
+def _system_not_listed(evidence: SupportEvidence) -> str:
+    reported = " ".join(filter(None, (evidence.machine.os_name, evidence.machine.os_version)))
+    return f"{_matrix(evidence)} does not list {reported} for custom images"
 
 
 _CLASS_IN_WORDS: Mapping[ImageClass, str] = {

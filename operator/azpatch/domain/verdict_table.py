@@ -28,13 +28,24 @@ class Answer(Enum):
 class Row(Enum):
     """The kinds of machine that the table tells apart."""
 
+    EXCLUDED_WORKLOAD = auto()
+    """A workload that guest patching does not serve, whatever the image."""
     MATRIX_SUPPORTED = auto()
     """The matrix says Supported, and the feature that it needs, if any, is there."""
     MATRIX_UNSUPPORTED = auto()
+    SYSTEM_NOT_LISTED = auto()
+    """The matrix says Supported, but not for the operating system that the agent reports."""
     GALLERY_GATE_CLOSED = auto()
     GALLERY_GATE_UNDETERMINED = auto()
+    MARKETPLACE_LISTED = auto()
+    """A rule allows the image, and the list of automatic guest patching has it."""
+    MARKETPLACE_ALLOWED = auto()
+    """A rule allows the image, and automatic guest patching does not serve it."""
+    MARKETPLACE_DENIED = auto()
     MARKETPLACE_NO_RULE = auto()
     UNKNOWN_IMAGE = auto()
+    UNKNOWN_CUSTOM_IMAGE = auto()
+    """The image is not known, and the matrix serves every custom image."""
     NO_IMAGE = auto()
     """Azure Arc: there is no operation for it in this release."""
 
@@ -48,7 +59,9 @@ def _cell(otherwise: Answer, by_sign: Mapping[Sign, Answer] | None = None) -> Ce
 
 _REFUSE = _cell(Answer.REFUSE)
 _WAIT = _cell(Answer.WAIT)
+_REFUSE_UNLESS_DETECTED = _cell(Answer.REFUSE, {Sign.SUPPORTED: Answer.SEND})
 _SEND_UNLESS_DETECTED = _cell(Answer.SEND, {Sign.UNSUPPORTED: Answer.REFUSE})
+_ASSESS = _cell(Answer.SEND, {Sign.UNSUPPORTED: Answer.REPROBE})
 _WAIT_UNLESS_DETECTED = _cell(Answer.WAIT, {Sign.UNSUPPORTED: Answer.REFUSE})
 _PROBE = _cell(Answer.PROBE, {Sign.UNSUPPORTED: Answer.REPROBE})
 
@@ -61,7 +74,7 @@ _BY_DETECTION = _cell(
         Sign.UNSUPPORTED: Answer.REFUSE,
     },
 )
-_NO_RULE = _cell(
+_ON_EVIDENCE = _cell(
     Answer.WAIT,
     {
         Sign.SUPPORTED: Answer.SEND,
@@ -88,9 +101,26 @@ PERIODIC = OperationName.PERIODIC_ASSESSMENT
 SCHEDULED = OperationName.SCHEDULED_PATCHING
 AUTOMATIC = OperationName.AUTOMATIC_GUEST_PATCHING
 
+# No rule, no list speaks for the machine: only what Azure found by an assessment does.
+_ONLY_EVIDENCE: Mapping[OperationName, Cell] = {
+    ASSESSMENT: _PROBE,
+    PATCHING: _ON_EVIDENCE,
+    PERIODIC: _ON_EVIDENCE,
+    SCHEDULED: _ON_EVIDENCE,
+    AUTOMATIC: _REFUSE,
+}
+_ALLOWED: Mapping[OperationName, Cell] = {
+    ASSESSMENT: _ASSESS,
+    PATCHING: _SEND_UNLESS_DETECTED,
+    PERIODIC: _SEND_UNLESS_DETECTED,
+    SCHEDULED: _SEND_UNLESS_DETECTED,
+    AUTOMATIC: _REFUSE,
+}
+
 TABLE: Mapping[Row, Mapping[OperationName, Cell]] = {
+    Row.EXCLUDED_WORKLOAD: dict.fromkeys(OperationName, _REFUSE),
     Row.MATRIX_SUPPORTED: {
-        ASSESSMENT: _cell(Answer.SEND, {Sign.UNSUPPORTED: Answer.REPROBE}),
+        ASSESSMENT: _ASSESS,
         PATCHING: _BY_DETECTION,
         PERIODIC: _SEND_UNLESS_DETECTED,
         SCHEDULED: _BY_DETECTION,
@@ -101,11 +131,12 @@ TABLE: Mapping[Row, Mapping[OperationName, Cell]] = {
     # platform runs by itself.
     Row.MATRIX_UNSUPPORTED: {
         ASSESSMENT: _cell(Answer.IF_ASKED, {Sign.SUPPORTED: Answer.SEND}),
-        PATCHING: _cell(Answer.REFUSE, {Sign.SUPPORTED: Answer.SEND}),
+        PATCHING: _REFUSE_UNLESS_DETECTED,
         PERIODIC: _REFUSE,
         SCHEDULED: _REFUSE,
         AUTOMATIC: _REFUSE,
     },
+    Row.SYSTEM_NOT_LISTED: _ONLY_EVIDENCE,
     Row.GALLERY_GATE_CLOSED: dict.fromkeys(OperationName, _REFUSE),
     # What is refused by a closed gate and by a passed one is refused; the rest waits.
     Row.GALLERY_GATE_UNDETERMINED: {
@@ -115,18 +146,28 @@ TABLE: Mapping[Row, Mapping[OperationName, Cell]] = {
         SCHEDULED: _WAIT_UNLESS_DETECTED,
         AUTOMATIC: _REFUSE,
     },
-    Row.MARKETPLACE_NO_RULE: {
-        ASSESSMENT: _PROBE,
-        PATCHING: _NO_RULE,
-        PERIODIC: _NO_RULE,
-        SCHEDULED: _NO_RULE,
+    Row.MARKETPLACE_LISTED: {**_ALLOWED, AUTOMATIC: _SEND_UNLESS_DETECTED},
+    Row.MARKETPLACE_ALLOWED: _ALLOWED,
+    Row.MARKETPLACE_DENIED: {
+        ASSESSMENT: _REFUSE_UNLESS_DETECTED,
+        PATCHING: _REFUSE_UNLESS_DETECTED,
+        PERIODIC: _REFUSE,
+        SCHEDULED: _REFUSE,
         AUTOMATIC: _REFUSE,
     },
+    Row.MARKETPLACE_NO_RULE: _ONLY_EVIDENCE,
     Row.UNKNOWN_IMAGE: {
         ASSESSMENT: _PROBE,
         PATCHING: _UNKNOWN_ON_DEMAND,
         PERIODIC: _UNKNOWN_BY_PLATFORM,
         SCHEDULED: _UNKNOWN_BY_PLATFORM,
+        AUTOMATIC: _REFUSE,
+    },
+    Row.UNKNOWN_CUSTOM_IMAGE: {
+        ASSESSMENT: _PROBE,
+        PATCHING: _BY_DETECTION,
+        PERIODIC: _BY_DETECTION,
+        SCHEDULED: _BY_DETECTION,
         AUTOMATIC: _REFUSE,
     },
     Row.NO_IMAGE: dict.fromkeys(OperationName, _WAIT),

@@ -33,6 +33,7 @@ GOODBYE_SECONDS = 0.1
 PAGE = 250
 """Objects a LIST returns at a time: some 2 MiB, which the loop is kept 20 ms by."""
 
+CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap", namespaced=True)
 SECRET = Kind("", "v1", "secrets", "Secret", namespaced=True)
 FIELD_MANAGER = "azpatch"
 
@@ -140,6 +141,10 @@ class KubernetesClient:
         """A Secret's data, decoded, from the operator's own namespace. Raises NotFound."""
         secret = await self.get(SECRET, name, self._namespace)
         return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
+
+    async def config_map(self, name: str) -> Mapping[str, str]:
+        """A ConfigMap's data, from the operator's own namespace. Raises NotFound."""
+        return (await self.get(CONFIG_MAP, name, self._namespace)).get("data") or {}
 
     async def event(
         self, kind: Kind, regarding: Object, *, warning: bool, reason: str, action: str, note: str

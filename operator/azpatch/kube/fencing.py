@@ -51,6 +51,10 @@ class LeadersOnly:
         """See Kube."""
         return await self._kube.secret(name)
 
+    async def config_map(self, name: str) -> Mapping[str, str]:
+        """See Kube."""
+        return await self._kube.config_map(name)
+
     async def event(
         self, kind: Kind, regarding: Object, *, warning: bool, reason: str, action: str, note: str
     ) -> None:

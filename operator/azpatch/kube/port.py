@@ -111,6 +111,10 @@ class Kube(Protocol):
         """A Secret's data, decoded, from the operator's own namespace. Raises NotFound."""
         ...
 
+    async def config_map(self, name: str) -> Mapping[str, str]:
+        """A ConfigMap's data, from the operator's own namespace. Raises NotFound."""
+        ...
+
     async def event(
         self, kind: Kind, regarding: Object, *, warning: bool, reason: str, action: str, note: str
     ) -> None:

@@ -21,8 +21,9 @@ from azpatch.domain.governor import Claim, governor, specificity
 from azpatch.domain.grants import Namespace, access
 from azpatch.domain.ids import subscription_of
 from azpatch.domain.image import classify
-from azpatch.domain.matrix import revision
+from azpatch.domain.matrix import Matrix
 from azpatch.domain.observe import Observed, Surroundings, awaits_row, observe
+from azpatch.domain.own_matrix import in_force
 from azpatch.domain.plan import Idle, Plan, Standing, plan
 from azpatch.domain.policy import deciding
 from azpatch.domain.selection import Selection, select
@@ -83,6 +84,7 @@ class _Case:
     subscription: Stored[AzureSubscription]
     client: AzureClient
     machine: Machine
+    matrix: Matrix
     memory: MachineMemory
 
 
@@ -105,8 +107,9 @@ class Decider:
         now = self._context.clock.now()
         if stored.deleting:
             return NotNow(status)
-        if self._without_subscription(stored.parsed):
-            return NotNow(decide.blocked(stored.parsed, status, _NO_SUBSCRIPTION, now))
+        lacking = self._lacking(stored.parsed)
+        if lacking is not None:
+            return NotNow(decide.blocked(stored.parsed, status, lacking, now))
         case = self._gather(key, stored, memory)
         if case is not None:
             memory.based_on(
@@ -148,10 +151,14 @@ class Decider:
 
     # --- gather -----------------------------------------------------------------------------------
 
-    def _without_subscription(self, target: PatchTarget) -> bool:
-        """No AzureSubscription for the machine, or only one that is being deleted."""
+    def _lacking(self, target: PatchTarget) -> Idle | None:
+        """No AzureSubscription for the machine, or only one that is being deleted; or its own
+        matrix could never be read."""
         id_ = subscription_of(target.spec.machine_id)
-        return id_ not in usable_subscriptions(self._context.store)
+        usable = usable_subscriptions(self._context.store).get(id_)
+        if usable is None:
+            return _NO_SUBSCRIPTION
+        return _NO_MATRIX if in_force(usable) is None else None
 
     def _unseen(self, target: PatchTarget) -> bool:
         """Its subscription was read, and does not show it."""
@@ -171,7 +178,8 @@ class Decider:
         machine = self._context.inventory.machine(target.spec.machine_id)
         if policy is None or policy.parsed is None or usable is None:
             return None
-        if inventory is None or machine is None:
+        matrix = in_force(usable)
+        if inventory is None or machine is None or matrix is None:
             return None
         subscription = self._context.store.subscription(usable.metadata.name)
         assert subscription is not None
@@ -184,6 +192,7 @@ class Decider:
             subscription,
             inventory.client,
             machine,
+            matrix,
             memory,
         )
 
@@ -194,7 +203,7 @@ class Decider:
         return Surroundings(
             machine=machine,
             image=classify(machine, self._context.inventory.definitions()),
-            matrix=revision(subscription.spec.support_matrix),
+            matrix=case.matrix,
             gate=gate_of(subscription, inventory),
             row=self._context.inventory.row(machine.id),
         )
@@ -326,6 +335,14 @@ _NO_SUBSCRIPTION = Idle(
     Reason.AZURE_SUBSCRIPTION_MISSING,
     "There is no AzureSubscription for this machine's subscription (any more), so nothing is sent "
     "to it. The platform team creates it.",
+)
+
+
+_NO_MATRIX = Idle(
+    False,
+    Reason.SUPPORT_MATRIX_MISSING,
+    "The AzureSubscription for this machine's subscription has no support matrix in force, so "
+    "nothing is sent. The platform team finds in its condition Ready what is wrong.",
 )
 
 

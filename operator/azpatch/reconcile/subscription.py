@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -14,8 +15,8 @@ from azpatch.domain import subscription as decide
 from azpatch.domain.feature import FeatureGate, feature_gate
 from azpatch.domain.ids import subscription_of
 from azpatch.domain.image import classify
-from azpatch.domain.matrix import revision
 from azpatch.domain.membership import usable
+from azpatch.domain.own_matrix import chosen, in_force
 from azpatch.domain.rights import scopes
 from azpatch.domain.subscription import SubscriptionFacts, Trouble, duplicate, duplicate_of
 from azpatch.kube.port import NotFound
@@ -41,9 +42,10 @@ def gate_of(
     subscription: AzureSubscription, inventory: SubscriptionInventory | None
 ) -> FeatureGate | None:
     """The preview feature gate of a subscription, as last read; None: its matrix has none."""
-    needed = revision(subscription.spec.support_matrix).preview_feature
-    if needed is None:
+    matrix = in_force(subscription)
+    if matrix is None or matrix.preview_feature is None:
         return None
+    needed = matrix.preview_feature
     features = inventory.features if inventory else None
     return feature_gate(subscription.spec.preview_feature, needed, features)
 
@@ -87,14 +89,37 @@ class SubscriptionReconciler:
         facts, step = await self._registrar.step(
             stored, parsed, lambda: self._facts(parsed, trouble)
         )
+        facts = await self._with_matrix(parsed, facts)
         if step.send is not None:
             return await self._registrar.send(stored, facts, step)
         now = self._context.clock.now()
         status = decide.status(parsed, facts, step, now)
         async with self._context.holds.lock(key):
             written = await self._context.write_status(self._context.newest(stored), status)
+        if status.support_matrix != stored.parsed.status.support_matrix:
+            self._judge_anew(stored.parsed)
         await self._release(key, written)
         return Result(max(step.wake - now, SHORTLY) if step.wake else None)
+
+    async def _with_matrix(
+        self, subscription: AzureSubscription, facts: SubscriptionFacts
+    ) -> SubscriptionFacts:
+        """With the matrix that spec asks for, or the last good one."""
+        data = None
+        if subscription.spec.support_matrix_ref is not None:
+            with suppress(NotFound):
+                data = await self._context.kube.config_map(
+                    subscription.spec.support_matrix_ref.name
+                )
+        matrix, wrong = chosen(subscription, data)
+        return replace(facts, matrix=matrix, matrix_trouble=wrong)
+
+    def _judge_anew(self, subscription: AzureSubscription) -> None:
+        """Another matrix is in force: every machine of the subscription is looked at."""
+        id_ = subscription.spec.subscription_id.lower()
+        for target in self._context.store.targets():
+            if target.parsed and subscription_of(target.parsed.spec.machine_id) == id_:
+                self._context.queue.add(own_key(target))
 
     async def _release(self, key: Key, stored: Stored[AzureSubscription]) -> None:
         """Takes the finalizer off when no operation needs the subscription."""

@@ -112,14 +112,17 @@ def _row(machine: Machine, tenant_id: str, resource_id: str, kind: str) -> Row:
 
 
 def _machine_row(machine: Machine, shown: Shown, tenant_id: str) -> Row:
-    power = power_status(PowerState(shown.power_state))
+    view = {"hyperVGeneration": "V2", "powerState": power_status(PowerState(shown.power_state))}
+    # Kept while the machine is stopped; one whose agent never reported has nothing to keep.
+    if machine.spec.agent.ready:
+        view.update(machine.reported_os())
     row = _row(machine, tenant_id, machine.id, _VM)
     row["tags"] = dict(machine.tags)
     if machine.spec.zone is not None:
         row["zones"] = [machine.spec.zone]
     row["properties"] = {
         **machine.properties(),
-        "extended": {"instanceView": {"hyperVGeneration": "V2", "powerState": power}},
+        "extended": {"instanceView": view},
     }
     return row
 

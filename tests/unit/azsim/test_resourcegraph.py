@@ -40,6 +40,8 @@ machines:
     tags: {{env: prod}}
     image: {{gallery: golden/web/1.1.0}}
     guest:
+      os: Ubuntu
+      osVersion: "24.04"
       missing:
         - {{name: curl, version: "8.5", classification: Security}}
         - name: openssl
@@ -116,6 +118,25 @@ def test_a_machine_is_a_row_in_resource_graphs_spelling(azure: Azure) -> None:
         "level": "Info",
         "displayStatus": "VM running",
     }
+
+
+def test_what_the_agent_reported_of_the_system_stays_when_the_machine_is_stopped(
+    azure: Azure,
+) -> None:
+    azure.post("web-1", "deallocate")
+    azure.wait(minutes=5)
+    systems = {
+        row["name"]: (row["os"], row["version"])
+        for row in rows(
+            azure,
+            "resources | where type has 'virtualmachines' | project name,"
+            " os = tostring(properties.extended.instanceView.osName),"
+            " version = tostring(properties.extended.instanceView.osVersion)",
+        )
+    }
+
+    assert systems["web-1"] == ("ubuntu", "24.04")
+    assert systems["web-2"] == ("", "")
 
 
 def test_galleries_their_images_and_versions_are_rows(azure: Azure) -> None:

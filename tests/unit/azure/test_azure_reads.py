@@ -28,6 +28,8 @@ MODEL = {
         },
         "osProfile": {"computerName": "web-1"},
         "instanceView": {
+            "osName": "ubuntu",
+            "osVersion": "22.04",
             "vmAgent": {
                 "vmAgentVersion": "2.9.1.1",
                 "statuses": [
@@ -92,6 +94,7 @@ async def test_a_machine_is_read_with_its_instance_view(
     assert (machine.zones, machine.tags) == (("1",), {"env": "prod"})
     assert machine.image == ImageReference(id=f"{IMAGE}/versions/1.4.0", exact_version="1.4.0")
     assert machine.computer_name == "web-1"
+    assert (machine.os_name, machine.os_version) == ("ubuntu", "22.04")
     assert (machine.scale_set, machine.availability_set) == (None, None)
     assert view.agent_ready
 

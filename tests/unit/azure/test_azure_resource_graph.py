@@ -28,6 +28,8 @@ MACHINE_ROW = {
     "tags": {"env": "prod"},
     "zones": ["1"],
     "powerCode": "PowerState/deallocated",
+    "osName": "Windows Server 2022 Datacenter",
+    "osVersion": "10.0.20348.1726",
     "vmId": "aaaa",
     "timeCreated": "2026-11-01T08:00:00.1234567Z",
     "osType": "Windows",
@@ -106,6 +108,8 @@ async def test_a_snapshot_joins_machines_definitions_groups_and_assessments(
             image=ImageReference(id=f"{DEFINITION}/versions/1.4.0", exact_version="1.4.0"),
             os_disk_create_option="FromImage",
             license_type="Windows_Server",
+            os_name="Windows Server 2022 Datacenter",
+            os_version="10.0.20348.1726",
             group_managed_by=cluster,
         )
     }

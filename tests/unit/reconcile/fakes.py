@@ -124,6 +124,7 @@ class Kube:
         self._objects: dict[Name, Object] = {}
         self._version = 0
         self.secrets: dict[str, Mapping[str, bytes]] = {}
+        self.config_maps: dict[str, Mapping[str, str]] = {}
         self.events: list[tuple[str, str, bool]] = []
         """(reason, note, warning)"""
         self.refuse: Callable[[str], KubeError | None] = lambda _line: None
@@ -178,6 +179,11 @@ class Kube:
         if name not in self.secrets:
             raise NotFound(name)
         return self.secrets[name]
+
+    async def config_map(self, name: str) -> Mapping[str, str]:
+        if name not in self.config_maps:
+            raise NotFound(name)
+        return self.config_maps[name]
 
     async def event(
         self, kind: Kind, regarding: Object, *, warning: bool, reason: str, action: str, note: str
