@@ -89,9 +89,9 @@ class SubscriptionReconciler:
         facts, step = await self._registrar.step(
             stored, parsed, lambda: self._facts(parsed, trouble)
         )
-        facts = await self._with_matrix(parsed, facts)
         if step.send is not None:
             return await self._registrar.send(stored, facts, step)
+        facts = await self._with_matrix(parsed, facts)
         now = self._context.clock.now()
         status = decide.status(parsed, facts, step, now)
         async with self._context.holds.lock(key):
