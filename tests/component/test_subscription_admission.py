@@ -109,17 +109,19 @@ def test_a_wrong_subscription_is_refused_with_the_field_and_the_remedy(
             id="another matrix",
         ),
         pytest.param(
-            put("spec.previewFeature.mode", "Register"),
-            'spec.previewFeature.mode: Unsupported value: "Register"',
-            id="registering the feature",
+            put("spec.previewFeature.mode", "Unregister"),
+            'spec.previewFeature.mode: Unsupported value: "Unregister": '
+            'supported values: "Check", "Register", "Ignore"',
+            id="another mode",
         ),
         pytest.param(
             put(
                 "spec.grants",
-                [{"name": "a", "namespaces": {"names": ["a"]}, "access": "Configure"}],
+                [{"name": "a", "namespaces": {"names": ["a"]}, "access": "Own"}],
             ),
-            'spec.grants[0].access: Unsupported value: "Configure"',
-            id="access Configure",
+            'spec.grants[0].access: Unsupported value: "Own": '
+            'supported values: "Read", "Assess", "Patch", "Configure"',
+            id="another access",
         ),
         pytest.param(
             put("spec.grants", [subscription()["spec"]["grants"][0]] * 2),

@@ -167,6 +167,7 @@ class Registrar:
         async with self._context.holds.lock(key):
             now = self._context.clock.now()
             facts = _facts(case, record)
+            # With this write the edit has been answered.
             told = decide.next_step(replace(facts, edited=False), now).told
             status = summary.status(case.subscription, case.facts, Next(record, told=told), now)
             return await self._context.write_status(self._context.newest(case.stored), status)
