@@ -167,9 +167,11 @@ class Installation:
         def back() -> None:
             self._reboot_status = RebootStatus.COMPLETED
             self._machine.reboot_pending = False
-            self._guest.speak()
             self._guest.journal("RebootEnded")
-            then()
+            self._guest.speak()
+            # An operation that waited for the agent may have taken this one's place.
+            if self._guest.task is self:
+                then()
 
         if self._failures.reboot_does_not_come_back:
             self._guest.after(self._machine.reboot_wait, self._reboot_failed, after_boot=back)
