@@ -56,7 +56,7 @@ URGENT = ("critical", "security")
 """The classes that Azure's own summary counts together."""
 
 INSTALLATION_STATES = ("Installed", "Failed", "Pending", "NotSelected", "Excluded")
-ARC_STATUSES = ("Connected", "Disconnected", "Expired", "Error")
+ARC_STATUSES = ("Connected", "Disconnected", "Expired", "Error", "AwaitingConnection")
 REBOOT_BEHAVIORS = ("NeverReboots", "AlwaysRequiresReboot", "CanRequestReboot", "Unknown")
 
 

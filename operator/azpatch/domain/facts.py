@@ -95,8 +95,9 @@ class Machine:
     """`managedBy` of the resource group: another resource (an AKS cluster) owns all in it."""
     kind: MachineKind = MachineKind.VIRTUAL_MACHINE
     arc_status: str | None = None
-    """`Connected`, `Disconnected`, `Expired`, `Error`: what an Arc-enabled server has in place of a
-    power state. Azure notices a quarter of an hour late that an agent is silent."""
+    """`Connected`, `Disconnected`, `Expired`, `Error`, `AwaitingConnection`: what an Arc-enabled
+    server has in place of a power state. That an agent is silent shows a quarter of an hour late.
+    """
     os_sku: str | None = None
     """An Arc-enabled server's operating system by its full name: `Windows 10 Enterprise`."""
 

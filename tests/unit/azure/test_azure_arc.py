@@ -122,7 +122,9 @@ async def test_a_server_is_read_by_its_own_provider(
     assert (view.assessment, view.installation, view.requested) == (None, None, None)
 
 
-@pytest.mark.parametrize("status", ["Disconnected", "Expired", "Error", "SomethingNew", None])
+@pytest.mark.parametrize(
+    "status", ["Disconnected", "Expired", "Error", "AwaitingConnection", "SomethingNew", None]
+)
 async def test_a_server_that_is_not_connected_has_no_ready_agent(
     status: str | None, client: port.AzureClient, wire: Any, answer: Any
 ) -> None:
