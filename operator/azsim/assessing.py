@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 from azsim.fleet import Detection, Failures, Patch
 from azsim.operations import INTERNAL_ERROR, Operation
 from azsim.records import AssessmentRecord, ErrorDetail, GuestError, Status, superseded_by
-from azsim.results import assessment_result
 
 if TYPE_CHECKING:
     from azsim.guest import Guest
@@ -49,7 +48,7 @@ class Assessment:
 
     def abandoned(self) -> None:
         """End because the agent has been silent for too long."""
-        self._fail(ErrorDetail(*INTERNAL_ERROR), Detection.UNKNOWN)
+        self._fail(ErrorDetail(*INTERNAL_ERROR), Detection.UNKNOWN, unheard=True)
 
     def _assessed(self) -> None:
         truth = self._guest.machine.spec.guest
@@ -63,22 +62,29 @@ class Assessment:
         else:
             found = tuple(self._guest.machine.missing)
             record = self._record(Status.SUCCEEDED, found, GuestError(), truth.detection)
-            self._report(record)
-            self._succeed(record)
+
+            def tell() -> None:
+                self._report(record)
+                self._succeed(record)
+
+            self._guest.report(tell)
             self._guest.ended(Status.SUCCEEDED.value)
 
-    def _fail(self, detail: ErrorDetail, detection: Detection) -> None:
+    def _fail(self, detail: ErrorDetail, detection: Detection, *, unheard: bool = False) -> None:
         record = self._record(Status.FAILED, (), GuestError.of([detail]), detection)
-        self._report(record)
-        if self._guest.cloud.quirks.failed_assessment_ends_succeeded:
-            self._succeed(record)
-        else:
-            self.operation.fail(self._guest.cloud.now, detail.code, detail.message)
+
+        def tell() -> None:
+            self._report(record)
+            if self._guest.cloud.quirks.failed_assessment_ends_succeeded:
+                self._succeed(record)
+            else:
+                self.operation.fail(self._guest.cloud.now, detail.code, detail.message)
+
+        self._guest.report(tell, unheard=unheard)
         self._guest.ended(Status.FAILED.value)
 
     def _succeed(self, record: AssessmentRecord) -> None:
-        result = assessment_result(record, self._guest.machine.os_type)
-        self.operation.succeed(self._guest.cloud.now, result)
+        self.operation.succeed(self._guest.cloud.now, self._guest.assessment_result(record))
 
     def _record(
         self, status: Status, patches: tuple[Patch, ...], error: GuestError, detection: Detection

@@ -46,7 +46,7 @@ class Asked:
 
 _MACHINE = (
     r"(?P<machine>/subscriptions/[^/]+/resourceGroups/[^/]+"
-    r"/providers/Microsoft\.Compute/virtualMachines/[^/]+)"
+    r"/providers/(?:Microsoft\.Compute/virtualMachines|Microsoft\.HybridCompute/machines)/[^/]+)"
 )
 
 _PATHS: tuple[tuple[str, str, Call], ...] = (
@@ -55,8 +55,16 @@ _PATHS: tuple[tuple[str, str, Call], ...] = (
     ("POST", rf"{_MACHINE}/installPatches", Call.INSTALL),
     ("GET", rf"{_MACHINE}(/.*)?", Call.GET_MACHINE),
     ("", rf"{_MACHINE}(/.*)?", Call.CHANGE_MACHINE),
-    ("", r"/subscriptions/.+/virtualMachines", Call.LIST_MACHINES),
-    ("", r"/subscriptions/.+/operations/(?P<operation>[^/]+)", Call.GET_OPERATION),
+    (
+        "",
+        r"/subscriptions/.+/(virtualMachines|Microsoft\.HybridCompute/machines)",
+        Call.LIST_MACHINES,
+    ),
+    (
+        "",
+        r"/subscriptions/.+/(operations|updateCenterOperationResults)/(?P<operation>[^/]+)",
+        Call.GET_OPERATION,
+    ),
     ("", r"/providers/Microsoft\.ResourceGraph/.+", Call.QUERY),
     ("", r"/subscriptions/.+/Microsoft\.Features(/.*)?", Call.FEATURES),
     ("", r"/subscriptions/.+/galleries(/.*)?", Call.GALLERIES),

@@ -18,7 +18,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal, overload
 
 from azsim.calls import OWN_PATHS
@@ -33,7 +33,6 @@ from azsim.fleet import (
     MachineSpec,
     PowerState,
     ResourceGroup,
-    guid,
 )
 from azsim.fleet import Principal as PrincipalSpec
 from azsim.fleet import Subscription as SubscriptionSpec
@@ -41,16 +40,14 @@ from azsim.guest import Guest
 from azsim.http import Answer, ArmError, Dispatcher, Principal, Request, Response, Router, require
 from azsim.journal import Journal
 from azsim.machine import Machine
+from azsim.making import earlier_assessment, id_of, make
 from azsim.operations import Operations
-from azsim.quirks import Quirks
-from azsim.records import AssessmentRecord, GraphView, GuestError, Status
+from azsim.quirks import ArcQuirks, Quirks
 from azsim.rights import Assignment, Rights
 from azsim.showing import Showing
 from azsim.signin import FederatedCredential, Identity, SignIn
 from azsim.throttling import Buckets
-
-MACHINE_AGE = timedelta(days=30)
-"""How long before the start a machine was created for which the file does not say."""
+from azsim.virtualmachine import VirtualMachine
 
 UNSIGNED_QUERY = frozenset({"p", "t", "c", "s", "h", "$skiptoken"})
 """Query parameters that the journal leaves out: signatures, and what is only long."""
@@ -127,6 +124,7 @@ class Cloud:
         self.journal = journal
         self.now: datetime = clock.now()
         self.started = self.now
+        self.arc_quirks = ArcQuirks.drawn(rng)
         self.quirks = Quirks.drawn(rng)
         self.operations = Operations(rng.randbytes(32))
         self.buckets = Buckets()
@@ -277,34 +275,18 @@ class Cloud:
         Resource Graph shows it after its lag, or at once `at_start`.
         """
         subscription = self.subscriptions[(spec.subscription or "").lower()]
-        machine_id = (
-            f"/subscriptions/{subscription.id}/resourceGroups/{spec.group}"
-            f"/providers/Microsoft.Compute/virtualMachines/{spec.name}"
-        )
+        machine_id = id_of(spec, subscription.id)
         key = machine_id.lower()
         if key in self.machines:
             raise ValueError(f"{machine_id} is already there")
-        created = spec.created or (self.now - MACHINE_AGE if at_start else self.now)
-        machine = Machine(
-            id=machine_id,
-            subscription_id=subscription.id,
-            spec=spec,
-            # A machine that is made anew under an old name is a new machine.
-            vm_id=(spec.vm_id if at_start else None) or self.new_guid(),
-            time_created=created,
-            power=spec.power,
-            graph=GraphView(version=0, power_state=spec.power.value),
-            missing=list(spec.guest.missing),
-            reboot_pending=spec.guest.reboot_pending,
-            tags=dict(spec.tags),
-        )
+        machine, guest = make(self, spec, subscription.id, at_start=at_start)
         self.machines[key] = subscription.machines[key] = machine
         subscription.resource_groups.setdefault(
             spec.group.lower(), ResourceGroup(name=spec.group, location=spec.location)
         )
-        self._guests[key] = Guest(self, machine)
+        self._guests[key] = guest
         if at_start:
-            self._earlier_assessment(machine)
+            machine.assessment = earlier_assessment(self, machine)
             self.graph.show_at_once(machine)
         else:
             self.journal.event(self.now, machine.id, "MachineCreated", vmId=machine.vm_id)
@@ -325,7 +307,7 @@ class Cloud:
         """The operating system inside a machine."""
         return self._guests[machine.id.lower()]
 
-    def set_power(self, machine: Machine, power: PowerState) -> None:
+    def set_power(self, machine: VirtualMachine, power: PowerState) -> None:
         """Move a machine to a power state now; its guest is told by the caller."""
         if machine.power is power:
             return
@@ -333,25 +315,7 @@ class Cloud:
         self.journal.event(
             self.now, machine.id, "PowerStateChanged", before=before.value, after=power.value
         )
-        self.graph.publish_power(machine)
-
-    def _earlier_assessment(self, machine: Machine) -> None:
-        ago = machine.spec.guest.assessed_ago
-        if ago is None:
-            return
-        when = self.now - ago
-        supported = machine.spec.guest.patchable
-        machine.assessment = AssessmentRecord(
-            activity_id=guid("earlier assessment", machine.vm_id),
-            status=Status.SUCCEEDED if supported else Status.FAILED,
-            start=when - machine.spec.guest.durations.assess,
-            last_modified=when,
-            started_by="User",
-            detection=machine.spec.guest.detection,
-            reboot_pending=machine.reboot_pending,
-            patches=tuple(machine.missing) if supported else (),
-            error=GuestError.of([] if supported else [self.quirks.unsupported_guest]),
-        )
+        self.graph.publish_state(machine)
 
 
 def _sent(request: Request) -> object:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from typing import TYPE_CHECKING
 
 from azsim import power, throttling
 from azsim.fleet import PowerState
-from azsim.http import ArmError, Params, Principal, Request, Response, Router, resource_not_found
+from azsim.http import ArmError, Params, Principal, Request, Response, Router
+from azsim.lookup import find_machine, find_machines, find_operation, page_of
 from azsim.operations import Operation
+from azsim.patching import Kind, begin, check_ready, patch_limits, region
 from azsim.selection import parse_install
-from azsim.subscriptions import subscription_of
 from azsim.throttling import Limit, charge
+from azsim.virtualmachine import VirtualMachine
 
 if TYPE_CHECKING:
     from azsim.cloud import Cloud
-    from azsim.machine import Machine
-
-PAGE = 120
-"""Machines in one page of a list."""
 
 _SUBSCRIPTION = "/subscriptions/{sub}"
 _COMPUTE = "providers/Microsoft.Compute"
@@ -59,34 +56,22 @@ def routes(router: Router) -> None:
 
 def list_machines(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
     """The machines of a subscription or of one of its groups, a page at a time."""
-    subscription = subscription_of(cloud, principal, params["sub"])
-    group = params.get("rg", "").lower()
-    if group and group not in subscription.resource_groups:
-        raise _group_not_found(params["rg"])
+    found = find_machines(cloud, principal, params, VirtualMachine)
     headers = _charge(
         cloud,
         principal,
         params,
         throttling.READS,
-        (throttling.LIST_SUBSCRIPTION, subscription.id.lower()),
+        (throttling.LIST_SUBSCRIPTION, params["sub"].lower()),
     )
-    found = [
-        machine
-        for _, machine in sorted(subscription.machines.items())
-        if not group or machine.resource_group.lower() == group
-    ]
-    start_at = _skipped(request)
     expand = _wants_instance_view(request) or request.param("statusOnly") == "true"
-    page = found[start_at : start_at + PAGE]
-    body: dict[str, Any] = {"value": [machine.to_arm(instance_view=expand) for machine in page]}
-    if start_at + PAGE < len(found):
-        body["nextLink"] = _next_link(request, start_at + PAGE)
-    return Response(200, body, headers)
+    page = page_of(request, found, lambda machine: machine.to_arm(instance_view=expand))
+    return Response(200, page, headers)
 
 
 def get_machine(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
     """One machine, with its instance view if asked."""
-    machine = _machine(cloud, request, params, principal)
+    machine = _machine(cloud, params, principal)
     headers = _charge_read(cloud, principal, params, machine)
     return Response(200, machine.to_arm(instance_view=_wants_instance_view(request)), headers)
 
@@ -95,7 +80,7 @@ def get_instance_view(
     cloud: Cloud, request: Request, params: Params, principal: Principal
 ) -> Response:
     """What the platform sees of a machine now."""
-    machine = _machine(cloud, request, params, principal)
+    machine = _machine(cloud, params, principal)
     headers = _charge_read(cloud, principal, params, machine)
     return Response(200, machine.instance_view(), headers)
 
@@ -104,35 +89,8 @@ def _wants_instance_view(request: Request) -> bool:
     return "instanceview" in (request.param("$expand") or "").lower()
 
 
-def _skipped(request: Request) -> int:
-    token = request.param("$skiptoken") or "0"
-    if not token.isdigit():
-        raise ArmError(400, "InvalidParameter", f"The skip token '{token}' is invalid.")
-    return int(token)
-
-
-def _next_link(request: Request, start_at: int) -> str:
-    query = {k: v for k, v in request.query.items() if k.lower() != "$skiptoken"}
-    query["$skiptoken"] = str(start_at)
-    return f"{request.base_url}{quote(request.path)}?{urlencode(query, safe='$')}"
-
-
-def _machine(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Machine:
-    subscription = subscription_of(cloud, principal, params["sub"])
-    if params["rg"].lower() not in subscription.resource_groups:
-        raise _group_not_found(params["rg"])
-    machine_id = (
-        f"/subscriptions/{params['sub']}/resourceGroups/{params['rg']}"
-        f"/{_COMPUTE}/virtualMachines/{params['vm']}"
-    )
-    machine = subscription.machines.get(machine_id.lower())
-    if machine is None:
-        raise resource_not_found(machine_id)
-    return machine
-
-
-def _group_not_found(name: str) -> ArmError:
-    return ArmError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
+def _machine(cloud: Cloud, params: Params, principal: Principal) -> VirtualMachine:
+    return find_machine(cloud, principal, params, VirtualMachine, params["vm"])
 
 
 def _charge(
@@ -148,20 +106,16 @@ def _charge(
 
 
 def _charge_read(
-    cloud: Cloud, principal: Principal, params: Params, machine: Machine
+    cloud: Cloud, principal: Principal, params: Params, machine: VirtualMachine
 ) -> dict[str, str]:
     return _charge(
         cloud,
         principal,
         params,
         throttling.READS,
-        (throttling.GET_SUBSCRIPTION, _region(machine)),
+        (throttling.GET_SUBSCRIPTION, region(machine)),
         (throttling.GET_MACHINE, machine.id.lower()),
     )
-
-
-def _region(machine: Machine) -> str:
-    return f"{machine.subscription_id}/{machine.location}".lower()
 
 
 # -- guest patching -------------------------------------------------------------------------------
@@ -171,10 +125,10 @@ def assess_patches(
     cloud: Cloud, request: Request, params: Params, principal: Principal
 ) -> Response:
     """Begin an assessment."""
-    machine = _machine(cloud, request, params, principal)
+    machine = _machine(cloud, params, principal)
     headers = _charge_patch(cloud, principal, params, machine)
     check_ready(cloud, machine)
-    operation = _begin(cloud, request, principal, machine)
+    operation = _begin(cloud, request, principal, machine, "Assess")
     cloud.guest(machine).assess(operation)
     return _accepted(cloud, request, operation, headers)
 
@@ -183,17 +137,17 @@ def install_patches(
     cloud: Cloud, request: Request, params: Params, principal: Principal
 ) -> Response:
     """Begin an installation. ArmError 400 for a body that Azure refuses."""
-    machine = _machine(cloud, request, params, principal)
+    machine = _machine(cloud, params, principal)
     headers = _charge_patch(cloud, principal, params, machine)
     install = parse_install(request.json(), machine.os_type)
     check_ready(cloud, machine)
-    operation = _begin(cloud, request, principal, machine)
+    operation = _begin(cloud, request, principal, machine, "Install")
     cloud.guest(machine).install(operation, install)
     return _accepted(cloud, request, operation, headers)
 
 
 def _charge_patch(
-    cloud: Cloud, principal: Principal, params: Params, machine: Machine
+    cloud: Cloud, principal: Principal, params: Params, machine: VirtualMachine
 ) -> dict[str, str]:
     return _charge(
         cloud,
@@ -204,31 +158,13 @@ def _charge_patch(
     )
 
 
-def patch_limits(machine: Machine) -> tuple[tuple[Limit, str], ...]:
-    """The buckets that a guest patch operation takes from, whoever begins it."""
-    return (
-        (throttling.PATCH_SUBSCRIPTION, _region(machine)),
-        (throttling.PATCH_MACHINE, machine.id.lower()),
-    )
-
-
-def check_ready(cloud: Cloud, machine: Machine) -> None:
-    """ArmError 409 for a machine to which nothing can be sent now."""
-    quirks = cloud.quirks
-    if machine.power is not PowerState.RUNNING:
-        message = quirks.not_running_message.format(vm=machine.name)
-        raise ArmError(409, quirks.not_running_code, message)
-    if quirks.agent_refused and not machine.agent_ready:
-        raise ArmError(409, quirks.agent_code, quirks.agent_message.format(vm=machine.name))
-
-
 # -- power and deletion ---------------------------------------------------------------------------
 
 
 def start(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
     """Start a machine; what an installation had left to do goes on."""
 
-    def act(machine: Machine, done: Callable[[], None]) -> None:
+    def act(machine: VirtualMachine, done: Callable[[], None]) -> None:
         power.start(cloud, machine, done)
 
     return _power(cloud, request, params, principal, act)
@@ -237,7 +173,7 @@ def start(cloud: Cloud, request: Request, params: Params, principal: Principal) 
 def restart(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
     """Restart a machine, from outside."""
 
-    def act(machine: Machine, done: Callable[[], None]) -> None:
+    def act(machine: VirtualMachine, done: Callable[[], None]) -> None:
         cloud.guest(machine).stop()
         power.boot(cloud, machine, done)
 
@@ -247,7 +183,7 @@ def restart(cloud: Cloud, request: Request, params: Params, principal: Principal
 def power_off(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
     """Stop a machine; it keeps its place."""
 
-    def act(machine: Machine, done: Callable[[], None]) -> None:
+    def act(machine: VirtualMachine, done: Callable[[], None]) -> None:
         power.stop(cloud, machine, PowerState.STOPPED, done)
 
     return _power(cloud, request, params, principal, act)
@@ -256,7 +192,7 @@ def power_off(cloud: Cloud, request: Request, params: Params, principal: Princip
 def deallocate(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
     """Stop a machine and give its place back."""
 
-    def act(machine: Machine, done: Callable[[], None]) -> None:
+    def act(machine: VirtualMachine, done: Callable[[], None]) -> None:
         power.stop(cloud, machine, PowerState.DEALLOCATED, done)
 
     return _power(cloud, request, params, principal, act)
@@ -267,7 +203,7 @@ def delete_machine(
 ) -> Response:
     """Delete a machine. 204 if there is none, as ARM answers."""
     try:
-        machine = _machine(cloud, request, params, principal)
+        machine = _machine(cloud, params, principal)
     except ArmError as error:
         if error.code != "ResourceNotFound":
             raise
@@ -284,15 +220,15 @@ def _power(
     request: Request,
     params: Params,
     principal: Principal,
-    act: Callable[[Machine, Callable[[], None]], None],
+    act: Callable[[VirtualMachine, Callable[[], None]], None],
 ) -> Response:
-    machine = _machine(cloud, request, params, principal)
+    machine = _machine(cloud, params, principal)
     headers = _charge(
         cloud,
         principal,
         params,
         throttling.WRITES,
-        (throttling.UPDATE_SUBSCRIPTION, _region(machine)),
+        (throttling.UPDATE_SUBSCRIPTION, region(machine)),
         (throttling.UPDATE_MACHINE, machine.id.lower()),
     )
     operation = _begin(cloud, request, principal, machine)
@@ -303,20 +239,22 @@ def _power(
 # -- operations -----------------------------------------------------------------------------------
 
 
-def _begin(cloud: Cloud, request: Request, principal: Principal, machine: Machine) -> Operation:
+def _begin(
+    cloud: Cloud,
+    request: Request,
+    principal: Principal,
+    machine: VirtualMachine,
+    kind: Kind = "Other",
+) -> Operation:
     body = request.json()
-    return cloud.operations.add(
-        Operation(
-            id=cloud.new_guid(),
-            subscription_id=machine.subscription_id,
-            location=machine.location,
-            machine_id=machine.id,
-            start=cloud.now,
-            api_version=request.param("api-version") or "",
-            attempt_id=request.headers.get("x-ms-client-request-id"),
-            principal=cloud.name_of(principal),
-            body=body if isinstance(body, dict) else {},
-        )
+    return begin(
+        cloud,
+        machine,
+        kind,
+        principal=cloud.name_of(principal),
+        api_version=request.param("api-version") or "",
+        attempt_id=request.headers.get("x-ms-client-request-id"),
+        body=body if isinstance(body, dict) else {},
     )
 
 
@@ -340,12 +278,7 @@ def _accepted(
 def get_operation(cloud: Cloud, request: Request, params: Params, principal: Principal) -> Response:
     """An operation by its signed URL; with `monitor=true` its result alone."""
     query = {key.lower(): value for key, value in request.query.items()}
-    quirks = cloud.quirks
-    if not cloud.operations.valid(request.path, query, cloud.now):
-        raise ArmError(403, quirks.signature_code, quirks.signature_message)
-    operation = cloud.operations.get(params["operation"])
-    if operation is None:
-        raise ArmError(404, "NotFound", f"The operation '{params['operation']}' was not found.")
+    operation = find_operation(cloud, request, params, query)
     headers = _charge(
         cloud,
         principal,

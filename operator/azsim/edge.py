@@ -8,6 +8,7 @@ from azsim import (
     control,
     features,
     galleries,
+    hybrid,
     permissions,
     subscriptions,
 )
@@ -20,6 +21,7 @@ _MODULES = (
     control,
     features,
     galleries,
+    hybrid,
     permissions,
     subscriptions,
 )

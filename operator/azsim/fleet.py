@@ -410,12 +410,48 @@ class PowerState(StrEnum):
     DEALLOCATED = "deallocated"
 
 
+class ArcStatus(StrEnum):
+    """ARM's `status` of an Arc-enabled server: whether Azure hears its agent, and for how long not.
+
+    Disconnected comes after a quarter of an hour of silence, Expired after 45 days of it.
+    """
+
+    CONNECTED = "Connected"
+    DISCONNECTED = "Disconnected"
+    EXPIRED = "Expired"
+
+
+class ArcServer(Model):
+    """What makes a machine an Azure Arc-enabled server; `arc: {}` is a connected one."""
+
+    status: ArcStatus = ArcStatus.CONNECTED
+    agent_version: str = "1.49.02952.2030"
+
+
+VM_ONLY = (
+    "zone",
+    "size",
+    "image",
+    "os_profile",
+    "license_type",
+    "scale_set",
+    "availability_set",
+    "power",
+    "agent",
+)
+"""Fields of a machine that an Arc-enabled server has not."""
+
+
 class MachineSpec(Model):
     """A machine of `machines`, or `count` of them whose name holds `{n}` (1, 2, …).
 
     `subscription` is an id or displayName (absent: the file's first), `scaleSet` and
     `availabilitySet` a name or an id. `osProfile` absent: as Azure does it, a machine from a
     specialized image or an attached disk has none.
+
+    With `arc` it is an Azure Arc-enabled server, without it a virtual machine. A server has no
+    zone, size, image, osProfile, licenseType, scaleSet, availabilitySet, power and agent, and an
+    assessment of it detects nothing about support.
     """
 
     name: Name
@@ -438,6 +474,7 @@ class MachineSpec(Model):
         PowerState.RUNNING
     )
     agent: Agent = Agent()
+    arc: ArcServer | None = None
     vm_id: Guid | None = None
     created: AwareDatetime | None = None
     guest: GuestSpec = GuestSpec()
@@ -446,6 +483,17 @@ class MachineSpec(Model):
     def _names_differ(self) -> Self:
         if self.count > 1 and "{n}" not in self.name:
             raise ValueError(f"count: {self.count} needs a name with {{n}} in it")
+        return self
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.arc is None:
+            return self
+        given = [to_camel(name) for name in VM_ONLY if name in self.model_fields_set]
+        if self.guest.detected is not None:
+            given.append("guest.detected")
+        if given:
+            raise ValueError(f"an Arc-enabled server has no {' and no '.join(given)}")
         return self
 
 

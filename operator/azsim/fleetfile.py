@@ -229,7 +229,8 @@ def _twice(path: str, keys: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _machine_key(machine: MachineSpec) -> str:
-    return f"{machine.subscription}/{machine.group}/{machine.name}".lower()
+    kind = "arc" if machine.arc is not None else "vm"
+    return f"{machine.subscription}/{machine.group}/{kind}/{machine.name}".lower()
 
 
 def _unknown_references(fleet: Fleet) -> list[tuple[str, str]]:
@@ -281,7 +282,8 @@ class _Resolver:
         }
         for n in range(1, spec.count + 1):
             name = spec.name.replace("{n}", str(n))
-            vm_id = spec.vm_id or guid("vm", subscription, spec.group, name)
+            kind = "vm" if spec.arc is None else "arc"
+            vm_id = spec.vm_id or guid(kind, subscription, spec.group, name)
             yield spec.model_copy(update={**common, "name": name, "vm_id": vm_id})
 
     def _subscription(self, name: str | None) -> str:

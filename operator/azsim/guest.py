@@ -3,7 +3,8 @@
 A guest runs at most one operation; a newer one supersedes it. It goes on in steps, each an event of
 the cloud's heap; stopping the machine drops the step under way, starting it takes it up again.
 What a guest reports goes to three places that disagree for a while: the operation's own result and
-the machine's patchStatus at once, Resource Graph later.
+the machine's patchStatus at once, Resource Graph later. This is the guest of a virtual machine;
+`arcguest` has what is different in an Arc-enabled server.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from azsim import results
 from azsim.assessing import Assessment
 from azsim.fleet import Failures
 from azsim.installing import Installation
 from azsim.journal import Event
 from azsim.machine import Machine
 from azsim.operations import INTERNAL_ERROR, Operation
+from azsim.records import AssessmentRecord, InstallationRecord
 from azsim.selection import InstallRequest
 
 if TYPE_CHECKING:
@@ -30,13 +33,16 @@ SILENCE_GRACE = timedelta(minutes=30)
 """How long past its time Azure waits for an operation whose agent went silent."""
 
 
+Task = Assessment | Installation
+
+
 class Guest:
     """One guest. `task` is what it is busy with."""
 
     def __init__(self, cloud: Cloud, machine: Machine) -> None:
         self.cloud = cloud
         self.machine = machine
-        self.task: Assessment | Installation | None = None
+        self.task: Task | None = None
         self._step: Callable[[], None] | None = None
         self._turn = 0
         self._paused = False
@@ -47,13 +53,13 @@ class Guest:
 
     def assess(self, operation: Operation) -> None:
         """Begin an assessment."""
-        if self._reached(operation, "Assess"):
-            self._begin(Assessment(self, operation, self._failures("Assess")))
+        self._take(operation, lambda: Assessment(self, operation, self._failures("Assess")))
 
     def install(self, operation: Operation, request: InstallRequest) -> None:
         """Begin an installation."""
-        if self._reached(operation, "Install"):
-            self._begin(Installation(self, operation, self._failures("Install"), request))
+        self._take(
+            operation, lambda: Installation(self, operation, self._failures("Install"), request)
+        )
 
     def stop(self) -> None:
         """The machine no longer runs; what was under way waits for it."""
@@ -104,6 +110,26 @@ class Guest:
 
     # -- what its task asks of it -----------------------------------------------------------------
 
+    def report(self, tell: Callable[[], None], *, unheard: bool = False) -> None:
+        """Let Azure know something. `unheard`: it is what Azure concludes by itself."""
+        tell()
+
+    def silence(self) -> None:
+        """The agent does not report while the machine reboots."""
+        self.machine.agent_silent = True
+
+    def speak(self) -> None:
+        """The machine is back from its reboot."""
+        self.machine.agent_silent = False
+
+    def assessment_result(self, record: AssessmentRecord) -> dict[str, Any]:
+        """The output of the operation."""
+        return results.assessment_result(record, self.machine.os_type)
+
+    def installation_result(self, record: InstallationRecord) -> dict[str, Any]:
+        """The output of the operation."""
+        return results.installation_result(record)
+
     def after(
         self,
         delay: timedelta,
@@ -146,27 +172,30 @@ class Guest:
 
     # -- beginning --------------------------------------------------------------------------------
 
-    def _reached(self, operation: Operation, kind: str) -> bool:
-        """Whether the agent takes the operation; if not, the operation fails after a while."""
+    def _take(self, operation: Operation, task: Callable[[], Task]) -> None:
+        """Begin if the agent takes the operation; if not, the operation fails after a while."""
         if self.machine.agent_ready:
-            return True
+            self._begin(task())
+            return
         quirks = self.cloud.quirks
         message = quirks.agent_message.format(vm=self.machine.name)
+        self.cloud.schedule(
+            self.cloud.now + UNREACHABLE_AFTER,
+            lambda: self._unreached(operation, quirks.agent_code, message),
+        )
 
-        def give_up() -> None:
-            operation.fail(self.cloud.now, quirks.agent_code, message)
-            self.cloud.journal.event(
-                self.cloud.now,
-                self.machine.id,
-                "OperationUnreached",
-                operation_id=operation.id,
-                attempt_id=operation.attempt_id,
-                operation=kind,
-                principal=operation.principal,
-            )
-
-        self.cloud.schedule(self.cloud.now + UNREACHABLE_AFTER, give_up)
-        return False
+    def _unreached(self, operation: Operation, code: str, message: str) -> None:
+        """The operation failed, and no agent ever heard of it."""
+        operation.fail(self.cloud.now, code, message)
+        self.cloud.journal.event(
+            self.cloud.now,
+            self.machine.id,
+            "OperationUnreached",
+            operation_id=operation.id,
+            attempt_id=operation.attempt_id,
+            operation=operation.kind,
+            principal=operation.principal,
+        )
 
     def _failures(self, kind: str) -> Failures:
         """What goes wrong this time."""
@@ -176,7 +205,7 @@ class Guest:
         self._failed[kind] += 1
         return failures
 
-    def _begin(self, task: Assessment | Installation) -> None:
+    def _begin(self, task: Task) -> None:
         if self.task is not None:
             self.journal("OperationSuperseded", by=task.operation.id)
             self.task.superseded(task.operation)

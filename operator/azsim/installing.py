@@ -20,7 +20,6 @@ from azsim.records import (
     Status,
     superseded_by,
 )
-from azsim.results import installation_result
 from azsim.selection import InstallRequest, matches_any
 
 if TYPE_CHECKING:
@@ -31,9 +30,6 @@ REBOOT_RESERVE = timedelta(minutes=15)
 
 PATCH_RESERVE = {OsType.LINUX: timedelta(minutes=5), OsType.WINDOWS: timedelta(minutes=10)}
 """The time that one more patch must have left before the reserve for the reboot."""
-
-REBOOT_WAIT = timedelta(minutes=15)
-"""How long Azure waits for a machine to come back."""
 
 PRO_ONLY = "UA_ESM_Required"
 """The version that Ubuntu shows for fixes which only Ubuntu Pro installs."""
@@ -72,7 +68,7 @@ class Installation:
 
     def abandoned(self) -> None:
         """End because the agent has been silent for too long."""
-        self._break(*INTERNAL_ERROR)
+        self._break(*INTERNAL_ERROR, unheard=True)
 
     # -- patches ----------------------------------------------------------------------------------
 
@@ -164,18 +160,21 @@ class Installation:
 
     def _reboot(self, then: Callable[[], None]) -> None:
         self._reboot_status = RebootStatus.STARTED
-        self._machine.agent_silent = True
         self._machine.installation = self._record(Status.IN_PROGRESS)
+        self._guest.silence()
         self._guest.journal("RebootStarted")
 
         def back() -> None:
             self._reboot_status = RebootStatus.COMPLETED
-            self._machine.agent_silent = self._machine.reboot_pending = False
+            self._machine.reboot_pending = False
             self._guest.journal("RebootEnded")
-            then()
+            self._guest.speak()
+            # An operation that waited for the agent may have taken this one's place.
+            if self._guest.task is self:
+                then()
 
         if self._failures.reboot_does_not_come_back:
-            self._guest.after(REBOOT_WAIT, self._reboot_failed, after_boot=back)
+            self._guest.after(self._machine.reboot_wait, self._reboot_failed, after_boot=back)
         else:
             self._guest.after(self._machine.spec.guest.durations.reboot, back)
 
@@ -183,7 +182,7 @@ class Installation:
         self._reboot_status = self._cloud.quirks.lost_reboot_status
         self._guest.journal("RebootFailed")
         detail = ErrorDetail("OPERATION_FAILED", "The machine did not come back after a reboot.")
-        self._end(Status.FAILED, [*self._details(), detail])
+        self._end(Status.FAILED, [*self._details(), detail], unheard=True)
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -213,10 +212,15 @@ class Installation:
         # Patches that wait while time is left are the mark of a superseded installation.
         return self._cloud.now > self.deadline or (bool(self._queue) and not self._room())
 
-    def _end(self, status: Status, details: list[ErrorDetail]) -> None:
+    def _end(self, status: Status, details: list[ErrorDetail], *, unheard: bool = False) -> None:
         record = replace(self._record(status), error=GuestError.of(details))
-        self._report(record)
-        self.operation.succeed(self._cloud.now, installation_result(record))
+
+        def tell() -> None:
+            self._report(record)
+            result = self._guest.installation_result(record)
+            self.operation.succeed(self._cloud.now, result)
+
+        self._guest.report(tell, unheard=unheard)
         self._guest.ended(
             status.value,
             rebootStatus=record.reboot_status.value,
@@ -224,10 +228,15 @@ class Installation:
             **installation_counts(record),
         )
 
-    def _break(self, code: str, message: str) -> None:
+    def _break(self, code: str, message: str, *, unheard: bool = False) -> None:
         """The operation fails as a whole: it has an error in place of a result."""
-        self._report(replace(self._record(Status.FAILED), error=GuestError(code, message)))
-        self.operation.fail(self._cloud.now, code, message)
+        record = replace(self._record(Status.FAILED), error=GuestError(code, message))
+
+        def tell() -> None:
+            self._report(record)
+            self.operation.fail(self._cloud.now, code, message)
+
+        self._guest.report(tell, unheard=unheard)
         self._guest.ended(Status.FAILED.value, error=code)
 
     def _record(self, status: Status) -> InstallationRecord:

@@ -31,6 +31,7 @@ Event = Literal[
     "AgentLost",
     "AgentBack",
     "PowerStateChanged",  # details: before, after
+    "StatusChanged",  # of an Arc-enabled server; details: before, after
     "MachineCreated",
     "MachineDeleted",
     "FeatureStateChanged",  # details: feature, before, after

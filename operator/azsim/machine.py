@@ -1,41 +1,44 @@
-"""A virtual machine as ARM knows it: its model, its power, its agent, its instance view."""
+"""A machine as Azure knows it, whatever its kind, and what operations in its guest leave behind.
+
+`virtualmachine` and `arcmachine` are the two kinds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
 
-from azsim.clock import timestamp
-from azsim.fleet import MachineSpec, OsType, Patch, PowerState
+from azsim.fleet import MachineSpec, OsType, Patch
 from azsim.records import (
     AssessmentRecord,
     GraphView,
     InstallationRecord,
     InstallState,
-    Status,
 )
-
-VM_TYPE = "Microsoft.Compute/virtualMachines"
 
 _WINDOWS_SERVICE, _DEBIAN_SERVICE = "WU", "APT"
 
 
-@dataclass
-class Machine:
-    """One virtual machine. `id` is spelt as ARM prints it; compare ids in lower case.
+@dataclass(kw_only=True)
+class Machine(ABC):
+    """One machine. `id` is spelt as ARM prints it; compare ids in lower case.
 
-    `power` and `agent_ready` are the present truth; `graph` is what Resource Graph shows;
-    `assessment` and `installation` are the last of each kind as ARM's patchStatus shows them.
+    `graph` is what Resource Graph shows; `assessment` and `installation` are the last of each kind.
     """
+
+    type: ClassVar[str]
+    """ARM's resource type."""
+
+    reboot_wait: ClassVar[timedelta]
+    """How long Azure waits for a machine of this kind to come back from a reboot."""
 
     id: str
     subscription_id: str
     spec: MachineSpec
     vm_id: str
     time_created: datetime
-    power: PowerState
     graph: GraphView
     missing: list[Patch]
     reboot_pending: bool
@@ -63,14 +66,8 @@ class Machine:
 
     @property
     def os_type(self) -> OsType:
-        """The disk's osType, which is all that ARM knows without the agent."""
+        """Linux or Windows."""
         return self.spec.os_type
-
-    @property
-    def agent_ready(self) -> bool:
-        """Whether the agent reports now."""
-        running = self.power is PowerState.RUNNING
-        return running and self.spec.agent.ready and not self.agent_silent
 
     @property
     def patch_service(self) -> str:
@@ -78,171 +75,27 @@ class Machine:
         default = _WINDOWS_SERVICE if self.os_type is OsType.WINDOWS else _DEBIAN_SERVICE
         return self.spec.guest.patch_service or default
 
-    def properties(self) -> dict[str, Any]:
-        """`properties` of the model, without an instance view."""
-        spec = self.spec
-        properties: dict[str, Any] = {
-            "hardwareProfile": {"vmSize": spec.size},
-            "provisioningState": "Succeeded",
-            "vmId": self.vm_id,
-            "timeCreated": timestamp(self.time_created),
-            "storageProfile": self._storage(),
-            "networkProfile": {"networkInterfaces": []},
-        }
-        if spec.os_profile:
-            properties["osProfile"] = self._os_profile()
-        if spec.license_type is not None:
-            properties["licenseType"] = spec.license_type
-        if spec.scale_set is not None:
-            properties["virtualMachineScaleSet"] = {"id": spec.scale_set}
-        if spec.availability_set is not None:
-            properties["availabilitySet"] = {"id": spec.availability_set}
-        return properties
+    @property
+    @abstractmethod
+    def agent_ready(self) -> bool:
+        """Whether the agent reports now."""
 
+    @property
+    @abstractmethod
+    def state(self) -> str:
+        """What Resource Graph shows, after its lag, of whether the machine can be reached."""
+
+    @abstractmethod
     def to_arm(self, *, instance_view: bool = False) -> dict[str, Any]:
         """The resource as ARM answers it."""
-        properties = self.properties()
-        if instance_view:
-            properties["instanceView"] = self.instance_view()
-        resource: dict[str, Any] = {
-            "name": self.name,
-            "id": self.id,
-            "type": VM_TYPE,
-            "location": self.location,
-            "tags": dict(self.tags),
-            "properties": properties,
-            "etag": '"1"',
-        }
-        if self.spec.zone is not None:
-            resource["zones"] = [self.spec.zone]
-        return resource
 
-    def _storage(self) -> dict[str, Any]:
-        image = self.spec.image
-        os_disk: dict[str, Any] = {
-            "osType": self.os_type.value,
-            "name": f"{self.name}_OsDisk",
-            "createOption": "Attach" if image.attached_disk else "FromImage",
-            "caching": "ReadWrite",
-            "managedDisk": {
-                "storageAccountType": "Premium_LRS",
-                "id": f"{self.id.rsplit('/', 2)[0]}/disks/{self.name}_OsDisk",
-            },
-            "deleteOption": "Detach",
-            "diskSizeGB": 30,
-        }
-        storage: dict[str, Any] = {"osDisk": os_disk, "dataDisks": [], "diskControllerType": "SCSI"}
-        reference = {
-            "publisher": image.publisher,
-            "offer": image.offer,
-            "sku": image.sku,
-            "version": image.version,
-            "exactVersion": image.exact_version,
-            "id": image.id,
-            "sharedGalleryImageId": image.shared_gallery_image_id,
-            "communityGalleryImageId": image.community_gallery_image_id,
-        }
-        reference = {key: value for key, value in reference.items() if value is not None}
-        if reference and not image.attached_disk:
-            storage["imageReference"] = reference
-        return storage
+    @abstractmethod
+    def to_graph(self, state: str) -> dict[str, Any]:
+        """`properties` of its row in Resource Graph, which shows this `state`."""
 
-    def _os_profile(self) -> dict[str, Any]:
-        profile: dict[str, Any] = {
-            "computerName": self.name[:15] if self.os_type is OsType.WINDOWS else self.name,
-            "adminUsername": "azureuser",
-            "secrets": [],
-            "allowExtensionOperations": True,
-            "requireGuestProvisionSignal": True,
-        }
-        if self.os_type is OsType.WINDOWS:
-            profile["windowsConfiguration"] = {
-                "provisionVMAgent": True,
-                "enableAutomaticUpdates": True,
-                "patchSettings": {"patchMode": "AutomaticByOS", "assessmentMode": "ImageDefault"},
-            }
-        else:
-            profile["linuxConfiguration"] = {
-                "disablePasswordAuthentication": True,
-                "provisionVMAgent": True,
-                "patchSettings": {"patchMode": "ImageDefault", "assessmentMode": "ImageDefault"},
-            }
-        return profile
-
-    def instance_view(self) -> dict[str, Any]:
-        """What the platform sees right now. Nothing in it speaks of detected support."""
-        view: dict[str, Any] = {
-            "disks": [{"name": f"{self.name}_OsDisk", "statuses": [_status("ProvisioningState")]}],
-            "hyperVGeneration": "V2",
-            "statuses": [_status("ProvisioningState"), self.power_status()],
-        }
-        if self.agent_ready:
-            view["computerName"] = self.name
-            view.update(self.reported_os())
-        if self.power is PowerState.RUNNING:
-            view["vmAgent"] = self._agent_view()
-        patch_status = dict(self._patch_status())
-        if patch_status:
-            view["patchStatus"] = patch_status
-        return view
-
-    def reported_os(self) -> dict[str, str]:
-        """`osName` and `osVersion`, as far as the file says what the agent reports."""
-        guest = self.spec.guest
-        reported = {"osName": (guest.os or "").lower(), "osVersion": guest.os_version or ""}
-        return {name: value for name, value in reported.items() if value}
-
-    def power_status(self) -> dict[str, Any]:
-        """The PowerState entry of `statuses`."""
-        return power_status(self.power)
-
-    def _agent_view(self) -> dict[str, Any]:
-        if self.agent_ready:
-            status = {
-                "code": "ProvisioningState/succeeded",
-                "level": "Info",
-                "displayStatus": "Ready",
-                "message": "Guest Agent is running",
-            }
-            return {"vmAgentVersion": self.spec.agent.version, "statuses": [status]}
-        status = {
-            "code": "ProvisioningState/Unavailable",
-            "level": "Warning",
-            "displayStatus": "Not Ready",
-            "message": "VM status blob is found but not yet populated.",
-        }
-        return {"vmAgentVersion": "Unknown", "extensionHandlers": [], "statuses": [status]}
-
-    def _patch_status(self) -> Iterator[tuple[str, Any]]:
-        if (last := self.assessment) is not None:
-            yield (
-                "availablePatchSummary",
-                {
-                    "status": last.status.value,
-                    "assessmentActivityId": last.activity_id,
-                    "rebootPending": last.reboot_pending,
-                    "criticalAndSecurityPatchCount": last.critical_and_security,
-                    "otherPatchCount": last.other,
-                    "startTime": timestamp(last.start),
-                    "lastModifiedTime": timestamp(last.last_modified),
-                    "error": last.error.to_arm(),
-                },
-            )
-        if (done := self.installation) is not None:
-            yield "lastPatchInstallationSummary", installation_summary(done)
-
-
-def installation_summary(record: InstallationRecord) -> dict[str, Any]:
-    """`lastPatchInstallationSummary` of patchStatus."""
-    return {
-        "status": record.status.value,
-        "installationActivityId": record.activity_id,
-        "maintenanceWindowExceeded": record.maintenance_window_exceeded,
-        **installation_counts(record),
-        "startTime": timestamp(record.start),
-        "lastModifiedTime": timestamp(record.last_modified),
-        "error": record.error.to_arm(),
-    }
+    @abstractmethod
+    def configuration_status(self, record: AssessmentRecord) -> dict[str, Any]:
+        """`configurationStatus` of the row of an assessment."""
 
 
 def installation_counts(record: InstallationRecord) -> dict[str, int]:
@@ -254,25 +107,3 @@ def installation_counts(record: InstallationRecord) -> dict[str, int]:
         "installedPatchCount": record.count(InstallState.INSTALLED),
         "failedPatchCount": record.count(InstallState.FAILED),
     }
-
-
-def power_status(power: PowerState) -> dict[str, Any]:
-    """A power state as a status of the instance view."""
-    return {
-        "code": f"PowerState/{power.value}",
-        "level": "Info",
-        "displayStatus": f"VM {power.value}",
-    }
-
-
-def _status(kind: str) -> dict[str, Any]:
-    return {
-        "code": f"{kind}/succeeded",
-        "level": "Info",
-        "displayStatus": "Provisioning succeeded",
-    }
-
-
-def in_progress(record: AssessmentRecord | InstallationRecord | None) -> bool:
-    """Whether a record is of an operation that has not ended."""
-    return record is not None and record.status is Status.IN_PROGRESS

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import Field, model_validator
 
 from azsim import power, throttling
-from azsim.compute import check_ready, patch_limits
-from azsim.fleet import Model, PowerState
+from azsim.arcguest import ArcGuest
+from azsim.fleet import ArcStatus, Model, PowerState
+from azsim.http import ArmError
 from azsim.operations import Operation
+from azsim.patching import Kind, begin, check_ready, patch_limits
 from azsim.selection import parse_install
+from azsim.virtualmachine import VirtualMachine
 
 if TYPE_CHECKING:
     from azsim.cloud import Cloud
@@ -44,6 +47,8 @@ class Deed(StrEnum):
     REBUILD = "rebuild"
     LOSE_AGENT = "loseAgent"
     AGENT_BACK = "agentBack"
+    DISCONNECT = "disconnect"
+    RECONNECT = "reconnect"
     ASSESS = "assess"
     INSTALL = "install"
 
@@ -53,6 +58,10 @@ class Action(Model):
 
     `machine` is a resource id or a name that only one machine has. `by` is whose assess or install
     it is. `body` is that of installPatches, and install needs it.
+
+    `disconnect` cuts an Arc-enabled server off, which Azure knows at once, and `reconnect` ends
+    that; a virtual machine has neither. `loseAgent` and `agentBack` do the same to a server, and
+    Azure notices later. `stop` and `start` switch a server off and on; nobody deallocates one.
     """
 
     machine: str = Field(min_length=1)
@@ -80,7 +89,8 @@ class Meddling:
     def do(self, action: Action) -> str | None:
         """What an `Action` says; the id of the operation, if it began one.
 
-        LookupError; ArmError if Azure would refuse the operation.
+        LookupError; ArmError 400 for what is not done to such a machine, or if Azure would refuse
+        the operation.
         """
         if action.action is Deed.ASSESS:
             return self.assess(action.machine, by=action.by)
@@ -94,21 +104,49 @@ class Meddling:
             Deed.REBUILD: self.rebuild,
             Deed.LOSE_AGENT: self.lose_agent,
             Deed.AGENT_BACK: self.agent_back,
+            Deed.DISCONNECT: self.disconnect,
+            Deed.RECONNECT: self.reconnect,
         }
         deeds[action.action](action.machine)
         return None
 
     def stop(self, machine: str) -> None:
         """Shut it down; it keeps its place."""
-        power.stop(self._cloud, self._find(machine), PowerState.STOPPED)
+        found = self._find(machine)
+        if isinstance(found, VirtualMachine):
+            power.stop(self._cloud, found, PowerState.STOPPED)
+        else:
+            self._arc(found, Deed.STOP).switch_off()
 
     def deallocate(self, machine: str) -> None:
         """Shut it down and give its place back."""
-        power.stop(self._cloud, self._find(machine), PowerState.DEALLOCATED)
+        found = self._find(machine)
+        if not isinstance(found, VirtualMachine):
+            raise _senseless(Deed.DEALLOCATE, found)
+        power.stop(self._cloud, found, PowerState.DEALLOCATED)
 
     def start(self, machine: str) -> None:
         """Start it."""
-        power.start(self._cloud, self._find(machine))
+        found = self._find(machine)
+        if isinstance(found, VirtualMachine):
+            power.start(self._cloud, found)
+        else:
+            self._arc(found, Deed.START).switch_on()
+
+    def disconnect(self, machine: str) -> None:
+        """An Arc-enabled server is cut off, and Azure knows at once."""
+        self._arc(self._find(machine), Deed.DISCONNECT).disconnect()
+
+    def reconnect(self, machine: str) -> None:
+        """An Arc-enabled server is connected again. ArmError 400 for one that is Expired."""
+        guest = self._arc(self._find(machine), Deed.RECONNECT)
+        if guest.machine.status is ArcStatus.EXPIRED:
+            raise ArmError(
+                400,
+                "InvalidAction",
+                f"'{machine}' is Expired: it has to be onboarded anew, which is rebuild.",
+            )
+        guest.reconnect()
 
     def delete(self, machine: str) -> None:
         """Delete it."""
@@ -129,7 +167,7 @@ class Meddling:
     def assess(self, machine: str, *, by: By = By.COLLEAGUE) -> str:
         """Somebody else's assessment; the operation's id. ArmError 409, 429 if it is refused."""
         found = self._find(machine)
-        operation = self._begin(found, by, {})
+        operation = self._begin(found, "Assess", by, {})
         self._cloud.guest(found).assess(operation)
         return operation.id
 
@@ -140,11 +178,11 @@ class Meddling:
         """
         found = self._find(machine)
         install = parse_install(dict(body), found.os_type)
-        operation = self._begin(found, by, body)
+        operation = self._begin(found, "Install", by, body)
         self._cloud.guest(found).install(operation, install)
         return operation.id
 
-    def _begin(self, machine: Machine, by: By, body: Mapping[str, Any]) -> Operation:
+    def _begin(self, machine: Machine, kind: Kind, by: By, body: Mapping[str, Any]) -> Operation:
         cloud = self._cloud
         check_ready(cloud, machine)
         principal, started_by = _NAMES[by]
@@ -157,19 +195,13 @@ class Meddling:
             throttling.WRITES,
             *patch_limits(machine),
         )
-        return cloud.operations.add(
-            Operation(
-                id=cloud.new_guid(),
-                subscription_id=machine.subscription_id,
-                location=machine.location,
-                machine_id=machine.id,
-                start=cloud.now,
-                api_version="",
-                principal=principal,
-                started_by=started_by,
-                body=body,
-            )
-        )
+        return begin(cloud, machine, kind, principal=principal, started_by=started_by, body=body)
+
+    def _arc(self, machine: Machine, deed: Deed) -> ArcGuest:
+        guest = self._cloud.guest(machine)
+        if not isinstance(guest, ArcGuest):
+            raise _senseless(deed, machine)
+        return guest
 
     def _find(self, machine: str) -> Machine:
         self._cloud.catch_up()
@@ -180,3 +212,8 @@ class Meddling:
         if len(found) != 1:
             raise LookupError(f"{len(found)} machines are called {machine!r}, not one")
         return found[0]
+
+
+def _senseless(deed: Deed, machine: Machine) -> ArmError:
+    kind = "a virtual machine" if isinstance(machine, VirtualMachine) else "an Arc-enabled server"
+    return ArmError(400, "InvalidAction", f"'{machine.name}' is {kind}: no {deed} for it.")

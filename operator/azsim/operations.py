@@ -1,4 +1,4 @@
-"""Compute's long-running operations and the URLs at which they are read.
+"""Long-running operations and the URLs at which they are read.
 
 The URLs are as Azure's: about 3.3 KB, signed, valid for a limited time, the same for the operation
 and its `monitor` but for one parameter. Who changes a character of one is refused.
@@ -26,6 +26,10 @@ INTERNAL_ERROR = (
 )
 """Code and message of a failed operation, as recorded from Azure."""
 
+COMPUTE = "Microsoft.Compute/locations/{location}/operations"
+HYBRID_COMPUTE = "Microsoft.HybridCompute/locations/{location}/updateCenterOperationResults"
+"""Where operations are read, by their resource provider."""
+
 _PADDING_BYTES = 2200
 _CERTIFICATE_BYTES = 200
 
@@ -34,8 +38,9 @@ _CERTIFICATE_BYTES = 200
 class Operation:
     """One long-running operation. `status` is InProgress, Succeeded or Failed.
 
-    `principal` is who began it, as the journal names people; `started_by` is what Resource Graph's
-    rows make of that: User or Platform.
+    `id` is what its result carries as its activity id; `url_id`, by default the same, is what its
+    URL ends with, and `collection` where that is. `principal` is who began it, as the journal names
+    people; `started_by` is what Resource Graph's rows make of that: User or Platform.
     """
 
     id: str
@@ -44,6 +49,10 @@ class Operation:
     machine_id: str
     start: datetime
     api_version: str
+    kind: str = "Other"
+    """Assess, Install or Other."""
+    collection: str = COMPUTE
+    url_id: str = ""
     attempt_id: str | None = None
     principal: str | None = None
     started_by: str = "User"
@@ -52,6 +61,9 @@ class Operation:
     end: datetime | None = None
     output: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self.url_id = self.url_id or self.id
 
     def succeed(self, now: datetime, output: dict[str, Any] | None = None) -> None:
         """End it; what ended stays as it ended."""
@@ -89,12 +101,12 @@ class Operations:
 
     def add(self, operation: Operation) -> Operation:
         """Remember an operation."""
-        self._operations[operation.id.lower()] = operation
+        self._operations[operation.url_id.lower()] = operation
         return operation
 
-    def get(self, operation_id: str) -> Operation | None:
-        """The operation with this id."""
-        return self._operations.get(operation_id.lower())
+    def get(self, url_id: str) -> Operation | None:
+        """The operation whose URL ends with this id."""
+        return self._operations.get(url_id.lower())
 
     def url(self, base: str, operation: Operation) -> str:
         """The signed URL of an operation, without `monitor=true`."""
@@ -114,9 +126,9 @@ class Operations:
     @staticmethod
     def path(operation: Operation) -> str:
         """Where an operation is read."""
+        collection = operation.collection.format(location=operation.location)
         return (
-            f"/subscriptions/{operation.subscription_id}/providers/Microsoft.Compute"
-            f"/locations/{operation.location}/operations/{operation.id}"
+            f"/subscriptions/{operation.subscription_id}/providers/{collection}/{operation.url_id}"
         )
 
     def valid(self, path: str, query: Mapping[str, str], now: datetime) -> bool:

@@ -11,6 +11,7 @@ from azsim.fleet import PowerState
 if TYPE_CHECKING:
     from azsim.cloud import Cloud
     from azsim.machine import Machine
+    from azsim.virtualmachine import VirtualMachine
 
 STOPPING_TAKES = timedelta(seconds=20)
 """From the request until the machine is stopped or deallocated."""
@@ -26,7 +27,7 @@ def _nothing() -> None:
     """For who does not wait for the end."""
 
 
-def start(cloud: Cloud, machine: Machine, done: Callable[[], None] = _nothing) -> None:
+def start(cloud: Cloud, machine: VirtualMachine, done: Callable[[], None] = _nothing) -> None:
     """Start a machine; what an installation had left to do goes on."""
     if machine.power is PowerState.RUNNING:
         done()
@@ -34,7 +35,7 @@ def start(cloud: Cloud, machine: Machine, done: Callable[[], None] = _nothing) -
         boot(cloud, machine, done)
 
 
-def boot(cloud: Cloud, machine: Machine, done: Callable[[], None] = _nothing) -> None:
+def boot(cloud: Cloud, machine: VirtualMachine, done: Callable[[], None] = _nothing) -> None:
     """Bring up a machine whose guest does not run; `done` is called when it is up."""
     cloud.set_power(machine, PowerState.STARTING)
 
@@ -48,7 +49,10 @@ def boot(cloud: Cloud, machine: Machine, done: Callable[[], None] = _nothing) ->
 
 
 def stop(
-    cloud: Cloud, machine: Machine, after: PowerState, done: Callable[[], None] = _nothing
+    cloud: Cloud,
+    machine: VirtualMachine,
+    after: PowerState,
+    done: Callable[[], None] = _nothing,
 ) -> None:
     """Bring a machine to STOPPED or DEALLOCATED; what was under way in it waits."""
     if machine.power is after:

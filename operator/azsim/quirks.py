@@ -79,3 +79,42 @@ class Quirks:
             window_exceeded_status=rng.choice([Status.SUCCEEDED, Status.WARNINGS]),
             lost_reboot_status=rng.choice([RebootStatus.FAILED, RebootStatus.STARTED]),
         )
+
+
+@dataclass(frozen=True)
+class ArcQuirks:
+    """One draw of what is not known about Microsoft.HybridCompute."""
+
+    not_connected_status: int
+    not_connected_code: str
+    not_connected_message: str
+    """Of an operation on a server that is not Connected; `{machine}` is its name."""
+
+    url_names_activity: bool
+    """Whether an operation's URL ends with the activity id of its result, as Compute's does."""
+
+    failure_is_a_result: bool
+    """Whether the URL of an operation that failed as a whole gives a result that says so (200), or
+    an error."""
+
+    shows_requests: bool
+    """Whether ARM shows the settings of the update extension, as it does in a recording."""
+
+    retry_after: int
+    """Seconds that the URL of an operation asks to wait."""
+
+    @classmethod
+    def drawn(cls, rng: random.Random) -> ArcQuirks:
+        """A draw from a copy of `rng`: fleets without such servers are the same as ever."""
+        own = random.Random()
+        own.setstate(rng.getstate())
+        number = own.randint(100, 999)
+        return cls(
+            not_connected_status=own.choice([400, 409]),
+            not_connected_code=own.choice(["MachineNotConnected", "HCRP409", "BadRequest"]),
+            not_connected_message="The machine '{machine}' is not connected. " + f"[{number}]",
+            url_names_activity=own.random() < 0.5,
+            failure_is_a_result=own.random() < 0.5,
+            shows_requests=own.random() < 0.5,
+            retry_after=own.choice([15, 30, 60]),
+        )

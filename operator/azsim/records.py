@@ -161,7 +161,8 @@ class GraphView:
     """
 
     version: int
-    power_state: str
+    state: str
+    """The power state of a virtual machine, the status of an Arc-enabled server."""
     assessment: AssessmentRecord | None = None
     installations: dict[str, InstallationRecord] = field(default_factory=dict)
     before: GraphView | None = None

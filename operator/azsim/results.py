@@ -6,7 +6,7 @@ from typing import Any
 
 from azsim.clock import timestamp
 from azsim.fleet import OsType, Patch
-from azsim.machine import installation_counts
+from azsim.machine import Machine, installation_counts
 from azsim.records import AssessmentRecord, InstallationRecord, Status
 
 
@@ -78,3 +78,61 @@ def _version(patch: Patch) -> dict[str, str]:
     if patch.kb_id is not None:
         return {"kbId": patch.kb_id}
     return {"version": patch.version} if patch.version is not None else {}
+
+
+# -- of Arc-enabled servers: counts and no list of patches -----------------------------------------
+
+_CLASSES = (
+    "security",
+    "critical",
+    "updateRollup",
+    "featurePack",
+    "servicePack",
+    "definition",
+    "tools",
+    "updates",
+    "other",
+)
+
+
+def by_classification(record: AssessmentRecord) -> dict[str, int]:
+    """`availablePatchCountByClassification`, here and in Resource Graph's rows of all machines."""
+    counts = dict.fromkeys(_CLASSES, 0)
+    keys = {name.lower(): name for name in _CLASSES}
+    for patch in record.patches:
+        counts[keys[patch.classification.lower()]] += 1
+    return counts
+
+
+def arc_assessment_result(record: AssessmentRecord, machine: Machine) -> dict[str, Any]:
+    """RESULT of assessPatches."""
+    return {
+        "status": record.status.value,
+        "assessmentActivityId": record.activity_id,
+        "rebootPending": record.reboot_pending,
+        "availablePatchCountByClassification": by_classification(record),
+        **_arc_result(record, machine),
+    }
+
+
+def arc_installation_result(record: InstallationRecord, machine: Machine) -> dict[str, Any]:
+    """RESULT of installPatches."""
+    return {
+        "status": record.status.value,
+        "installationActivityId": record.activity_id,
+        "rebootStatus": record.reboot_status.value,
+        "maintenanceWindowExceeded": record.maintenance_window_exceeded,
+        **installation_counts(record),
+        **_arc_result(record, machine),
+    }
+
+
+def _arc_result(record: AssessmentRecord | InstallationRecord, machine: Machine) -> dict[str, Any]:
+    return {
+        "startDateTime": timestamp(record.start),
+        "lastModifiedDateTime": timestamp(record.last_modified),
+        "startedBy": record.started_by,
+        "patchServiceUsed": machine.patch_service,
+        "osType": machine.os_type.value,
+        "errorDetails": record.error.to_arm(),
+    }

@@ -39,7 +39,7 @@ class Shown:
     """
 
     listed: bool
-    power_state: str
+    state: str
     assessment: AssessmentRecord | None
     installations: Mapping[str, InstallationRecord]
 
@@ -76,7 +76,7 @@ class Showing:
         patches = Rows.PATCHES not in hidden
         return Shown(
             listed=Rows.MACHINE not in hidden,
-            power_state=view.power_state,
+            state=view.state,
             assessment=view.assessment if patches else None,
             installations=view.installations if patches else {},
         )
@@ -99,12 +99,12 @@ class Showing:
         """Show that a machine is gone after the lag."""
         self._later(machine, lambda: self._hide(machine))
 
-    def publish_power(self, machine: Machine) -> None:
-        """Show the machine's present power state after the lag."""
-        power = machine.power.value
+    def publish_state(self, machine: Machine) -> None:
+        """Show the machine's present state after the lag."""
+        state = machine.state
 
         def show() -> None:
-            machine.graph.power_state = power
+            machine.graph.state = state
             self._touch(machine)
 
         self._later(machine, show)

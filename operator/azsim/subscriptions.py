@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 TENANT_READS = Limit("tenant-reads", READS.size, READS.per_second)
 """ARM's reads outside of subscriptions have a bucket of their own, of the same size."""
 
-PROVIDERS = ("Microsoft.Compute", "Microsoft.Features", "Microsoft.ResourceGraph")
+PROVIDERS = (
+    "Microsoft.Compute",
+    "Microsoft.Features",
+    "Microsoft.HybridCompute",
+    "Microsoft.ResourceGraph",
+)
 """The resource providers that a subscription of the simulated Azure knows, all registered."""
 
 REGISTERING_TAKES = timedelta(minutes=1)

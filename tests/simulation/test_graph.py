@@ -12,6 +12,7 @@ import pytest
 from azpatch.azure import queries
 from azpatch.domain.ids import key
 from azsim import fleetfile
+from azsim.arcmachine import ArcMachine
 from azsim.clock import ManualClock
 from azsim.cloud import Cloud
 from azsim.edge import build_router
@@ -23,6 +24,25 @@ from azsim.resourcegraph import ResourceGraph
 from simulation import fleets
 from simulation.graph import DirectGraph
 
+SERVERS = [
+    {
+        "name": f"dc-{n}",
+        "group": "rg-dc",
+        "arc": {"status": status},
+        "osType": ("Linux", "Windows")[n % 2],
+        "tags": {"ring": str(n)},
+        "guest": {
+            "os": "Windows Server" if n % 2 else "Ubuntu",
+            "assessedAgo": "1h",
+            "missing": [
+                {"name": "one", "kbId": "5001"} if n % 2 else {"name": "one", "version": "1"}
+            ],
+        },
+    }
+    for n, status in enumerate(("Connected", "Connected", "Disconnected", "Expired"))
+]
+"""The simulation has none; a user of azpatch has."""
+
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 
 
@@ -31,7 +51,9 @@ class Twin:
 
     def __init__(self, seed: int, graph: ResourceGraph) -> None:
         self.clock = ManualClock(START)
-        fleet = fleetfile.build(fleets.draw(random.Random(seed), large=False).azure)
+        drawn = fleets.draw(random.Random(seed), large=False).azure
+        drawn["machines"] = [*drawn["machines"], *SERVERS]
+        fleet = fleetfile.build(drawn)
         self.cloud = Cloud(fleet, self.clock, random.Random(seed), Journal(), build_router(graph))
         spec = fleet.principals[0]
         principal = Principal(spec.object_id, spec.client_id, spec.tenant_id)
@@ -50,12 +72,16 @@ class Twin:
                     "classificationsToInclude": ["Critical", "Security"]
                 },
             }
+            if isinstance(found, ArcMachine) and not found.heard:
+                continue
             meddling.assess(machine)
             self.wait(minutes=6)
             if chance.random() < 0.6:
                 meddling.install(machine, body)
                 self.wait(minutes=chance.choice((1, 40)))
-            if chance.random() < 0.2:
+            if isinstance(found, ArcMachine) and chance.random() < 0.5:
+                meddling.disconnect(machine)
+            elif chance.random() < 0.2:
                 meddling.delete(machine)
         self.wait(minutes=chance.choice((0, 5)))
 
@@ -94,6 +120,7 @@ def questions(twin: Twin) -> dict[str, str]:
     ]
     return {
         "machines": queries.MACHINES,
+        "machines of Arc": queries.MACHINES_OF_ARC,
         "definitions": queries.IMAGE_DEFINITIONS,
         "managed groups": queries.MANAGED_GROUPS,
         "assessments": queries.ASSESSMENTS,
@@ -114,6 +141,14 @@ def test_both_engines_give_the_same_rows(seed: int, fault: Fault | None) -> None
             twin.cloud.faults.add(fault)
     for name, query in questions(kusto).items():
         assert direct.ask(query) == kusto.ask(query), name
+
+
+def test_servers_are_among_what_is_compared() -> None:
+    twin = Twin(1, DirectGraph())
+    found = {name: twin.ask(query) for name, query in questions(twin).items()}
+
+    for name in ("machines of Arc", "assessments", "missing patches", "installs"):
+        assert any("hybridcompute" in row["id"].lower() for row in found[name]), name
 
 
 @pytest.mark.parametrize(

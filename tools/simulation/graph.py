@@ -90,6 +90,7 @@ def _visible(row: Row, visible: Visible) -> bool:
 # --- the lines of a query -------------------------------------------------------------------------
 
 _TYPE = re.compile(r"where type =~ '(?P<type>[^']+)'")
+_TYPES = re.compile(r"where type in~ \((?P<listed>[^)]*)\)")
 _IN = re.compile(r"where (?P<value>tolower\(id\)|\w+) in \((?P<listed>.*)\)", re.DOTALL)
 _NOT_EMPTY = re.compile(r"where isnotempty\((?P<column>\w+)\)")
 _EXTEND = re.compile(r"extend (?P<name>\w+) = (?P<value>.+)")
@@ -116,6 +117,9 @@ def _fixed_step(line: str) -> Step:
     if found := _TYPE.fullmatch(line):
         kind = found["type"]
         return lambda rows: (row for row in rows if row["type"] == kind)
+    if found := _TYPES.fullmatch(line):
+        kinds = set(_literals(found))
+        return lambda rows: (row for row in rows if row["type"] in kinds)
     if found := _NOT_EMPTY.fullmatch(line):
         column = found["column"]
         return lambda rows: (row for row in rows if row.get(column))

@@ -120,11 +120,15 @@ class Arm:
 
     async def get(self, request: HttpRequest) -> tuple[int, object]:
         """Status and JSON of one GET; Gone, without sending anything, if it leads elsewhere."""
-        if not self._cloud.serves(request.url):
-            raise Gone("ForeignUrl", "The URL is not on this cloud's ARM host; not followed.")
+        self.require_own(request.url)
         async with asking(Call.READ):
             response = await answered(self._client, request)
             return response.status_code, response.json() if response.content else None
+
+    def require_own(self, url: str) -> None:
+        """Gone for a URL that leads elsewhere, where no token goes."""
+        if not self._cloud.serves(url):
+            raise Gone("ForeignUrl", "The URL is not on this cloud's ARM host; not followed.")
 
     def url(self, path: str) -> str:
         """Where a resource id, or what follows it, is served."""

@@ -14,6 +14,7 @@ from azpatch.azure.cloud import CloudSettings
 from azpatch.azure.compute import Compute
 from azpatch.azure.credentials import SignIn
 from azpatch.azure.graph_quota import GraphQuota
+from azpatch.azure.hybrid_compute import HybridCompute, is_operation_of_arc
 from azpatch.azure.metrics import AzureMetrics, MeasuredClient
 from azpatch.azure.pipeline import SeenAnswer, arm_pipeline
 from azpatch.azure.port import Accepted, AzureClient, Credentials, Progress
@@ -21,6 +22,7 @@ from azpatch.azure.resource_graph import ResourceGraph
 from azpatch.azure.throttles import Throttles
 from azpatch.azure.transport import PooledTransport, Transport
 from azpatch.clock import Clock
+from azpatch.domain import ids
 from azpatch.domain.facts import (
     AssessmentResult,
     Feature,
@@ -63,6 +65,7 @@ class SdkAzureClient:
         )
         self._arm = Arm(self._pipeline_client, cloud, throttles)
         self._compute = Compute(self._compute_client, self._arm, throttles)
+        self._hybrid = HybridCompute(self._pipeline_client, self._arm, throttles)
         self._graph = ResourceGraph(self._pipeline_client, cloud, clock, quota or GraphQuota(clock))
 
     def _compute_client(self, subscription: str) -> ComputeManagementClient:
@@ -74,6 +77,10 @@ class SdkAzureClient:
             )
             self._computes[subscription] = known
         return known
+
+    def _of(self, machine_id: str) -> Compute | HybridCompute:
+        """Whose machine it is."""
+        return self._hybrid if ids.is_arc_server(machine_id) else self._compute
 
     async def snapshot(self, subscriptions: Iterable[str]) -> Snapshot:
         """See AzureClient."""
@@ -95,21 +102,22 @@ class SdkAzureClient:
 
     async def machine(self, machine_id: str) -> MachineView:
         """See AzureClient."""
-        return await self._compute.machine(machine_id)
+        return await self._of(machine_id).machine(machine_id)
 
     async def assess(self, machine_id: str, attempt_id: str) -> Accepted:
         """See AzureClient."""
-        return await self._compute.assess(machine_id, attempt_id)
+        return await self._of(machine_id).assess(machine_id, attempt_id)
 
     async def install(
         self, machine_id: str, parameters: Mapping[str, object], attempt_id: str
     ) -> Accepted:
         """See AzureClient."""
-        return await self._compute.install(machine_id, parameters, attempt_id)
+        return await self._of(machine_id).install(machine_id, parameters, attempt_id)
 
     async def operation(self, poll_url: str) -> Progress:
         """See AzureClient."""
-        return await self._compute.operation(poll_url)
+        whose = self._hybrid if is_operation_of_arc(poll_url) else self._compute
+        return await whose.operation(poll_url)
 
     async def features(self, subscription: str) -> tuple[Feature, ...]:
         """See AzureClient."""

@@ -126,9 +126,12 @@ def _vm(machine_id: str) -> ids.ResourceId:
     return parts
 
 
-def accepted(headers: Mapping[str, str]) -> Accepted:
-    """What the headers of 202 say. Azure took the operation, so without a URL it is Unconfirmed."""
-    url = headers.get("Azure-AsyncOperation") or headers.get("Location") or ""
+def accepted(
+    headers: Mapping[str, str], first: str = "Azure-AsyncOperation", then: str = "Location"
+) -> Accepted:
+    """What the headers of 202 say, the preferred one first. Azure took the operation, so without a
+    URL it is Unconfirmed."""
+    url = headers.get(first) or headers.get(then) or ""
     operation_id = urlsplit(url).path.rstrip("/").rpartition("/")[2]
     if not operation_id:
         raise Unconfirmed("OperationUrlMissing", "Azure accepted without naming the operation.")

@@ -82,12 +82,14 @@ class AuthorityUnreachable(TokenUnavailable):
     """Nobody answered who could give a token: the identity may be as good as ever."""
 
 
+CONFLICT = 409
+
 BY_STATUS: Mapping[int, tuple[type[AzureError], type[AzureError]]] = {
     401: (SignInFailed, SignInFailed),
     403: (Denied, Denied),
     404: (Gone, Gone),
     408: (Retry, Unconfirmed),
-    409: (Retry, Busy),
+    CONFLICT: (Retry, Busy),
     429: (Retry, Throttled),
 }
 """Status → what it means for a read, and for a mutating call."""
@@ -146,6 +148,16 @@ def _refused(response: Any, call: Call) -> AzureError:
     else:
         kinds = NO_USABLE_ANSWER
     return _pick(kinds, call)(code, message, retry_after(response.headers))
+
+
+def outcome(response: Any) -> tuple[str, str] | None:
+    """Code and message of an answer that is the end of what was asked about, and not a refusal to
+    show it: 409 and the other 4xx, in ARM's own form. None for any other answer."""
+    status = response.status_code
+    if not 400 <= status < 500 or (status in BY_STATUS and status != CONFLICT):
+        return None
+    code, message = arm_error(response)
+    return None if code == _status_code(response) else (code, message)
 
 
 def _pick(kinds: tuple[type[AzureError], type[AzureError]], call: Call) -> type[AzureError]:

@@ -3,7 +3,8 @@
 Numbers: ARM's limits by subscription, principal and kind of request, and Compute's by machine and
 by subscription and region, as Microsoft's throttling pages give them. ARM's count each principal;
 here they are kept by subscription, which only ever has one identity of ours. Compute's limits for
-reading, of a whole subscription and region, are wider than ARM's and are not kept.
+reading, of a whole subscription and region, are wider than ARM's and are not kept. Of
+Microsoft.HybridCompute, for Arc-enabled servers, none are published: they take of ARM's alone.
 
 The reserves and starts: a process that begins does not know what the one before it has spent in the
 last minute. It takes no more than `start` tokens before Azure has told it, and each process leaves
@@ -14,6 +15,7 @@ leave evenly do not arrive so.
 from __future__ import annotations
 
 from azpatch.azure.buckets import Limit
+from azpatch.domain import ids
 
 MINUTE = 60
 
@@ -35,12 +37,16 @@ Cost = tuple[Limit, str]
 
 def patch(machine_key: str, subscription: str, location: str) -> tuple[Cost, ...]:
     """A guest patch operation."""
+    if ids.is_arc_server(machine_key):
+        return ((WRITES, subscription),)
     region = f"{subscription}/{location.lower()}"
     return (PATCHES, region), (PATCHES_OF_MACHINE, machine_key), (WRITES, subscription)
 
 
 def read_machine(machine_key: str, subscription: str) -> tuple[Cost, ...]:
     """A GET of a machine."""
+    if ids.is_arc_server(machine_key):
+        return ((READS, subscription),)
     return (READS, subscription), (READS_OF_MACHINE, machine_key)
 
 

@@ -27,7 +27,8 @@ class Accepted:
     """Azure took the operation."""
 
     operation_id: str
-    """GUID in the operation's URL: also the activity id of the result."""
+    """GUID in the operation's URL: also the activity id of the result. Whether it is so on an
+    Arc-enabled server nobody has written down."""
     poll_url: str = field(repr=False)
     """Signed, expiring; kept in memory only, never logged nor stored."""
 
@@ -45,6 +46,8 @@ class Progress:
     error: OperationError | None = None
     ended: datetime | None = None
     """When, as the operation says; a result may tell only when it began."""
+    retry_after: timedelta | None = None
+    """How long Azure asks to wait before the next look, while it runs."""
 
 
 class AzureError(Exception):
@@ -135,7 +138,7 @@ class AzureClient(Protocol):
         ...
 
     async def machine(self, machine_id: str) -> MachineView:
-        """GET with instanceView, at ARM. It does not say who manages the resource group."""
+        """GET at ARM, of a VM with instanceView. It does not say who manages the resource group."""
         ...
 
     async def assess(self, machine_id: str, attempt_id: str) -> Accepted:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 VIRTUAL_MACHINES = "microsoft.compute/virtualmachines"
+ARC_SERVERS = "microsoft.hybridcompute/machines"
 
 MACHINE_COLUMNS: Mapping[str, str] = {
     "vmId": "properties.vmId",
@@ -40,6 +41,15 @@ VIEW_COLUMNS: Mapping[str, str] = {
 """Column → where Resource Graph, and only it, keeps what the instance view says. All are strings;
 the power state is `PowerState/running`."""
 
+ARC_COLUMNS: Mapping[str, str] = {
+    "vmId": "properties.vmId",
+    "osType": "properties.osType",
+    "osSku": "properties.osSku",
+    "computerName": "properties.osProfile.computerName",
+    "status": "properties.status",
+}
+"""The same of an Arc-enabled server."""
+
 
 def _strings(columns: Mapping[str, str]) -> str:
     return ", ".join(f"{name} = tostring({path})" for name, path in columns.items())
@@ -49,6 +59,12 @@ MACHINES = f"""resources
 | where type =~ '{VIRTUAL_MACHINES}'
 | project id, location, tags, zones, {_strings({**VIEW_COLUMNS, **MACHINE_COLUMNS})}
 | order by id asc"""
+
+MACHINES_OF_ARC = f"""resources
+| where type =~ '{ARC_SERVERS}'
+| project id, location, tags, {_strings(ARC_COLUMNS)}
+| order by id asc"""
+"""A query of its own: in one with the virtual machines every row of theirs would be longer."""
 
 IMAGE_DEFINITIONS = """resources
 | where type =~ 'microsoft.compute/galleries/images'
@@ -62,8 +78,15 @@ MANAGED_GROUPS = """resourcecontainers
 | order by id asc"""
 """Only the groups that another resource manages; all others need no row."""
 
+
+def _results(child: str) -> str:
+    """The rows of this type below machines of either kind; they have the same columns."""
+    kinds = ", ".join(f"'{kind}/{child}'" for kind in (VIRTUAL_MACHINES, ARC_SERVERS))
+    return f"where type in~ ({kinds})"
+
+
 _ASSESSMENT_ROWS = f"""patchassessmentresources
-| where type =~ '{VIRTUAL_MACHINES}/patchassessmentresults'"""
+| {_results("patchassessmentresults")}"""
 
 _ASSESSMENT_PROJECTION = (
     "| project id, "
@@ -106,7 +129,7 @@ def missing_patches_of(machine_keys: Iterable[str]) -> str:
         "published": "properties.publishedDateTime",
     }
     return f"""patchassessmentresources
-| where type =~ '{VIRTUAL_MACHINES}/patchassessmentresults/softwarepatches'
+| {_results("patchassessmentresults/softwarepatches")}
 | extend machineId = tostring(split(tolower(id), '/patchassessmentresults/')[0])
 | where machineId in ({_quoted(machine_keys)})
 | project id, machineId, {_strings(columns)}, classifications = properties.classifications
@@ -129,7 +152,7 @@ def installations_of(machine_keys: Iterable[str]) -> str:
         "excludedPatchCount": "properties.excludedPatchCount",
     }
     return f"""patchinstallationresources
-| where type =~ '{VIRTUAL_MACHINES}/patchinstallationresults'
+| {_results("patchinstallationresults")}
 | extend machineId = tostring(split(tolower(id), '/patchinstallationresults/')[0])
 | where machineId in ({_quoted(machine_keys)})
 | extend started = todatetime(properties.startDateTime)
@@ -142,7 +165,7 @@ def installed_patches_of(installation_keys: Iterable[str]) -> str:
     """The patches of these installs (`<machine>/patchinstallationresults/<GUID>`, lower case)."""
     columns = {**_PATCH_COLUMNS, "installationState": "properties.installationState"}
     return f"""patchinstallationresources
-| where type =~ '{VIRTUAL_MACHINES}/patchinstallationresults/softwarepatches'
+| {_results("patchinstallationresults/softwarepatches")}
 | extend installationId = tostring(split(tolower(id), '/softwarepatches/')[0])
 | where installationId in ({_quoted(installation_keys)})
 | project id, installationId, {_strings(columns)}, classifications = properties.classifications

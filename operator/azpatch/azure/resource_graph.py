@@ -71,14 +71,15 @@ class ResourceGraph:
     async def snapshot(self, subscriptions: Iterable[str]) -> Snapshot:
         """Machines, image definitions and assessments of these subscriptions."""
         scope = sorted({subscription.lower() for subscription in subscriptions})
-        machines = await self._all(queries.MACHINES, scope)
+        machines = [rows.machine(row) for row in await self._all(queries.MACHINES, scope)]
+        servers = [rows.arc_server(r) for r in await self._all(queries.MACHINES_OF_ARC, scope)]
         definitions = await self._all(queries.IMAGE_DEFINITIONS, scope)
         groups = await self._all(queries.MANAGED_GROUPS, scope)
         assessments = await self._all(queries.ASSESSMENTS, scope)
         managed_by = {ids.key(row["id"]): str(row["managedBy"]) for row in groups}
         return Snapshot(
             machines={
-                ids.key(row["id"]): rows.managed(rows.machine(row), managed_by) for row in machines
+                ids.key(each.id): rows.managed(each, managed_by) for each in (*machines, *servers)
             },
             definitions={ids.key(row["id"]): rows.image_definition(row) for row in definitions},
             assessments={

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from azpatch.api import DetectedState, OsType
-from azpatch.azure.queries import MACHINE_COLUMNS
+from azpatch.api.target import OperationKind
+from azpatch.azure.queries import ARC_COLUMNS, MACHINE_COLUMNS
 from azpatch.azure.values import (
     mapping,
     member,
@@ -29,9 +30,11 @@ from azpatch.domain.facts import (
     InstallationResult,
     InstalledPatch,
     Machine,
+    MachineKind,
     MissingPatch,
     Permissions,
     RebootStatus,
+    Requested,
 )
 
 Row = Mapping[str, Any]
@@ -53,13 +56,23 @@ URGENT = ("critical", "security")
 """The classes that Azure's own summary counts together."""
 
 INSTALLATION_STATES = ("Installed", "Failed", "Pending", "NotSelected", "Excluded")
+ARC_STATUSES = ("Connected", "Disconnected", "Expired", "Error", "AwaitingConnection")
 REBOOT_BEHAVIORS = ("NeverReboots", "AlwaysRequiresReboot", "CanRequestReboot", "Unknown")
 
 
 def flat(model: Row) -> dict[str, Any]:
     """A VM's model as ARM answers it, in the columns of a machine's row."""
+    return _flat(model, MACHINE_COLUMNS)
+
+
+def flat_arc(model: Row) -> dict[str, Any]:
+    """An Arc-enabled server's model, likewise."""
+    return _flat(model, ARC_COLUMNS)
+
+
+def _flat(model: Row, columns: Mapping[str, str]) -> dict[str, Any]:
     row: dict[str, Any] = {name: model.get(name) for name in ("id", "location", "tags", "zones")}
-    for column, path in MACHINE_COLUMNS.items():
+    for column, path in columns.items():
         value: Any = model
         for step in path.split("."):
             value = mapping(value).get(step)
@@ -86,6 +99,21 @@ def machine(row: Row) -> Machine:
         os_name=text(row.get("osName")),
         os_version=text(row.get("osVersion")),
         scale_set=text(row.get("scaleSet")),
+    )
+
+
+def arc_server(row: Row) -> Machine:
+    """A row of `queries.MACHINES_OF_ARC`, or a `flat_arc` model."""
+    return Machine(
+        id=str(row["id"]),
+        vm_id=text(row.get("vmId")) or "",
+        location=text(row.get("location")) or "",
+        os_type=member(OsType, row.get("osType")),
+        tags={str(k): str(v or "") for k, v in mapping(row.get("tags")).items()},
+        computer_name=text(row.get("computerName")),
+        kind=MachineKind.ARC_SERVER,
+        arc_status=spelt(text(row.get("status")), ARC_STATUSES),
+        os_sku=text(row.get("osSku")),
     )
 
 
@@ -177,8 +205,43 @@ def assessment_answer(answer: Row) -> AssessmentResult:
     )
 
 
+def arc_assessment(answer: Row) -> AssessmentResult:
+    """The result of an operation on an Arc-enabled server, which counts as Resource Graph does."""
+    urgent, other = _counts(answer.get("availablePatchCountByClassification"))
+    return AssessmentResult(
+        status=guest_status(answer.get("status")),
+        start_time=moment(answer.get("startDateTime")),
+        last_modified=moment(answer.get("lastModifiedDateTime")),
+        activity_id=text(answer.get("assessmentActivityId")),
+        critical_and_security=urgent,
+        other=other,
+        reboot_pending=truth(answer.get("rebootPending")),
+        error=operation_error(answer.get("errorDetails")),
+    )
+
+
+ACTIONS = {"assessment": OperationKind.ASSESS, "patching": OperationKind.INSTALL}
+"""What the update extension calls an operation, as a recording of Azure has it."""
+
+
+def requested(model: Row) -> Requested | None:
+    """The last operation that an Arc-enabled server's model knows of, by the settings of its update
+    extension; None if it shows none."""
+    listed = model.get("resources")
+    for extension in listed if isinstance(listed, list) else ():
+        properties = mapping(mapping(extension).get("properties"))
+        if not str(properties.get("type") or "").lower().endswith("osupdateextension"):
+            continue
+        settings = mapping(mapping(properties.get("settings")).get("updateConfiguration"))
+        if activity_id := text(settings.get("activityId")):
+            kind = ACTIONS.get(str(settings.get("action") or "").lower())
+            return Requested(activity_id, kind, moment(settings.get("startTime")))
+    return None
+
+
 def installation(answer: Row) -> InstallationResult:
-    """The operation's result, the instance view's summary, or a row of `installations_of`.
+    """The operation's result, the instance view's summary, or a row of `installations_of`; of
+    either kind of machine.
 
     Its patches are there only if the answer lists them.
     """

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from azpatch.api.common import DetectedState, OsType
+from azpatch.api.target import OperationKind
 
 
 class GuestStatus(StrEnum):
@@ -55,12 +56,25 @@ class ImageReference:
     community_gallery_image_id: str | None = None
 
 
+class MachineKind(StrEnum):
+    """What a machine is to Azure."""
+
+    VIRTUAL_MACHINE = "VirtualMachine"
+    ARC_SERVER = "ArcServer"
+    """Azure Arc-enabled: `Microsoft.HybridCompute/machines`, a server that Azure does not run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A VM as its model and Resource Graph describe it."""
+    """A machine as its model and Resource Graph describe it.
+
+    Of what follows `tags` an Arc-enabled server has only its computer name, and what is named so.
+    """
 
     id: str
     vm_id: str
+    """`properties.vmId`: another machine under the same id has another one. An Arc-enabled server
+    is given it when it is onboarded; its `vmUuid`, that of the hardware, outlives a new system."""
     location: str
     os_type: OsType | None = None
     time_created: datetime | None = None
@@ -84,6 +98,13 @@ class Machine:
     """Id of the scale set that a Flexible instance belongs to."""
     group_managed_by: str | None = None
     """`managedBy` of the resource group: another resource (an AKS cluster) owns all in it."""
+    kind: MachineKind = MachineKind.VIRTUAL_MACHINE
+    arc_status: str | None = None
+    """`Connected`, `Disconnected`, `Expired`, `Error`, `AwaitingConnection`: what an Arc-enabled
+    server has in place of a power state. That an agent is silent shows a quarter of an hour late.
+    """
+    os_sku: str | None = None
+    """An Arc-enabled server's operating system by its full name: `Windows 10 Enterprise`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +190,29 @@ class MissingPatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Requested:
+    """A guest patch operation that Azure wrote down for an Arc-enabled server's agent, anyone's."""
+
+    activity_id: str
+    kind: OperationKind | None = None
+    """None where Azure's word for it is not known."""
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MachineView:
-    """ARM's own, strongly consistent view: GET of the VM with its instance view."""
+    """ARM's own, strongly consistent view: GET of the machine, of a VM with its instance view."""
 
     machine: Machine
     agent_ready: bool
+    """Of an Arc-enabled server: it is Connected, as far as Azure knows."""
     assessment: AssessmentResult | None
-    """Summary of the last assessment, anyone's; `IN_PROGRESS` while one runs."""
+    """Summary of the last assessment, anyone's; `IN_PROGRESS` while one runs. Arc: None."""
     installation: InstallationResult | None
-    """Summary of the last install, anyone's."""
+    """Summary of the last install, anyone's. Arc: None."""
+    requested: Requested | None = None
+    """Arc only: the operation that was asked for last. Where it is there it is proof that one
+    began; Azure documents it nowhere, so None proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)

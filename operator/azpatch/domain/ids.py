@@ -49,6 +49,14 @@ def parse(resource_id: str) -> ResourceId | None:
     return ResourceId(parts[1], parts[3], parts[5], tuple(parts[6::2]), tuple(parts[7::2]))
 
 
+_ARC_SERVER = "/providers/microsoft.hybridcompute/machines/"
+
+
+def is_arc_server(resource_id: str) -> bool:
+    """Whether an id, or a key, is that of an Azure Arc-enabled server, or of something below it."""
+    return _ARC_SERVER in resource_id.lower()
+
+
 def subscription_of(resource_id: str) -> str:
     """The subscription's id in lower case, "" if the id names none."""
     parts = key(resource_id).strip("/").split("/")

@@ -21,7 +21,7 @@ from azpatch.domain.facts import (
     Permissions,
     Snapshot,
 )
-from azpatch.domain.ids import key, subscription_of
+from azpatch.domain.ids import is_arc_server, key, subscription_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,8 @@ class SubscriptionInventory:
 
         `known` are ids of machines that were seen before this process began.
         """
-        mine = self.subscription_id
-        machines = {k: m for k, m in snapshot.machines.items() if subscription_of(k) == mine}
-        rows = {k: r for k, r in snapshot.assessments.items() if subscription_of(k) == mine}
+        machines = {k: m for k, m in snapshot.machines.items() if self._counts(k)}
+        rows = {k: r for k, r in snapshot.assessments.items() if self._counts(k)}
         before = set(self.machines) | ({key(id_) for id_ in known} - self.gone)
         lost = before - set(machines)
         # A tenth at once is more likely a lost role than that many deletions.
@@ -107,6 +106,12 @@ class SubscriptionInventory:
         news = self.features != features
         self.features, self.features_read = features, began
         return news
+
+    def _counts(self, machine_key: str) -> bool:
+        """Whether a machine belongs here. Azure Arc-enabled servers are read, and nothing decides
+        about them in this release."""
+        mine = subscription_of(machine_key) == self.subscription_id
+        return mine and not is_arc_server(machine_key)
 
     def take_row(self, machine_key: str, row: AssessmentResult) -> bool:
         """Takes in one assessment row; True if it is news."""

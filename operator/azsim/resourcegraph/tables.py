@@ -10,20 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from azsim.arcmachine import ARC_TYPE
 from azsim.clock import timestamp
-from azsim.fleet import (
-    Detection,
-    Gallery,
-    OsType,
-    Patch,
-    PowerState,
-    RebootBehavior,
-    ResourceGroup,
-)
+from azsim.fleet import Gallery, OsType, Patch, RebootBehavior, ResourceGroup
 from azsim.galleries import gallery_to_arm, image_to_arm, version_to_arm
-from azsim.machine import Machine, installation_counts, power_status
+from azsim.machine import Machine, installation_counts
 from azsim.records import AssessmentRecord, InstallationRecord
-from azsim.results import patch_id
+from azsim.results import by_classification, patch_id
+from azsim.virtualmachine import VM_TYPE
 
 if TYPE_CHECKING:
     from azsim.cloud import Subscription
@@ -59,10 +53,22 @@ TABLES = (
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
 
-_VM = "microsoft.compute/virtualmachines"
+
+def _machine_actions(kind: str) -> dict[str, str]:
+    """The part of READ_ACTIONS that is about machines of an ARM type."""
+    children = (
+        "",
+        "/patchAssessmentResults",
+        "/patchAssessmentResults/softwarePatches",
+        "/patchInstallationResults",
+        "/patchInstallationResults/softwarePatches",
+    )
+    return {f"{kind}{child}".lower(): f"{kind}{child}/read" for child in children}
+
 
 READ_ACTIONS = {
-    _VM: "Microsoft.Compute/virtualMachines/read",
+    **_machine_actions(VM_TYPE),
+    **_machine_actions(ARC_TYPE),
     "microsoft.compute/galleries": "Microsoft.Compute/galleries/read",
     "microsoft.compute/galleries/images": "Microsoft.Compute/galleries/images/read",
     "microsoft.compute/galleries/images/versions": (
@@ -71,18 +77,6 @@ READ_ACTIONS = {
     "microsoft.resources/subscriptions": "Microsoft.Resources/subscriptions/read",
     "microsoft.resources/subscriptions/resourcegroups": (
         "Microsoft.Resources/subscriptions/resourceGroups/read"
-    ),
-    f"{_VM}/patchassessmentresults": (
-        "Microsoft.Compute/virtualMachines/patchAssessmentResults/read"
-    ),
-    f"{_VM}/patchassessmentresults/softwarepatches": (
-        "Microsoft.Compute/virtualMachines/patchAssessmentResults/softwarePatches/read"
-    ),
-    f"{_VM}/patchinstallationresults": (
-        "Microsoft.Compute/virtualMachines/patchInstallationResults/read"
-    ),
-    f"{_VM}/patchinstallationresults/softwarepatches": (
-        "Microsoft.Compute/virtualMachines/patchInstallationResults/softwarePatches/read"
     ),
 }
 """Row type → the RBAC action that shows its rows; without it they are missing, not refused."""
@@ -112,18 +106,11 @@ def _row(machine: Machine, tenant_id: str, resource_id: str, kind: str) -> Row:
 
 
 def _machine_row(machine: Machine, shown: Shown, tenant_id: str) -> Row:
-    view = {"hyperVGeneration": "V2", "powerState": power_status(PowerState(shown.power_state))}
-    # Kept while the machine is stopped; one whose agent never reported has nothing to keep.
-    if machine.spec.agent.ready:
-        view.update(machine.reported_os())
-    row = _row(machine, tenant_id, machine.id, _VM)
+    row = _row(machine, tenant_id, machine.id, machine.type.lower())
     row["tags"] = dict(machine.tags)
     if machine.spec.zone is not None:
         row["zones"] = [machine.spec.zone]
-    row["properties"] = {
-        **machine.properties(),
-        "extended": {"instanceView": view},
-    }
+    row["properties"] = machine.to_graph(shown.state)
     return row
 
 
@@ -132,7 +119,7 @@ def _assessment_rows(machine: Machine, shown: Shown, tenant_id: str) -> Iterator
     if record is None:
         return
     latest = f"{machine.id}/patchAssessmentResults/latest"
-    kind = f"{_VM}/patchassessmentresults"
+    kind = f"{machine.type}/patchAssessmentResults".lower()
     patches = f"{kind}/softwarepatches"
     yield {
         **_row(machine, tenant_id, latest, kind),
@@ -149,9 +136,6 @@ def _assessment_rows(machine: Machine, shown: Shown, tenant_id: str) -> Iterator
 
 
 def _assessment_properties(machine: Machine, record: AssessmentRecord) -> dict[str, Any]:
-    readiness = {}
-    if record.detection is not Detection.ABSENT:
-        readiness["detectedVMGuestPatchSupportState"] = record.detection.value
     return {
         "status": record.status.value,
         "osType": machine.os_type.value,
@@ -160,35 +144,10 @@ def _assessment_properties(machine: Machine, record: AssessmentRecord) -> dict[s
         "startDateTime": timestamp(record.start),
         "lastModifiedDateTime": timestamp(record.last_modified),
         "startedBy": record.started_by,
-        "availablePatchCountByClassification": _by_classification(record),
+        "availablePatchCountByClassification": by_classification(record),
         "errorDetails": record.error.to_arm(),
-        "configurationStatus": {
-            "vmGuestPatchReadiness": readiness,
-            "assessmentModeConfiguration": {"status": "Succeeded"},
-            "patchModeConfiguration": {"status": "Succeeded"},
-        },
+        "configurationStatus": machine.configuration_status(record),
     }
-
-
-_CLASSES = (
-    "security",
-    "critical",
-    "updateRollup",
-    "featurePack",
-    "servicePack",
-    "definition",
-    "tools",
-    "updates",
-    "other",
-)
-
-
-def _by_classification(record: AssessmentRecord) -> dict[str, int]:
-    counts = dict.fromkeys(_CLASSES, 0)
-    keys = {name.lower(): name for name in _CLASSES}
-    for patch in record.patches:
-        counts[keys[patch.classification.lower()]] += 1
-    return counts
 
 
 def _patch(machine: Machine, patch: Patch) -> dict[str, Any]:
@@ -209,7 +168,7 @@ def _patch(machine: Machine, patch: Patch) -> dict[str, Any]:
 
 
 def _installation_rows(machine: Machine, shown: Shown, tenant_id: str) -> Iterator[Row]:
-    kind = f"{_VM}/patchinstallationresults"
+    kind = f"{machine.type}/patchInstallationResults".lower()
     patches = f"{kind}/softwarepatches"
     for record in shown.installations.values():
         result = f"{machine.id}/patchInstallationResults/{record.activity_id}"

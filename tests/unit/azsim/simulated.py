@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from azsim.arcmachine import ArcMachine
 from azsim.clock import ManualClock
 from azsim.cloud import Cloud
 from azsim.edge import build_router
@@ -16,6 +17,7 @@ from azsim.fleetfile import parse
 from azsim.http import Principal, Request, Response
 from azsim.journal import Journal
 from azsim.machine import Machine
+from azsim.virtualmachine import VirtualMachine
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 HOST = "azure.test"
@@ -82,13 +84,25 @@ class Azure:
             self._tokens[spec.name] = issued["access_token"]
         return self._tokens[spec.name]
 
-    def machine(self, name: str) -> Machine:
-        """The machine of this name."""
+    def machine(self, name: str) -> VirtualMachine:
+        """The virtual machine of this name."""
+        found = self.any_machine(name)
+        assert isinstance(found, VirtualMachine)
+        return found
+
+    def arc(self, name: str) -> ArcMachine:
+        """The Arc-enabled server of this name."""
+        found = self.any_machine(name)
+        assert isinstance(found, ArcMachine)
+        return found
+
+    def any_machine(self, name: str) -> Machine:
+        """The machine of this name, whatever its kind."""
         return next(m for m in self.cloud.machines.values() if m.name == name)
 
     def post(self, name: str, verb: str, body: Any = None, **more: Any) -> Response:
         """An action on a machine."""
-        return self.call("POST", f"{self.machine(name).id}/{verb}", body, **more)
+        return self.call("POST", f"{self.any_machine(name).id}/{verb}", body, **more)
 
     def view(self, name: str) -> Any:
         """A machine's instance view."""
@@ -113,7 +127,7 @@ class Azure:
 
     def story(self, name: str) -> list[str]:
         """What has happened to a machine, by the names of the events."""
-        machine = self.machine(name)
+        machine = self.any_machine(name)
         return [e.event for e in self.journal.events() if e.resource == machine.id]
 
 

@@ -359,7 +359,7 @@ class TestPower:
         assert machine.power.value == "running"
         sim.wait(minutes=2)
 
-        assert machine.graph.power_state == "running"
+        assert machine.graph.state == "running"
 
     def test_a_deleted_machine_is_gone_at_once_and_from_resource_graph_later(
         self, sim: Azure

@@ -78,7 +78,7 @@ def test_frozen_rows_stay_until_the_end_and_then_all_changes_come(sim: Azure) ->
 
     assert missing(sim) == 2
     assert rows(sim).installations == {}
-    assert rows(sim, "web-2").power_state == "deallocated"
+    assert rows(sim, "web-2").state == "deallocated"
     sim.cloud.faults.remove(fault)
     assert missing(sim) == 1
     assert len(rows(sim).installations) == 1

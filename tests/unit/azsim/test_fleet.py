@@ -42,6 +42,14 @@ def test_a_count_makes_numbered_machines_with_ids_of_their_own() -> None:
     assert len({machine.vm_id for machine in machines}) == 3
 
 
+def test_a_machine_with_arc_is_a_server_beside_a_virtual_machine_of_its_name() -> None:
+    server, machine = parse("machines: [{name: dc, arc: {}}, {name: dc}]").machines
+
+    assert server.arc is not None
+    assert (server.arc.status, machine.arc) == ("Connected", None)
+    assert server.vm_id != machine.vm_id
+
+
 def test_templates_merge_from_left_to_right_and_the_machine_has_the_last_word() -> None:
     machine = parse(
         f"subscriptions: [{{galleries: [{GALLERY}]}}]"
@@ -139,6 +147,24 @@ def test_json_is_read_as_well() -> None:
         ),
         pytest.param("machines: [{name: a, count: 2}]", "machines[0](a)", "{n}", id="count"),
         pytest.param("machines: [{name: a}, {name: A}]", "machines", "2 times", id="twice"),
+        pytest.param(
+            "machines: [{name: a, arc: {}, zone: '1', power: stopped}]",
+            "machines[0](a)",
+            "an Arc-enabled server has no zone and no power",
+            id="a server with a virtual machine's fields",
+        ),
+        pytest.param(
+            "machines: [{name: a, arc: {}, guest: {detected: Supported}}]",
+            "machines[0](a)",
+            "no guest.detected",
+            id="a server with detected support",
+        ),
+        pytest.param(
+            "machines: [{name: a, arc: {status: Asleep}}]",
+            "machines[0](a).arc.status",
+            "'Connected', 'Disconnected' or 'Expired'",
+            id="status",
+        ),
         pytest.param(
             "machines: [{name: a, subscription: x}]", "machines[0](a)", "'x'", id="subscription"
         ),

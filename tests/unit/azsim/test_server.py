@@ -221,10 +221,11 @@ def test_a_generated_fleet_can_be_served(tmp_path: Path) -> None:
         assert "30 machines" in azsim.log.read_text()
 
 
-def test_the_fleet_file_of_the_documentation_is_one() -> None:
+def test_the_fleet_files_of_the_documentation_are_some() -> None:
     page = Path(__file__).parents[3] / "docs" / "azsim.md"
-    [example] = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
-    fleet = parse(example)
+    examples = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    machines, servers = (parse(example).machines for example in examples)
 
-    assert [machine.name for machine in fleet.machines][:2] == ["web-1", "web-2"]
-    assert len(fleet.machines) == 7
+    assert [machine.name for machine in machines][:2] == ["web-1", "web-2"]
+    assert len(machines) == 7
+    assert [server.arc and server.arc.status for server in servers] == ["Connected", "Disconnected"]

@@ -89,6 +89,7 @@ async def test_a_snapshot_joins_machines_definitions_groups_and_assessments(
     cluster = f"{GROUP}/providers/Microsoft.ContainerService/managedClusters/aks"
     wire.answers(
         page(answer, MACHINE_ROW),
+        page(answer),
         page(answer, {"id": DEFINITION, "osState": "Specialized", "osType": "Windows"}),
         page(answer, {"id": GROUP.lower(), "managedBy": cluster}),
         page(answer, ASSESSMENT_ROW),
@@ -265,7 +266,7 @@ async def test_many_subscriptions_and_many_ids_are_asked_in_groups_below_300(
     wire.answers(page(answer))
     await client.snapshot(f"subscription-{n}" for n in range(600))
     sizes = [len(post.json()["subscriptions"]) for post in wire.sent]
-    assert sizes == [250, 250, 100] * 4
+    assert sizes == [250, 250, 100] * 5
     wire.sent.clear()
     await client.missing_patches(f"{VM}-{n}" for n in range(600))
     assert [post.json()["query"].count(KEY) for post in wire.sent] == [250, 250, 100]

@@ -271,7 +271,7 @@ async def test_clients_of_one_principal_share_its_quota(
     clients = [connect(quota), connect(quota)]
     wire.answers(answer(200, {"data": []}))
     await asyncio.gather(*(client.snapshot([SUBSCRIPTION]) for client in clients * 4))
-    assert len(wire.sent) == 32
+    assert len(wire.sent) == 40
     assert sum(clock.slept, NOW) >= 2 * WINDOW
 
 

@@ -18,7 +18,13 @@ from fakes import (
     numbered,
 )
 
-from azpatch.domain.facts import AssessmentResult, ImageDefinition, Machine, Snapshot
+from azpatch.domain.facts import (
+    AssessmentResult,
+    ImageDefinition,
+    Machine,
+    MachineKind,
+    Snapshot,
+)
 from azpatch.domain.ids import key
 from azpatch.reconcile.inventory import Changes, Inventory, SubscriptionInventory
 
@@ -52,6 +58,20 @@ class TestWhatARefreshFinds:
         inventory.take(shown([machine()], rows), (), START)
 
         assert inventory.take(shown([machine()], rows), (), LATER) == Changes()
+
+    def test_an_arc_enabled_server_is_left_out_until_something_decides_about_it(
+        self, inventory: SubscriptionInventory
+    ) -> None:
+        server = machine(
+            id=f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers"
+            "/Microsoft.HybridCompute/machines/dc-7",
+            kind=MachineKind.ARC_SERVER,
+        )
+        rows = {key(server.id): assessment_row()}
+        inventory.take(shown([machine()]), (), START)
+
+        assert inventory.take(shown([machine(), server], rows), (), LATER) == Changes()
+        assert set(inventory.machines) == {key(VM)}
 
     @pytest.mark.parametrize(
         "snapshot",
