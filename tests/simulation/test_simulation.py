@@ -12,8 +12,8 @@ from mutations import MUTATIONS
 
 from lab.folders import ROOT
 
-SEEDS_A_TEST = 20
-TESTS = 4
+SEEDS_A_TEST = 25
+TESTS = 8
 """Some of the seeds of `make simulate`, in pieces that two test processes share."""
 
 
