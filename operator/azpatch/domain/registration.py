@@ -143,6 +143,16 @@ def intended(facts: RegistrationFacts, attempt_id: str, now: datetime) -> Featur
     )
 
 
+def put_off(step: Next, facts: RegistrationFacts, now: datetime) -> Next:
+    """The step, while Azure does not show the features: nothing is sent on what was read before."""
+    message = (
+        f"The preview feature {facts.feature} was {facts.state}. Azure does not show its features "
+        "now. They are read again in a minute, and azpatch goes on then."
+    )
+    told = step.told or Told("Unknown", Reason.AZURE_UNREACHABLE, message)
+    return Next(step.record, told=told, wake=now + LOOK)
+
+
 def requested(record: FeatureRegistration) -> FeatureRegistration:
     """Azure took the registration."""
     return record.replace(step=RegistrationStep.REQUESTED)

@@ -18,7 +18,7 @@ from azpatch.api.target import AzureError as AzureWords
 from azpatch.azure.port import AzureClient, AzureError, NeverSent, Unconfirmed
 from azpatch.domain import registration as decide
 from azpatch.domain import subscription as summary
-from azpatch.domain.registration import LOOK, Next, RegistrationFacts, Send
+from azpatch.domain.registration import Next, RegistrationFacts, Send
 from azpatch.domain.subscription import SubscriptionFacts
 from azpatch.kube.port import AZURE_SUBSCRIPTION
 from azpatch.reconcile.context import Context
@@ -70,8 +70,11 @@ class Registrar:
         fresh = await self._context.refresher.look_at_features(id_, FRESH)
         facts = gather()
         step = self._decide(subscription, facts, recorded(subscription))
-        if step.send is not None and (stored.deleting or not fresh):
-            return facts, Next(step.record, told=step.told, wake=self._context.clock.now() + LOOK)
+        if step.send is not None and stored.deleting:
+            return facts, Next(step.record, told=step.told)
+        known = summary.registration_facts(subscription, facts, step.record)
+        if step.send is not None and not fresh and known is not None:
+            return facts, decide.put_off(step, known, self._context.clock.now())
         return facts, step
 
     async def send(

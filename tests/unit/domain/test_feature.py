@@ -134,3 +134,11 @@ def test_candidates_fit_into_status() -> None:
         FeatureState.UNDETERMINED,
         True,
     )
+
+
+def test_in_mode_register_a_machine_points_to_where_the_registration_stands() -> None:
+    spec = PreviewFeature(mode=PreviewFeatureMode.REGISTER)
+    result = feature_gate(spec, NEEDED, (Feature(NAME, "NotRegistered"),))
+    assert (result.gate, result.reason) == (Gate.CLOSED, Reason.PREVIEW_FEATURE_NOT_REGISTERED)
+    assert "condition PreviewFeature" in result.message
+    assert "az feature register" not in result.message

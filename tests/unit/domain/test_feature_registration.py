@@ -27,6 +27,7 @@ from azpatch.domain.registration import (
     intended,
     next_step,
     not_taken,
+    put_off,
     requested,
     unconfirmed,
 )
@@ -292,6 +293,13 @@ class TestWhatIsForgotten:
         known = record(REQUESTED)
         found = decided(feature="vmguestpatchgalleryx", record=known, state=REGISTERING)
         assert found.record == known
+
+
+def test_while_azure_shows_no_features_it_is_put_off() -> None:
+    step = put_off(decided(), NOTHING, NOW)
+    assert (step.send, step.record, step.wake) == (None, None, NOW + LOOK)
+    assert step.told is not None
+    assert (step.told.status, step.told.reason) == ("Unknown", Reason.AZURE_UNREACHABLE)
 
 
 class TestCompute:

@@ -479,7 +479,7 @@ class TestWhoMay:
             world.azure.broken["features"] = Retry("HTTP503", "Later.")
             declare(world)
             await runs(world, features, 5 * MINUTE)
-            assert sent(world) == []
+            assert (sent(world), told(world)) == ([], ("Unknown", "AzureUnreachable"))
             del world.azure.broken["features"]
             await runs(world, features, 10 * MINUTE)
         assert sent(world) == SENT_ONCE
