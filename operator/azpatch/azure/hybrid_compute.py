@@ -14,8 +14,8 @@ from azure.core.rest import HttpRequest
 from azure.mgmt.core import AsyncARMPipelineClient
 
 from azpatch.azure import limits, rows
-from azpatch.azure.arm import Arm, answered
-from azpatch.azure.compute import ACCEPTED, CLIENT_REQUEST_ID, accepted
+from azpatch.azure.arm import CLIENT_REQUEST_ID, Arm, answered
+from azpatch.azure.compute import ACCEPTED, accepted
 from azpatch.azure.errors import NOT_JSON, UNREADABLE, Call, asking, outcome, retry_after
 from azpatch.azure.port import Accepted, Denied, Gone, Progress, Retry
 from azpatch.azure.queries import ARC_SERVERS
