@@ -220,7 +220,6 @@ def test_the_operator_has_these_rights_and_no_other(
         ("delete", "azuresubscriptions.azpatch.dev", "", "no"),
         ("create", "patchtargets.azpatch.dev", TEAM, "yes"),
         ("deletecollection", "patchtargets.azpatch.dev", TEAM, "no"),
-        ("get", "configmaps", NAMESPACE, "no"),
         ("create", "pods", NAMESPACE, "no"),
         ("create", "serviceaccounts/token", NAMESPACE, "no"),
         ("patch", "namespaces", "", "no"),
