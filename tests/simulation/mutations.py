@@ -217,7 +217,7 @@ MUTATIONS = {
     "a stale row trusted": Mutation(stale_row_trusted, 0, 20),
     "budget off by one": Mutation(budget_off_by_one, 0, 30),
     "deadline ignored": Mutation(deadline_ignored, 0, 10),
-    "absence taken for deletion": Mutation(absence_taken_for_deletion, 30, 40),
+    "absence taken for deletion": Mutation(absence_taken_for_deletion, 5, 15),
     "vmId ignored": Mutation(vm_id_ignored, 0, 30),
     "giving up after an error": Mutation(giving_up_after_an_error, 0, 20),
     "a lost answer never retried": Mutation(lost_answer_never_retried, 0, 10),
