@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 import structlog
 
 from azpatch.api.reasons import Reason
-from azpatch.api.subscription import AzureSubscription, IdentityType
+from azpatch.api.subscription import AzureSubscription, IdentityType, SupportMatrixStatus
 from azpatch.azure.port import AzureClient, Credentials, Denied
 from azpatch.domain import subscription as decide
 from azpatch.domain.feature import FeatureGate, feature_gate
 from azpatch.domain.ids import subscription_of
 from azpatch.domain.image import classify
 from azpatch.domain.membership import usable
-from azpatch.domain.own_matrix import chosen, in_force
+from azpatch.domain.own_matrix import MatrixTrouble, chosen, in_force
 from azpatch.domain.rights import scopes
 from azpatch.domain.subscription import SubscriptionFacts, Trouble, duplicate, duplicate_of
 from azpatch.kube.port import NotFound
@@ -86,12 +86,14 @@ class SubscriptionReconciler:
             return Result()
         parsed = stored.parsed
         trouble = await self._configure(stored, parsed)
+        matrix, wrong = await self._matrix(parsed)
         facts, step = await self._registrar.step(
-            stored, parsed, lambda: self._facts(parsed, trouble)
+            stored,
+            parsed,
+            lambda: replace(self._facts(parsed, trouble), matrix=matrix, matrix_trouble=wrong),
         )
         if step.send is not None:
             return await self._registrar.send(stored, facts, step)
-        facts = await self._with_matrix(parsed, facts)
         now = self._context.clock.now()
         status = decide.status(parsed, facts, step, now)
         async with self._context.holds.lock(key):
@@ -101,18 +103,17 @@ class SubscriptionReconciler:
         await self._release(key, written)
         return Result(max(step.wake - now, SHORTLY) if step.wake else None)
 
-    async def _with_matrix(
-        self, subscription: AzureSubscription, facts: SubscriptionFacts
-    ) -> SubscriptionFacts:
-        """With the matrix that spec asks for, or the last good one."""
+    async def _matrix(
+        self, subscription: AzureSubscription
+    ) -> tuple[SupportMatrixStatus | None, MatrixTrouble | None]:
+        """The matrix that spec asks for, or the last good one and what is wrong."""
         data = None
         if subscription.spec.support_matrix_ref is not None:
             with suppress(NotFound):
                 data = await self._context.kube.config_map(
                     subscription.spec.support_matrix_ref.name
                 )
-        matrix, wrong = chosen(subscription, data)
-        return replace(facts, matrix=matrix, matrix_trouble=wrong)
+        return chosen(subscription, data)
 
     def _judge_anew(self, subscription: AzureSubscription) -> None:
         """Another matrix is in force: every machine of the subscription is looked at."""

@@ -130,6 +130,19 @@ def sent(world: World) -> list[str]:
 
 
 class TestTheStory:
+    async def test_the_matrix_stays_in_force_while_something_is_sent(
+        self, world: World, features: Features
+    ) -> None:
+        in_force: list[str | None] = []
+
+        def noted(_what: str) -> None:
+            matrix = subscription(world).status.support_matrix
+            in_force.append(matrix.revision if matrix else None)
+
+        features.answers = noted
+        await lives(world, features, QUARTER)
+        assert in_force == ["2023-05"] * len(SENT_ONCE)
+
     async def test_it_is_recorded_sent_followed_and_compute_is_registered_anew(
         self, world: World, features: Features
     ) -> None:
