@@ -143,11 +143,12 @@ class Judge:
         if policy is None:
             return
         siblings = [t for t in targets if _owned(t, policy)]
-        left = {machine_of(t) for t in targets if not _owned(t, policy) and self._leaving(t)}
+        others = [t for t in targets if not _owned(t, policy)]
+        left = {machine_of(t) for t in others if self._leaving(t)}
+        # What a third policy acts on is counted there, whoever else leaves the machine.
+        left -= {machine_of(t) for t in others if _governs(t) and not self._leaving(t)}
         governed = {
-            machine_of(t)
-            for t in siblings
-            if (t.get("status") or {}).get("governs") is not False or machine_of(t) in left
+            machine_of(t) for t in siblings if _governs(t) is not False or machine_of(t) in left
         }
         limit = max_unavailable(policy, siblings)
         rollout = invariants.Rollout(policy["metadata"]["name"], frozenset(governed), limit)
@@ -272,6 +273,12 @@ def _attempt(target: Object) -> str | None:
     """The attempt in flight on it."""
     operation = (target.get("status") or {}).get("operation") or {}
     return operation.get("attemptId")
+
+
+def _governs(target: Object) -> bool | None:
+    """None: not decided yet."""
+    governs: bool | None = (target.get("status") or {}).get("governs")
+    return governs
 
 
 def _owned(target: Object, policy: Object) -> bool:
