@@ -68,6 +68,7 @@ KINDS: dict[str, Callable[[Troublemaker, str], None]] = {
     "the policy is renamed": Troublemaker.rename,
     "the policy is deleted": Troublemaker.delete_policy,
     "the grant is narrowed": Troublemaker.narrow_grant,
+    "the support matrix is changed": Troublemaker.change_matrix,
     "the AzureSubscription is deleted": Troublemaker.delete_subscription,
     "the PatchTarget is deleted": Troublemaker.delete_target,
 }

@@ -20,6 +20,7 @@ from simulation import fleets
 from simulation.apiserver import WatchEvent
 from simulation.permissions import Declarations
 from simulation.steps import PATCH_VERBS
+from simulation.support import SupportRules
 from simulation.world import World
 
 OURS = (fleets.OPERATOR,)
@@ -48,6 +49,7 @@ class Judge:
         self._registrations: list[Any] = []
         """What there is in the journal about preview features."""
         self._declarations = Declarations(world.api, world.clock.now)
+        self.support = SupportRules(world, self._declarations)
         self._attempts: dict[str, str] = {}
         """Kind of each intent, by attempt."""
         self._assessed_before = {
@@ -178,6 +180,9 @@ class Judge:
         forbidden = self._declarations.forbidden(target, operation["kind"], LAG)
         if forbidden is not None:
             self._break("2, 7 declared", f"{operation['kind']}, although {forbidden}", machine)
+        forbidden = self.support.forbidden(target, operation["kind"], self.journal(), LAG)
+        if forbidden is not None:
+            self._break("5 support", f"{operation['kind']}, although {forbidden}", machine)
 
     def _lock_lost(self, target: Object, machine: str) -> None:
         """A PatchTarget went while an operation of ours is at work under it."""
@@ -316,9 +321,6 @@ TERMINAL = frozenset(
         "Suspended",
         "NothingInstallable",
         "AttemptsExhausted",
-        "DetectedUnsupported",
-        "ImageNotSupported",
-        "UnableToDetermine",
         "OSNotSelected",
         "RebootPending",
         "UbuntuProRequired",
@@ -330,10 +332,27 @@ TERMINAL = frozenset(
         "InstallFailed",
     }
 )
-"""Reasons with which a machine may be left alone, if they are true of it."""
+"""Reasons with which a machine may be left alone."""
+
+REFUSALS = frozenset(
+    {
+        "AKSNode",
+        "DetectedUnsupported",
+        "ImageNotSupported",
+        "ImageUnknown",
+        "NoMarketplaceRule",
+        "PreviewFeatureNotRegistered",
+        "PreviewFeatureUndetermined",
+        "ScaleSetMember",
+        "SystemNotListed",
+        "UnableToDetermine",
+        "WindowsClient",
+    }
+)
+"""Likewise, unless the documents and the truth about the machine say that it can be patched."""
 
 
-def unsettled(world: World, *, patient: bool) -> Iterator[tuple[str, str]]:
+def unsettled(world: World, support: SupportRules, *, patient: bool) -> Iterator[tuple[str, str]]:
     """(machine key, what is still to come) for every machine that is not where it belongs. Unless
     `patient`, an install that is to be tried again in the next window is where it belongs."""
     subscriptions = {
@@ -352,7 +371,7 @@ def unsettled(world: World, *, patient: bool) -> Iterator[tuple[str, str]]:
         elif status.get("operation"):
             yield machine, f"{status['operation']['kind']} in flight"
         elif not _never_ends(world, machine):
-            left = _left(world, machine, status)
+            left = _left(world, support, target)
             if left is not None and (patient or not _tomorrow(status)):
                 yield machine, left
 
@@ -390,7 +409,8 @@ def _never_ends(world: World, machine: str) -> bool:
     return task is not None and world.clock.now() - task.operation.start > timedelta(hours=5)
 
 
-def _left(world: World, machine: str, status: dict[str, Any]) -> str | None:
+def _left(world: World, support: SupportRules, target: Object) -> str | None:
+    machine, status = machine_of(target), target.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions", ())}
     compliant, ready = conditions.get("Compliant"), conditions.get("Ready")
     if compliant is None or ready is None:
@@ -401,5 +421,7 @@ def _left(world: World, machine: str, status: dict[str, Any]) -> str | None:
     if "AssessmentFailed" in reasons and not world.cloud.machines[machine].spec.guest.patchable:
         return None
     if reasons & TERMINAL:
+        return None
+    if reasons & REFUSALS and not support.may_install(target):
         return None
     return f"Compliant={compliant['status']}/{compliant['reason']}, Ready={ready['reason']}"

@@ -67,10 +67,10 @@ class Outcome:
 
 def simulate(seed: int) -> Outcome:
     """Runs one seed, from its beginning to its end, in this thread."""
-    _quiet()
+    quiet()
     began = time.process_time()
-    # Looking for cycles while it runs costs a sixth of a seed, and a seed leaves few behind. What is
-    # there before is modules and their code, of which nothing is ever garbage.
+    # Looking for cycles while it runs costs a sixth of a seed, and a seed leaves few behind. What
+    # is there before is modules and their code, of which nothing is ever garbage.
     gc.freeze()
     gc.disable()
     try:
@@ -87,7 +87,7 @@ async def _run(seed: int) -> Outcome:
     return await _Run(seed).run()
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Logs of a hundred thousand steps cost more than the steps."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.disable(logging.CRITICAL)
@@ -159,7 +159,7 @@ class _Run:
             await self._until(LOOK_EVERY)
             if self.world.ended.is_set():
                 return
-            left = list(unsettled(self.world, patient=self.patient))
+            left = list(unsettled(self.world, self.judge.support, patient=self.patient))
             if not left:
                 self.judge.claims()
                 return
