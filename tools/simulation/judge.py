@@ -239,10 +239,8 @@ class Judge:
     def _of_another(self, target: Object, machine: str) -> Iterator[str]:
         """Claims about a machine that had the name before."""
         status, now = target.get("status") or {}, self._world.cloud.machines.get(machine)
-        if now is None or "machine" not in status:
+        if now is None:
             return
-        if status["machine"].get("vmId", "").lower() != now.vm_id.lower():
-            yield f"vmId {status['machine'].get('vmId')}, in truth {now.vm_id}"
         activity = (status.get("assessment") or {}).get("activityId")
         for operation in self.journal().operations(machine):
             if operation.id == activity and operation.vm_id != now.vm_id:
@@ -370,10 +368,18 @@ def unsettled(world: World, support: SupportRules, *, patient: bool) -> Iterator
             yield machine, "the machine is deleted, and its PatchTarget is not"
         elif status.get("operation"):
             yield machine, f"{status['operation']['kind']} in flight"
+        elif _replaced(world, machine, status):
+            yield machine, "its status is of the machine that had the name before"
         elif not _never_ends(world, machine):
             left = _left(world, support, target)
             if left is not None and (patient or not _tomorrow(status)):
                 yield machine, left
+
+
+def _replaced(world: World, machine: str, status: dict[str, Any]) -> bool:
+    """The next refresh of the inventory tells those that do not look at the machine themselves."""
+    known = (status.get("machine") or {}).get("vmId", "").lower()
+    return bool(known) and known != world.cloud.machines[machine].vm_id.lower()
 
 
 def _tomorrow(status: dict[str, Any]) -> bool:
