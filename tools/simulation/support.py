@@ -18,6 +18,7 @@ from azsim.journal import Entry, RequestEntry
 from judging import documents
 from judging.azure_journal import Journal, Kind
 from judging.documents import Document
+from judging.invariants import LOOK
 from judging.support import Circumstances, Found, Gate, Truth, allowing, found_by
 from simulation import matrices
 from simulation.apiserver import CONFIG_MAP, WatchEvent
@@ -57,11 +58,14 @@ class SupportRules:
         machine = target["spec"]["machineId"].lower()
         truth = self._world.fleet.truths[machine]
         found = self._found(machine, truth, journal)
+        if not found:
+            return None  # It is deleted: nothing can begin on it.
         for view in self._declarations.views(lag):
             for around in self._circumstances(view, target):
-                if found in allowing(kind, truth, around):
+                if found & allowing(kind, truth, around):
                     return None
-        return f"{found} was found of a machine of {truth.image_class}, which forbids it"
+        said = " or ".join(sorted(found))
+        return f"{said} was found of a machine of {truth.image_class}, which forbids it"
 
     def may_install(self, target: Object) -> bool:
         """Whether the machine, whose guest has ended what it was at, can be patched as things are
@@ -75,11 +79,23 @@ class SupportRules:
             for around in believed
         )
 
-    def _found(self, machine: str, truth: Truth, journal: Journal) -> Found:
-        vm_id = self._world.cloud.machines[machine].vm_id
-        if self._assessed_before.get(machine) == vm_id:
-            return truth.detects
-        return found_by(journal.operations(machine), truth, journal.end, vm_id)
+    def _found(self, machine: str, truth: Truth, journal: Journal) -> frozenset[Found]:
+        """Of the machine that has the name, or had it when it was looked at last."""
+        looked = self._world.clock.now() - LOOK
+        now = self._world.cloud.machines.get(machine)
+        vm_ids = {now.vm_id} if now is not None else set()
+        vm_ids |= {
+            event.details["vmId"]
+            for event in journal.events("MachineDeleted")
+            if event.resource == machine and event.time >= looked
+        }
+        operations = journal.operations(machine)
+        return frozenset(
+            truth.detects
+            if self._assessed_before.get(machine) == vm_id
+            else found_by(operations, truth, journal.end, vm_id)
+            for vm_id in vm_ids
+        )
 
     def _circumstances(self, view: View, target: Object) -> Iterator[Circumstances]:
         """All that the operator may go by."""
