@@ -78,13 +78,36 @@ SAMPLES = (
         0,
         assessed=False,
     ),
+    Sample("ops", "gateway", "gateway-1", "a marketplace image", YES, "True", 1),
+    Sample("ops", "moved", "moved-1", "a disk that was migrated", YES, "True", 1),
+    Sample("ops", "firewall", "firewall-1", "a partner's gallery image", YES, "True", 1),
+    Sample(
+        "ops",
+        "mystery",
+        "mystery-1",
+        "its model names no image",
+        ("Unknown", "ImageUnknown"),
+        "False",
+        0,
+    ),
+    Sample(
+        "ops",
+        "node",
+        "node-1",
+        "a node of an AKS cluster",
+        ("False", "AKSNode"),
+        "Unknown",
+        0,
+        assessed=False,
+    ),
 )
 
 SUBSCRIPTIONS = (
     ("shop", ("True", "FeatureRegistered")),
     ("billing", ("False", "PreviewFeatureNotRegistered")),
 )
-"""Each AzureSubscription, with status and reason of its condition PreviewFeature."""
+"""Each AzureSubscription whose matrix asks for the preview feature, with status and reason of its
+condition PreviewFeature."""
 
 
 def missing(view: View, posts: Counter[tuple[str, str]]) -> list[str]:

@@ -200,7 +200,6 @@ class TestNews:
             assert reading.subscription.features is None
             assert reading.changes[-1][1].subscription, "they changed"
 
-
     @pytest.mark.parametrize(
         "error", [Retry("HTTP503", "Later."), SignInFailed("invalid_client", "No token.")]
     )
