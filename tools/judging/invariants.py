@@ -20,6 +20,12 @@ LOOK = timedelta(minutes=1)
 """How long before our POST a foreign operation may have begun, or the machine been made anew,
 without our having seen it."""
 
+ARC_LOOK = timedelta(minutes=12)
+"""Likewise on an Azure Arc-enabled server, where only Resource Graph shows what runs, and late."""
+
+ARC = "/providers/microsoft.hybridcompute/machines/"
+"""What the keys of Azure Arc-enabled servers have in them."""
+
 CLOCK_STEP = timedelta(seconds=1)
 """By how much a time in status may differ from the journal's: their last digits are cut."""
 
@@ -27,7 +33,14 @@ TOKEN_PATH = "/oauth2/"
 RESOURCE_GRAPH_PATH = "/providers/microsoft.resourcegraph/resources"
 
 
-def at_most_one_in_flight(journal: Journal, ours: Collection[str]) -> Violations:
+def unseen_for(machine: str, arc_look: timedelta) -> timedelta:
+    """How long what others do on a machine may be unseen."""
+    return arc_look if ARC in machine else LOOK
+
+
+def at_most_one_in_flight(
+    journal: Journal, ours: Collection[str], arc_look: timedelta = ARC_LOOK
+) -> Violations:
     """1: none of our operations begins while another is in flight on the machine."""
     operations = journal.operations()
     return [
@@ -35,7 +48,7 @@ def at_most_one_in_flight(journal: Journal, ours: Collection[str]) -> Violations
         for mine in operations
         if mine.principal in ours
         for other in operations
-        if _beside(mine, other) and not _unseen(mine, other, ours)
+        if _beside(mine, other) and not _unseen(mine, other, ours, arc_look)
     ]
 
 
@@ -46,9 +59,10 @@ def _beside(mine: Operation, other: Operation) -> bool:
     return other.superseded == mine.id or (other.first < mine.first and other.covers(mine.first))
 
 
-def _unseen(mine: Operation, other: Operation, ours: Collection[str]) -> bool:
+def _unseen(mine: Operation, other: Operation, ours: Collection[str], arc_look: timedelta) -> bool:
     """A foreign operation may begin after our last look."""
-    return other.principal not in ours and mine.started - other.started <= LOOK
+    unseen = unseen_for(mine.machine, arc_look)
+    return other.principal not in ours and mine.started - other.started <= unseen
 
 
 GIVEN_UP = timedelta(minutes=119)
@@ -70,6 +84,7 @@ def max_unavailable_kept(
     ours: Collection[str],
     since: int = 0,
     forgotten: Iterable[tuple[str, int]] = (),
+    arc_look: timedelta = ARC_LOOK,
 ) -> Violations:
     """3: when one of our installs begins, at most `limit` of its policy's machines are unavailable.
 
@@ -92,7 +107,10 @@ def max_unavailable_kept(
                 one.install.machine
                 for one in mine
                 if one.covers(new.first)
-                and (one.install.principal in ours or _seen(journal, one.install, new, ours))
+                and (
+                    one.install.principal in ours
+                    or _seen(journal, one.install, new, ours, arc_look)
+                )
             } | {new.machine}
             if len(out) > rollout.limit:
                 names = ", ".join(sorted(map(name_of, out)))
@@ -103,11 +121,19 @@ def max_unavailable_kept(
     return broken
 
 
-def _seen(journal: Journal, foreign: Operation, before: Operation, ours: Collection[str]) -> bool:
-    """Whether ARM had shown us a foreign operation when `before` began."""
+def _seen(
+    journal: Journal,
+    foreign: Operation,
+    before: Operation,
+    ours: Collection[str],
+    arc_look: timedelta,
+) -> bool:
+    """Whether Azure had shown us a foreign operation when `before` began."""
+    late = arc_look if ARC in foreign.machine else timedelta(0)
     return any(
         request.method == "GET"
         and foreign.first < request.number < before.first
+        and request.time - foreign.started >= late
         and request.path.lower().startswith(foreign.machine)
         for request in journal.requests(ours)
     )
@@ -196,7 +222,10 @@ class Verdict:
 
 
 def verdicts_kept(
-    journal: Journal, verdicts: Iterable[Verdict], ours: Collection[str]
+    journal: Journal,
+    verdicts: Iterable[Verdict],
+    ours: Collection[str],
+    arc_look: timedelta = ARC_LOOK,
 ) -> Violations:
     """5: nothing is sent to a machine whose verdict forbids it, or not yet allows it.
 
@@ -210,23 +239,26 @@ def verdicts_kept(
             assert asked is not None
             if not allowed[asked[1]]:
                 broken.append(f"{request}: the verdict forbids it")
-        broken += _without_evidence(journal, verdict, ours)
+        broken += _without_evidence(journal, verdict, ours, arc_look)
     return broken
 
 
-def _without_evidence(journal: Journal, verdict: Verdict, ours: Collection[str]) -> Iterator[str]:
+def _without_evidence(
+    journal: Journal, verdict: Verdict, ours: Collection[str], arc_look: timedelta
+) -> Iterator[str]:
     """Evidence is of one machine: one that was made anew under its name has none yet."""
     operations = journal.operations(verdict.machine)
     assessed = operations[0].vm_id if operations and verdict.assessed_before else None
     made = {event.details["vmId"]: event.time for event in journal.events("MachineCreated")}
     outdated = datetime.min.replace(tzinfo=UTC)
+    unseen = unseen_for(verdict.machine.lower(), arc_look)
     for what, operation in _steps(operations):
         if operation.kind == "Assess" and what == "end" and operation.status == "Succeeded":
             assessed = operation.vm_id
         elif operation.kind == "Install" and what == "start":
             if operation.principal in ours and assessed != operation.vm_id:
                 # What happened after our last look, no program could know.
-                if operation.started - max(outdated, made.get(operation.vm_id, outdated)) > LOOK:
+                if operation.started - max(outdated, made.get(operation.vm_id, outdated)) > unseen:
                     yield f"{operation}: no assessment since the last install had succeeded"
             elif operation.principal not in ours:
                 outdated = operation.started
@@ -343,6 +375,11 @@ class _Claims:
         self._begin = journal.entries[0].time if journal.entries else None
         self._attempts = {request.attempt_id for request in journal.posts(machine)}
         self._status = status
+        self._cut_off = ARC in machine and any(
+            event.resource == machine for event in journal.events("StatusChanged", "AgentLost")
+        )
+        """Azure may have concluded by itself what became of an operation of which it did not hear,
+        and the journal shows what the server did."""
 
     def untrue(self) -> Iterator[str]:
         yield from self._assessment()
@@ -360,7 +397,7 @@ class _Claims:
         if claim is None or claim["status"] == "Unknown":
             return
         time = datetime.fromisoformat(claim["time"])
-        if self._begin is None or time < self._begin:
+        if self._begin is None or time < self._begin or self._cut_off:
             return
         ended = [one for one in self._operations if one.kind == "Assess" and one.ended]
         if claim.get("activityId"):
@@ -377,7 +414,7 @@ class _Claims:
             if claim.get("activityId") or claim["outcome"] not in ("Unknown", "Skipped"):
                 yield f"no install {claim.get('activityId')}, but outcome {claim['outcome']}"
             return
-        if claim["outcome"] in ("Unknown", "Skipped"):
+        if claim["outcome"] in ("Unknown", "Skipped") or self._cut_off:
             return
         if shown.ended is None:
             yield f"{shown} has no end, but outcome {claim['outcome']}"

@@ -62,12 +62,20 @@ class Circumstances:
     """The policy's assessment.probeUnsupported."""
     tried: bool = False
     """The policy's install.onUndeterminedSupport is Try."""
+    billed: bool = True
+    """The AzureSubscription accepts what Azure charges for Arc-enabled servers."""
+
+
+ARC = "NotApplicable"
+"""The image class of an Azure Arc-enabled server. Nothing is detected there."""
 
 
 def allowing(kind: Kind, truth: Truth, around: Circumstances) -> frozenset[Found]:
     """The findings on which the operation may be sent: a row of the decision table."""
     if truth.excluded:
         return NEVER
+    if truth.image_class == ARC:
+        return ANY if around.billed else NEVER
     return _assessment(truth, around) if kind == "Assess" else _install(truth, around)
 
 

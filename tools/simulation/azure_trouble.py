@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -121,6 +122,24 @@ class AzureTrouble(Maker):
     def _agent_back(self, machine: str) -> None:
         with suppress(LookupError, ArmError):
             self._meddling.agent_back(machine)
+
+    def disconnect(self, machine: str) -> None:
+        """An Arc-enabled server is cut off, for minutes or for hours; what its guest does goes on,
+        and Azure hears of it when it is back, or never."""
+        with suppress(LookupError, ArmError):
+            if self.random.random() < 0.5:
+                self._meddling.disconnect(machine)
+            else:
+                self._meddling.lose_agent(machine)
+            self.later(
+                5 * MINUTE,
+                self.random.choice((40, 400)) * MINUTE,
+                partial(self._reconnect, machine),
+            )
+
+    def _reconnect(self, machine: str) -> None:
+        with suppress(LookupError, ArmError):
+            self._meddling.reconnect(machine)
 
     def foreign_assessment(self, machine: str) -> None:
         """A colleague, or the platform, assesses it."""

@@ -60,11 +60,14 @@ class Fleet:
     """What each machine is, by its key."""
 
 
+VM_TYPE, ARC_TYPE = "Microsoft.Compute/virtualMachines", "Microsoft.HybridCompute/machines"
+
+
 def machine_id(name: str, subscription: int = 1, group: str = GROUP) -> str:
     """A machine's resource id."""
     return (
         f"/subscriptions/{subscription_id(subscription)}/resourceGroups/{group}"
-        f"/providers/Microsoft.Compute/virtualMachines/{name}"
+        f"/providers/{VM_TYPE}/{name}"
     )
 
 
@@ -141,7 +144,8 @@ def vault() -> dict[str, Any]:
 
 def id_of(machine: Mapping[str, Any]) -> str:
     """The resource id of a machine of the fleet file."""
-    return machine_id(machine["name"], int(machine["subscription"][-12:]), machine["group"])
+    id_ = machine_id(machine["name"], int(machine["subscription"][-12:]), machine["group"])
+    return id_ if "arc" not in machine else id_.replace(VM_TYPE, ARC_TYPE)
 
 
 def truth_of(machine: Mapping[str, Any], built: Built) -> Truth:
@@ -192,6 +196,8 @@ def _machine(random: Random, name: str, subscriptions: int) -> tuple[dict[str, A
         guest["rebootPending"] = True
     if random.random() < 0.2:
         guest["failures"] = {**_failure(random), "times": 1}
+    if built.arc:
+        return _server(random, name, subscriptions, built, guest), built
     if random.random() < 0.07:
         guest["patchable"] = False
     elif random.random() < 0.12:
@@ -208,6 +214,22 @@ def _machine(random: Random, name: str, subscriptions: int) -> tuple[dict[str, A
         "guest": guest,
     }
     return machine, built
+
+
+def _server(
+    random: Random, name: str, subscriptions: int, built: Built, guest: dict[str, Any]
+) -> dict[str, Any]:
+    """An Azure Arc-enabled server. Of those that are cut off nobody hears as long as it lasts."""
+    guest["os"], guest["osVersion"] = images.SYSTEMS[built.truth.os_type][0]
+    cut_off = random.random() < 0.1
+    return {
+        "name": name,
+        "subscription": subscription_id(random.randint(1, subscriptions)),
+        "group": random.choice((GROUP, GROUP, GROUP, OTHER_GROUP)),
+        "osType": built.truth.os_type,
+        "arc": {"status": "Disconnected"} if cut_off else {},
+        "guest": guest,
+    }
 
 
 def _failure(random: Random) -> dict[str, Any]:
@@ -254,6 +276,7 @@ def declared(random: Random, number: int) -> Object:
             **matrices.drawn(random, number),
             "previewFeature": {"mode": random.choice(("Check", "Check", "Ignore"))},
             "grants": grants("Patch"),
+            **({"arcBilling": "Accepted"} if random.random() < 0.85 else {}),
         },
     )
 
@@ -306,5 +329,6 @@ def _policies(random: Random, machines: Sequence[tuple[dict[str, Any], Built]]) 
 
 
 def _single(random: Random, name: str, machine: Mapping[str, Any]) -> Object:
-    target = {"virtualMachine": {"id": id_of(machine)}}
+    kind = "arcMachine" if "arc" in machine else "virtualMachine"
+    target = {kind: {"id": id_of(machine)}}
     return policy(random, name, random.choice(NAMESPACES), target)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from judging.support import Found, Truth
+from judging.support import ARC, Found, Truth
 
 GALLERY = "golden"
 """The gallery that azpatch may read."""
@@ -70,6 +70,11 @@ class Built:
     """Other fields there."""
     target: str | None = None
     """The image that a policy for all machines of the kind names."""
+
+    @property
+    def arc(self) -> bool:
+        """Whether it is an Azure Arc-enabled server."""
+        return self.truth.image_class == ARC
 
     @property
     def windows(self) -> bool:
@@ -136,6 +141,12 @@ OTHERS = {
     ),
 }
 
+SERVERS = {
+    "server": Built(Truth(ARC), {}),
+    "windows server": Built(Truth(ARC, "Windows"), {}),
+}
+"""Azure Arc-enabled servers, which were built from nothing of Azure's."""
+
 KINDS: Mapping[str, Built] = {**USUAL, **OTHERS}
 
 SYSTEMS: Mapping[str, Sequence[tuple[str, str]]] = {
@@ -147,6 +158,8 @@ SYSTEMS: Mapping[str, Sequence[tuple[str, str]]] = {
 
 def draw(random: Random) -> Built:
     """A kind: mostly one of the usual."""
+    if random.random() < 0.12:
+        return SERVERS[random.choice(list(SERVERS))]
     if random.random() < 0.72:
         return USUAL[random.choice(("web", "web", "web", "db", "win"))]
     return OTHERS[random.choice(list(OTHERS))]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Object
+from azsim.arcmachine import ArcMachine
 from azsim.journal import Entry, EventEntry, RequestEntry
 from azsim.records import Status
 from judging import invariants, registrations
@@ -19,13 +20,16 @@ from judging.azure_journal import Journal, Operation, parse
 from simulation import fleets
 from simulation.apiserver import WatchEvent
 from simulation.permissions import Declarations
-from simulation.steps import PATCH_VERBS
+from simulation.steps import MACHINE, PATCH_VERBS
 from simulation.support import SupportRules
 from simulation.world import World
 
 OURS = (fleets.OPERATOR,)
 
-MACHINES_CHANGE = ("MachineDeleted", "MachineCreated")
+MACHINES_CHANGE = ("MachineDeleted", "MachineCreated", "StatusChanged", "AgentLost")
+"""Events beside those of operations."""
+
+FOR_EVER = timedelta(days=1000)
 
 LAG = timedelta(seconds=3)
 """What may pass between a person's change and its being seen where an intent is written: the
@@ -61,6 +65,9 @@ class Judge:
         """uids of PatchTargets that are being deleted."""
         self._not_found: set[str] = set()
         """Machines for which ARM answered 404, truly or not."""
+        self._arc_look = invariants.ARC_LOOK
+        """How long what others do on an Arc-enabled server may be unseen: as soon as Resource Graph
+        is not itself, nobody can say."""
         self.violation: Violation | None = None
         world.journal.listeners.append(self._entry)
         world.api.watchers.append(self._changed)
@@ -71,6 +78,8 @@ class Judge:
         if isinstance(entry, EventEntry):
             if entry.operation_id is not None or entry.event in MACHINES_CHANGE:
                 self._entries.append(parse(entry.to_json()))
+            if entry.event == "FaultBegan" and entry.details["fault"].get("graph"):
+                self._arc_look = FOR_EVER
             if entry.event == registrations.CHANGED:
                 self._registrations.append(parse(entry.to_json()))
             if entry.event == "OperationStarted":
@@ -79,11 +88,7 @@ class Judge:
         self._earned_429(entry)
         if entry.status == 404 and entry.method == "GET":
             self._not_found.add(entry.path.lower())
-        if (
-            entry.method == "GET"
-            and entry.status == 200
-            and "/virtualmachines/" in entry.path.lower()
-        ):
+        if entry.method == "GET" and entry.status == 200 and MACHINE.fullmatch(entry.path.lower()):
             self._entries.append(parse(entry.to_json()))
         if entry.method == "POST" and "/features/" in entry.path:
             self._registered(entry)
@@ -107,7 +112,11 @@ class Judge:
         if entry.details.get("principal") not in OURS:
             return
         journal, machine = self.journal(), entry.resource.lower()
-        self._all("1 at most one", invariants.at_most_one_in_flight(journal, OURS), machine)
+        self._all(
+            "1 at most one",
+            invariants.at_most_one_in_flight(journal, OURS, self._arc_look),
+            machine,
+        )
         self._all("5 evidence", self._evidence(journal, machine), machine)
         if entry.details["operation"] == "Install":
             self._needless(entry, machine)
@@ -123,7 +132,7 @@ class Judge:
             install=patchable or found is None or found.spec.guest.detection != "Unsupported",
             assessed_before=machine in self._assessed_before,
         )
-        return invariants.verdicts_kept(journal, [verdict], OURS)
+        return invariants.verdicts_kept(journal, [verdict], OURS, self._arc_look)
 
     def _needless(self, entry: EventEntry, machine: str) -> None:
         """An install of what the machine's last assessment does not find missing."""
@@ -155,7 +164,7 @@ class Judge:
         limit = max_unavailable(policy, siblings)
         rollout = invariants.Rollout(policy["metadata"]["name"], frozenset(governed), limit)
         broken = invariants.max_unavailable_kept(
-            journal, [rollout], OURS, journal.end, self._forgotten
+            journal, [rollout], OURS, journal.end, self._forgotten, self._arc_look
         )
         self._all("3 maxUnavailable", broken, machine)
 
@@ -235,6 +244,26 @@ class Judge:
         for target in self._targets():
             machine = machine_of(target)
             self._all("9 claims", list(self._of_another(target, machine)), machine)
+            self._all("9 claims", list(self._not_read(target, machine)), machine)
+
+    def _not_read(self, target: Object, machine: str) -> Iterator[str]:
+        """An install whose result is said to be unknown, although Azure had it for an hour."""
+        claim = (target.get("status") or {}).get("installation") or {}
+        if claim.get("outcome") != "Unknown" or self._arc_look is FOR_EVER:
+            return
+        journal, said = self.journal(), datetime.fromisoformat(claim["time"])
+        silent = any(
+            event.resource == machine for event in journal.events("StatusChanged", "AgentLost")
+        )
+        mine = [
+            one
+            for one in journal.operations(machine)
+            if one.kind == "Install" and one.principal in OURS and one.started < said
+        ]
+        if silent or not mine or mine[-1].ended is None or mine[-1].status == "Deleted":
+            return
+        if said - mine[-1].ended > timedelta(hours=1):
+            yield f"the result of {mine[-1]} is not known at {said}"
 
     def _of_another(self, target: Object, machine: str) -> Iterator[str]:
         """Claims about a machine that had the name before."""
@@ -332,9 +361,13 @@ TERMINAL = frozenset(
 )
 """Reasons with which a machine may be left alone."""
 
+CUT_OFF = frozenset({"ArcDisconnected", "ArcExpired", "ArcError"})
+"""Likewise, of an Azure Arc-enabled server that Azure does not hear."""
+
 REFUSALS = frozenset(
     {
         "AKSNode",
+        "ArcBillingNotAccepted",
         "DetectedUnsupported",
         "ImageNotSupported",
         "ImageUnknown",
@@ -429,5 +462,8 @@ def _left(world: World, support: SupportRules, target: Object) -> str | None:
     if reasons & TERMINAL:
         return None
     if reasons & REFUSALS and not support.may_install(target):
+        return None
+    found = world.cloud.machines[machine]
+    if reasons & CUT_OFF and isinstance(found, ArcMachine) and not found.heard:
         return None
     return f"Compliant={compliant['status']}/{compliant['reason']}, Ready={ready['reason']}"

@@ -120,6 +120,7 @@ class SupportRules:
                 gate,
                 probe=spec["assessment"].get("probeUnsupported", False),
                 tried=install.get("onUndeterminedSupport") == "Try",
+                billed=subscription["spec"].get("arcBilling") == "Accepted",
             )
 
     # --- documents --------------------------------------------------------------------------------
