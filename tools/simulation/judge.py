@@ -161,7 +161,9 @@ class Judge:
         governed = {
             machine_of(t) for t in siblings if _governs(t) is not False or machine_of(t) in left
         }
-        limit = max_unavailable(policy, siblings)
+        limit = max(
+            max_unavailable(one, siblings) for one in self._declarations.lately(policy, LAG)
+        )
         rollout = invariants.Rollout(policy["metadata"]["name"], frozenset(governed), limit)
         broken = invariants.max_unavailable_kept(
             journal, [rollout], OURS, journal.end, self._forgotten, self._arc_look

@@ -68,6 +68,13 @@ class Declarations:
         """Whether it was, at any moment within this time."""
         return any(_forbidden(view, alive(target), kind) for view in self.views(within))
 
+    def lately(self, policy: Object, within: timedelta) -> Iterator[Object]:
+        """This policy as it is declared, and as it was at any moment within this time."""
+        for view in self.views(within):
+            was = view[PATCH_POLICY].get(_key(policy))
+            if was is not None and was["metadata"]["uid"] == policy["metadata"]["uid"]:
+                yield was
+
     def views(self, within: timedelta) -> Iterator[View]:
         """The declared objects now, and after each change that is no older than this, as they were
         before it."""
