@@ -42,6 +42,7 @@ class Sample:
 
 
 YES = ("True", "DetectedSupported")
+ARC = ("True", "ArcServerSupported")
 
 SAMPLES = (
     Sample("shop", "db", "db-1", "gallery image, by VM id", YES, "True", 1),
@@ -96,6 +97,17 @@ SAMPLES = (
         "node-1",
         "a node of an AKS cluster",
         ("False", "AKSNode"),
+        "Unknown",
+        0,
+        assessed=False,
+    ),
+    Sample("ops", "dc", "dc-7", "an Arc-enabled server", ARC, "True", 1),
+    Sample(
+        "ops",
+        "branch",
+        "branch-3",
+        "an Arc-enabled server, cut off",
+        ("Unknown", "ArcDisconnected"),
         "Unknown",
         0,
         assessed=False,
