@@ -236,6 +236,8 @@ To change something, and see here what comes of it:
   # Let Azure judge the machine that has no gallery image.
   kubectl patch azpp legacy --namespace shop --type merge \\
     --patch '{{"spec": {{"assessment": {{"probeUnsupported": true}}}}}}'
+  # No longer accept what Azure charges for Arc-enabled servers; dc and branch say how much that is.
+  kubectl patch azsub ops --type json --patch '[{{"op": "remove", "path": "/spec/arcBilling"}}]'
 
 What Azure received and what happened in its machines, one JSON object a line:
 

@@ -183,7 +183,10 @@ class Judge:
             self._given_up(target, machine)
             return
         operation = (target.get("status") or {}).get("operation")
-        if operation is None or operation["attemptId"] in self._attempts:
+        if operation is None:
+            return
+        self._named(operation.get("operationId"), machine)
+        if operation["attemptId"] in self._attempts:
             return
         self._attempts[operation["attemptId"]] = operation["kind"]
         if not target["metadata"].get("finalizers"):
@@ -194,6 +197,12 @@ class Judge:
         forbidden = self.support.forbidden(target, operation["kind"], self.journal(), LAG)
         if forbidden is not None:
             self._break("5 support", f"{operation['kind']}, although {forbidden}", machine)
+
+    def _named(self, operation_id: str | None, machine: str) -> None:
+        """An operation is called by its activity, and not by what its URL ends with."""
+        found = self._world.cloud.operations.get(operation_id) if operation_id else None
+        if found is not None and found.id.lower() != str(operation_id).lower():
+            self._break("9 claims", f"operationId {operation_id}, in truth {found.id}", machine)
 
     def _lock_lost(self, target: Object, machine: str) -> None:
         """A PatchTarget went while an operation of ours is at work under it."""
