@@ -375,6 +375,12 @@ class _Claims:
         self._begin = journal.entries[0].time if journal.entries else None
         self._attempts = {request.attempt_id for request in journal.posts(machine)}
         self._status = status
+        self._unreached = {
+            event.operation_id
+            for event in journal.events("OperationUnreached")
+            if event.resource == machine
+        }
+        """Operations that Azure took and no agent heard of: they failed, and never began."""
         self._cut_off = ARC in machine and any(
             event.resource == machine for event in journal.events("StatusChanged", "AgentLost")
         )
@@ -411,6 +417,10 @@ class _Claims:
             return
         shown = self._of("Install", claim.get("activityId"))
         if shown is None:
+            if claim["outcome"] in ("Failed", "NotBack") and claim.get("activityId") in (
+                self._unreached
+            ):
+                return
             if claim.get("activityId") or claim["outcome"] not in ("Unknown", "Skipped"):
                 yield f"no install {claim.get('activityId')}, but outcome {claim['outcome']}"
             return
