@@ -167,7 +167,9 @@ class People(Maker):
                 continue
             name = raw["metadata"]["name"]
             self.world.api.delete(AZURE_SUBSCRIPTION, "", name)
-            anew = {**raw, "metadata": {"name": name}}
+            # As it was at first: who narrowed it meanwhile finds no object to widen again.
+            declared = {one["metadata"]["name"]: one for one in self.world.fleet.subscriptions}
+            anew = declared[name]
 
             def recreate(anew: Object = anew) -> None:
                 try:
