@@ -20,8 +20,12 @@ LOOK = timedelta(minutes=1)
 """How long before our POST a foreign operation may have begun, or the machine been made anew,
 without our having seen it."""
 
-ARC_LOOK = timedelta(minutes=12)
-"""Likewise on an Azure Arc-enabled server, where only Resource Graph shows what runs, and late."""
+ARC_LATE = timedelta(minutes=10)
+"""How late Resource Graph shows what others do on an Arc-enabled server. Nothing else shows it."""
+
+ARC_BELIEVED = timedelta(days=1)
+"""For how long it is believed that an operation runs there: the row of one that came to nothing
+says so for ever."""
 
 ARC = "/providers/microsoft.hybridcompute/machines/"
 """What the keys of Azure Arc-enabled servers have in them."""
@@ -33,13 +37,23 @@ TOKEN_PATH = "/oauth2/"
 RESOURCE_GRAPH_PATH = "/providers/microsoft.resourcegraph/resources"
 
 
-def unseen_for(machine: str, arc_look: timedelta) -> timedelta:
-    """How long what others do on a machine may be unseen."""
-    return arc_look if ARC in machine else LOOK
+Shown = Mapping[str, datetime]
+"""Since when Resource Graph shows an operation on an Azure Arc-enabled server, by its id. One that
+is not there it does not show."""
+
+
+def seen_from(operation: Operation, shown: Shown | None) -> datetime | None:
+    """From when on who looks at the machine sees an operation of somebody else's; None: not yet.
+    Without `shown`, Resource Graph is taken to be late by as much as is usual."""
+    if ARC not in operation.machine:
+        return operation.started
+    if shown is None:
+        return operation.started + ARC_LATE
+    return shown.get(operation.id)
 
 
 def at_most_one_in_flight(
-    journal: Journal, ours: Collection[str], arc_look: timedelta = ARC_LOOK
+    journal: Journal, ours: Collection[str], shown: Shown | None = None
 ) -> Violations:
     """1: none of our operations begins while another is in flight on the machine."""
     operations = journal.operations()
@@ -48,7 +62,7 @@ def at_most_one_in_flight(
         for mine in operations
         if mine.principal in ours
         for other in operations
-        if _beside(mine, other) and not _unseen(mine, other, ours, arc_look)
+        if _beside(mine, other) and not _unseen(mine, other, ours, shown)
     ]
 
 
@@ -59,10 +73,14 @@ def _beside(mine: Operation, other: Operation) -> bool:
     return other.superseded == mine.id or (other.first < mine.first and other.covers(mine.first))
 
 
-def _unseen(mine: Operation, other: Operation, ours: Collection[str], arc_look: timedelta) -> bool:
-    """A foreign operation may begin after our last look."""
-    unseen = unseen_for(mine.machine, arc_look)
-    return other.principal not in ours and mine.started - other.started <= unseen
+def _unseen(mine: Operation, other: Operation, ours: Collection[str], shown: Shown | None) -> bool:
+    """A foreign operation may begin, or begin to show, after our last look."""
+    if other.principal in ours:
+        return False
+    if ARC in other.machine and mine.started - other.started > ARC_BELIEVED:
+        return True
+    seen = seen_from(other, shown)
+    return seen is None or mine.started - seen <= LOOK
 
 
 GIVEN_UP = timedelta(minutes=119)
@@ -84,7 +102,7 @@ def max_unavailable_kept(
     ours: Collection[str],
     since: int = 0,
     forgotten: Iterable[tuple[str, int]] = (),
-    arc_look: timedelta = ARC_LOOK,
+    shown: Shown | None = None,
 ) -> Violations:
     """3: when one of our installs begins, at most `limit` of its policy's machines are unavailable.
 
@@ -107,10 +125,7 @@ def max_unavailable_kept(
                 one.install.machine
                 for one in mine
                 if one.covers(new.first)
-                and (
-                    one.install.principal in ours
-                    or _seen(journal, one.install, new, ours, arc_look)
-                )
+                and (one.install.principal in ours or _seen(journal, one.install, new, ours, shown))
             } | {new.machine}
             if len(out) > rollout.limit:
                 names = ", ".join(sorted(map(name_of, out)))
@@ -126,14 +141,14 @@ def _seen(
     foreign: Operation,
     before: Operation,
     ours: Collection[str],
-    arc_look: timedelta,
+    shown: Shown | None,
 ) -> bool:
     """Whether Azure had shown us a foreign operation when `before` began."""
-    late = arc_look if ARC in foreign.machine else timedelta(0)
-    return any(
+    seen = seen_from(foreign, shown)
+    return seen is not None and any(
         request.method == "GET"
         and foreign.first < request.number < before.first
-        and request.time - foreign.started >= late
+        and request.time >= seen
         and request.path.lower().startswith(foreign.machine)
         for request in journal.requests(ours)
     )
@@ -225,7 +240,7 @@ def verdicts_kept(
     journal: Journal,
     verdicts: Iterable[Verdict],
     ours: Collection[str],
-    arc_look: timedelta = ARC_LOOK,
+    shown: Shown | None = None,
 ) -> Violations:
     """5: nothing is sent to a machine whose verdict forbids it, or not yet allows it.
 
@@ -239,29 +254,29 @@ def verdicts_kept(
             assert asked is not None
             if not allowed[asked[1]]:
                 broken.append(f"{request}: the verdict forbids it")
-        broken += _without_evidence(journal, verdict, ours, arc_look)
+        broken += _without_evidence(journal, verdict, ours, shown)
     return broken
 
 
 def _without_evidence(
-    journal: Journal, verdict: Verdict, ours: Collection[str], arc_look: timedelta
+    journal: Journal, verdict: Verdict, ours: Collection[str], shown: Shown | None
 ) -> Iterator[str]:
     """Evidence is of one machine: one that was made anew under its name has none yet."""
     operations = journal.operations(verdict.machine)
     assessed = operations[0].vm_id if operations and verdict.assessed_before else None
     made = {event.details["vmId"]: event.time for event in journal.events("MachineCreated")}
+    never = datetime.max.replace(tzinfo=UTC)
     outdated = datetime.min.replace(tzinfo=UTC)
-    unseen = unseen_for(verdict.machine.lower(), arc_look)
     for what, operation in _steps(operations):
         if operation.kind == "Assess" and what == "end" and operation.status == "Succeeded":
             assessed = operation.vm_id
         elif operation.kind == "Install" and what == "start":
             if operation.principal in ours and assessed != operation.vm_id:
                 # What happened after our last look, no program could know.
-                if operation.started - max(outdated, made.get(operation.vm_id, outdated)) > unseen:
+                if operation.started - max(outdated, made.get(operation.vm_id, outdated)) > LOOK:
                     yield f"{operation}: no assessment since the last install had succeeded"
             elif operation.principal not in ours:
-                outdated = operation.started
+                outdated = seen_from(operation, shown) or never
             assessed = None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from contextvars import Context
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,7 +30,11 @@ OURS = (fleets.OPERATOR,)
 MACHINES_CHANGE = ("MachineDeleted", "MachineCreated", "StatusChanged", "AgentLost")
 """Events beside those of operations."""
 
-FOR_EVER = timedelta(days=1000)
+SHOWN_EVERY = timedelta(seconds=20)
+"""Between two looks at whether Resource Graph shows an operation."""
+
+SHOWN_FOR = timedelta(hours=8)
+"""For how long after its start that is followed."""
 
 LAG = timedelta(seconds=3)
 """What may pass between a person's change and its being seen where an intent is written: the
@@ -65,9 +70,10 @@ class Judge:
         """uids of PatchTargets that are being deleted."""
         self._not_found: set[str] = set()
         """Machines for which ARM answered 404, truly or not."""
-        self._arc_look = invariants.ARC_LOOK
-        """How long what others do on an Arc-enabled server may be unseen: as soon as Resource Graph
-        is not itself, nobody can say."""
+        self._shown: dict[str, datetime] = {}
+        """Since when Resource Graph shows what others do on Arc-enabled servers."""
+        self._graph_failed = False
+        """Resource Graph was not itself at some time."""
         self.violation: Violation | None = None
         world.journal.listeners.append(self._entry)
         world.api.watchers.append(self._changed)
@@ -79,7 +85,7 @@ class Judge:
             if entry.operation_id is not None or entry.event in MACHINES_CHANGE:
                 self._entries.append(parse(entry.to_json()))
             if entry.event == "FaultBegan" and entry.details["fault"].get("graph"):
-                self._arc_look = FOR_EVER
+                self._graph_failed = True
             if entry.event == registrations.CHANGED:
                 self._registrations.append(parse(entry.to_json()))
             if entry.event == "OperationStarted":
@@ -110,17 +116,41 @@ class Judge:
 
     def _began(self, entry: EventEntry) -> None:
         if entry.details.get("principal") not in OURS:
+            self._follow(entry)
             return
         journal, machine = self.journal(), entry.resource.lower()
         self._all(
             "1 at most one",
-            invariants.at_most_one_in_flight(journal, OURS, self._arc_look),
+            invariants.at_most_one_in_flight(journal, OURS, self._shown),
             machine,
         )
         self._all("5 evidence", self._evidence(journal, machine), machine)
         if entry.details["operation"] == "Install":
             self._needless(entry, machine)
             self._slots(journal, machine, entry.attempt_id)
+
+    def _follow(self, entry: EventEntry) -> None:
+        """Looks, as long as it matters, whether Resource Graph shows what somebody else does on an
+        Arc-enabled server."""
+        machine = self._world.cloud.machines[entry.resource.lower()]
+        if not isinstance(machine, ArcMachine) or entry.operation_id is None:
+            return
+        id_ = entry.operation_id
+
+        def look() -> None:
+            now, shown = self._world.clock.now(), self._world.cloud.graph.shown(machine)
+            there = shown is not None and (
+                id_ in shown.installations
+                or (shown.assessment is not None and shown.assessment.activity_id == id_)
+            )
+            if there:
+                self._shown.setdefault(id_, now)
+            else:
+                self._shown.pop(id_, None)
+            if now - entry.time < SHOWN_FOR:
+                self._world.loop.call_later(SHOWN_EVERY.total_seconds(), look, context=Context())
+
+        look()
 
     def _evidence(self, journal: Journal, machine: str) -> list[str]:
         """An install needs an assessment that succeeded, and a guest that Azure can patch."""
@@ -132,7 +162,7 @@ class Judge:
             install=patchable or found is None or found.spec.guest.detection != "Unsupported",
             assessed_before=machine in self._assessed_before,
         )
-        return invariants.verdicts_kept(journal, [verdict], OURS, self._arc_look)
+        return invariants.verdicts_kept(journal, [verdict], OURS, self._shown)
 
     def _needless(self, entry: EventEntry, machine: str) -> None:
         """An install of what the machine's last assessment does not find missing."""
@@ -166,7 +196,7 @@ class Judge:
         )
         rollout = invariants.Rollout(policy["metadata"]["name"], frozenset(governed), limit)
         broken = invariants.max_unavailable_kept(
-            journal, [rollout], OURS, journal.end, self._forgotten, self._arc_look
+            journal, [rollout], OURS, journal.end, self._forgotten, self._shown
         )
         self._all("3 maxUnavailable", broken, machine)
 
@@ -260,7 +290,7 @@ class Judge:
     def _not_read(self, target: Object, machine: str) -> Iterator[str]:
         """An install whose result is said to be unknown, although Azure had it for an hour."""
         claim = (target.get("status") or {}).get("installation") or {}
-        if claim.get("outcome") != "Unknown" or self._arc_look is FOR_EVER:
+        if claim.get("outcome") != "Unknown" or self._graph_failed:
             return
         journal, said = self.journal(), datetime.fromisoformat(claim["time"])
         silent = any(
