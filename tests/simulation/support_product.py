@@ -194,15 +194,15 @@ def _told(sent: tuple[bool, bool]) -> str:
 HISTORIES = ((False, False), (True, True), (False, True), (True, False))
 """(assessed before, policy that asks), taken in turns."""
 
-WHOLE = (1, 2, 7)
-"""Places whose answers depend most on history and system; the others are what these are in part."""
+TWICE = (1, 2)
+"""Places whose answers depend most on the history."""
 
 
 def rows() -> list[Row]:
     """The product of kinds, detected states and places, each with some history and system."""
     made: list[Row] = []
     for turn, (place, kind, detects) in enumerate(product(PLACES, KINDS, GUESTS)):
-        turns = 2 if place in WHOLE else 1
+        turns = 2 if place in TWICE else 1
         systems = SYSTEMS if PLACES[place].revision == "2025-02" else ("not listed",)
         for number, system in product(range(turns), systems):
             before, asked = HISTORIES[(turn + turn // 4 + number) % 4]

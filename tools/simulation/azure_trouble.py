@@ -8,6 +8,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from azsim.arcmachine import ArcMachine
 from azsim.faults import Fault, azure_away, sign_in_down
 from azsim.fleet import Patch
 from azsim.http import ArmError
@@ -126,6 +127,7 @@ class AzureTrouble(Maker):
     def disconnect(self, machine: str) -> None:
         """An Arc-enabled server is cut off, for minutes or for hours; what its guest does goes on,
         and Azure hears of it when it is back, or never."""
+        machine = self._server(machine)
         with suppress(LookupError, ArmError):
             if self.random.random() < 0.5:
                 self._meddling.disconnect(machine)
@@ -141,13 +143,25 @@ class AzureTrouble(Maker):
         with suppress(LookupError, ArmError):
             self._meddling.reconnect(machine)
 
+    def _server(self, machine: str) -> str:
+        """It, if it is an Arc-enabled server, or one that there is; there are few of them."""
+        machines = self.world.cloud.machines
+        servers = [key for key in sorted(machines) if isinstance(machines[key], ArcMachine)]
+        return machine if machine in servers or not servers else self.random.choice(servers)
+
+    def _somewhere(self, machine: str) -> str:
+        """It, or sometimes a server: there it takes longer until what others do is seen."""
+        return self._server(machine) if self.random.random() < 0.4 else machine
+
     def foreign_assessment(self, machine: str) -> None:
         """A colleague, or the platform, assesses it."""
+        machine = self._somewhere(machine)
         with suppress(LookupError, ArmError):
             self._meddling.assess(machine, by=self._somebody())
 
     def foreign_install(self, machine: str) -> None:
         """A colleague, or the platform, installs on it."""
+        machine = self._somewhere(machine)
         with suppress(LookupError, ArmError):
             self._meddling.install(machine, self._body(machine), by=self._somebody())
 

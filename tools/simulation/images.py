@@ -158,7 +158,7 @@ SYSTEMS: Mapping[str, Sequence[tuple[str, str]]] = {
 
 def draw(random: Random) -> Built:
     """A kind: mostly one of the usual."""
-    if random.random() < 0.12:
+    if random.random() < 0.15:
         return SERVERS[random.choice(list(SERVERS))]
     if random.random() < 0.72:
         return USUAL[random.choice(("web", "web", "web", "db", "win"))]
