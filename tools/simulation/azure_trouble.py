@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from datetime import timedelta
 from functools import partial
 from random import Random
@@ -149,19 +151,38 @@ class AzureTrouble(Maker):
         servers = [key for key in sorted(machines) if isinstance(machines[key], ArcMachine)]
         return machine if machine in servers or not servers else self.random.choice(servers)
 
-    def _somewhere(self, machine: str) -> str:
-        """It, or sometimes a server: there it takes longer until what others do is seen."""
-        return self._server(machine) if self.random.random() < 0.4 else machine
-
     def foreign_assessment(self, machine: str) -> None:
         """A colleague, or the platform, assesses it."""
-        machine = self._somewhere(machine)
-        with suppress(LookupError, ArmError):
-            self._meddling.assess(machine, by=self._somebody())
+        self._foreign(machine, self._assess)
 
     def foreign_install(self, machine: str) -> None:
         """A colleague, or the platform, installs on it."""
-        machine = self._somewhere(machine)
+        self._foreign(machine, self._install)
+
+    def _foreign(self, machine: str, act: Callable[[str], None]) -> None:
+        """Once on a virtual machine. On a server, where what others do is seen late and by its rows
+        alone, they are at it for longer."""
+        if self.random.random() < 0.4:
+            machine = self._server(machine)
+        act(machine)
+        if not isinstance(self.world.cloud.machines.get(machine), ArcMachine):
+            return
+        for _ in range(6):
+            again = self.random.choice((self._assess, self._install))
+            seconds = self.random.uniform(60, 5400)
+            self.world.loop.call_later(
+                seconds, self._unless_over, again, machine, context=Context()
+            )
+
+    def _unless_over(self, act: Callable[[str], None], machine: str) -> None:
+        if not self.over:
+            act(machine)
+
+    def _assess(self, machine: str) -> None:
+        with suppress(LookupError, ArmError):
+            self._meddling.assess(machine, by=self._somebody())
+
+    def _install(self, machine: str) -> None:
         with suppress(LookupError, ArmError):
             self._meddling.install(machine, self._body(machine), by=self._somebody())
 
