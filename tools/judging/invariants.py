@@ -432,9 +432,8 @@ class _Claims:
             return
         shown = self._of("Install", claim.get("activityId"))
         if shown is None:
-            if claim["outcome"] in ("Failed", "NotBack") and claim.get("activityId") in (
-                self._unreached
-            ):
+            hopeless = claim["outcome"] in ("Failed", "NotBack", "Unknown")
+            if hopeless and claim.get("activityId") in self._unreached:
                 return
             if claim.get("activityId") or claim["outcome"] not in ("Unknown", "Skipped"):
                 yield f"no install {claim.get('activityId')}, but outcome {claim['outcome']}"
