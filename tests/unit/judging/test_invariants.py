@@ -34,6 +34,7 @@ def vm_id(name: str, subscription: int = 1) -> str:
 
 
 WEB, DB = vm_id("web").lower(), vm_id("db").lower()
+SERVER = WEB.replace("microsoft.compute/virtualmachines", "microsoft.hybridcompute/machines")
 
 
 class Written:
@@ -131,6 +132,34 @@ def test_a_foreign_operation_counts_once_it_could_be_seen(
 ) -> None:
     written.start("Install", id_="theirs", by="someone")
     written.start("Install", id_="ours", after=timedelta(minutes=minutes))
+    assert len(at_most_one_in_flight(written.journal, OURS)) == broken
+
+
+@pytest.mark.parametrize(
+    ("minutes", "shown_after", "broken"),
+    [
+        pytest.param(20, None, 0, id="its row is not there"),
+        pytest.param(20, 19.5, 0, id="its row has just come"),
+        pytest.param(20, 5, 1, id="its row was there to be seen"),
+        pytest.param(26 * 60, 5, 0, id="a row that nobody believes any more"),
+    ],
+)
+def test_on_an_arc_server_a_foreign_operation_counts_once_its_row_could_be_seen(
+    written: Written, minutes: float, shown_after: float | None, broken: int
+) -> None:
+    written.start("Install", SERVER, "theirs", by="someone")
+    began = written.time
+    written.start("Install", SERVER, "ours", after=timedelta(minutes=minutes))
+    shown = {} if shown_after is None else {"theirs": began + timedelta(minutes=shown_after)}
+    assert len(at_most_one_in_flight(written.journal, OURS, shown)) == broken
+
+
+@pytest.mark.parametrize(("minutes", "broken"), [(10, 0), (12, 1)])
+def test_where_nobody_followed_its_rows_they_are_taken_to_be_late(
+    written: Written, minutes: float, broken: int
+) -> None:
+    written.start("Install", SERVER, "theirs", by="someone")
+    written.start("Install", SERVER, "ours", after=timedelta(minutes=minutes))
     assert len(at_most_one_in_flight(written.journal, OURS)) == broken
 
 
@@ -439,6 +468,29 @@ def test_a_claim_that_the_journal_does_not_show_is_seen(
     written.request("POST", f"{vm_id('web')}/installPatches")
     claims = status_claims_nothing_else(written.journal, [target(**status)])
     assert len(claims) == broken, claims
+
+
+@pytest.mark.parametrize("outcome", ["Failed", "NotBack", "Unknown", "Succeeded"])
+def test_an_install_that_no_agent_heard_of_may_only_be_told_as_one_that_came_to_nothing(
+    written: Written, outcome: str
+) -> None:
+    written.event("OperationUnreached", WEB, "u", timedelta(minutes=5), operation="Install")
+    told = {"status": "Failed", "outcome": outcome, "activityId": "u", "time": at(9)}
+    claims = status_claims_nothing_else(written.journal, [target(installation=told)])
+    assert len(claims) == (outcome == "Succeeded")
+
+
+@pytest.mark.parametrize(("machine", "broken"), [(SERVER, 0), (WEB, 1)])
+def test_what_an_arc_server_did_while_it_was_cut_off_azure_may_not_know(
+    written: Written, machine: str, broken: int
+) -> None:
+    written.start("Install", machine, "i")
+    written.event("StatusChanged", machine, None, timedelta(minutes=1))
+    written.end(machine, "i", installedPatchCount=1)
+    told = {"status": "Failed", "outcome": "Failed", "activityId": "i", "time": at(4)}
+    claim = target(installation={**told, "installed": 1})
+    claim["spec"]["machineId"] = machine
+    assert len(status_claims_nothing_else(written.journal, [claim])) == broken
 
 
 def test_compliant_is_true_to_an_assessment_after_the_install(written: Written) -> None:
