@@ -13,7 +13,7 @@ from mutations import MUTATIONS
 from lab.folders import ROOT
 
 SEEDS_A_TEST = 25
-TESTS = 8
+TESTS = 6
 """Some of the seeds of `make simulate`, in pieces that two test processes share."""
 
 
