@@ -77,6 +77,7 @@ def full_target() -> dict[str, Any]:
     body["spec"] = {"machineId": f"{group}/virtualMachines/{'m' * 64}", "policy": "p" * 46}
     body["status"] = {
         "machine": {
+            "kind": "VirtualMachine",
             "vmId": guid,
             "timeCreated": time,
             "osType": "Windows",
