@@ -181,4 +181,3 @@ def agent_ready(view: Mapping[str, Any]) -> bool:
 def _time(status: Mapping[str, Any]) -> float:
     time = moment(status.get("time"))
     return time.timestamp() if time else 0.0
-

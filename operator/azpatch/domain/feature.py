@@ -179,9 +179,7 @@ def _remedy(state: FeatureState, how: str) -> str:
             "It is read again at every refresh, and gallery machines go on as soon as it is "
             "Registered; Azure takes up to 15 minutes."
         )
-    return (
-        f"Register it in the machine's subscription: {how}. It is read again at every refresh."
-    )
+    return f"Register it in the machine's subscription: {how}. It is read again at every refresh."
 
 
 def by_hand(name: str | None) -> str:
