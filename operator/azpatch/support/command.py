@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -39,8 +40,19 @@ class ExitStatus(IntEnum):
 E = TypeVar("E", bound=StrEnum)
 
 
-def _choice(members: Iterable[str]) -> click.Choice[str]:
-    return click.Choice([str(member) for member in members], case_sensitive=False)
+class Word(click.Choice[str]):
+    """One of some words, in any case, shown as they are spelt."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        super().__init__([str(word) for word in words], case_sensitive=False)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """What stands for one of them in the help."""
+        return "|".join(self.choices)
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
+        """What is wrong."""
+        return f"{value!r} is none of {', '.join(self.choices)}."
 
 
 class OneLine(click.Command):
@@ -57,14 +69,15 @@ class OneLine(click.Command):
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
-            raise Wrong(f"{error.format_message()} See azpatch support --help.") from None
+            message = error.format_message().rstrip(".")
+            raise Wrong(f"{message}. See azpatch support --help.") from None
 
 
 @click.command(cls=OneLine)
 @click.option(
     "--revision",
     "name",
-    type=_choice(REVISIONS),
+    type=Word(REVISIONS),
     help="Revision of the support matrix. Required, as in an AzureSubscription.",
 )
 @click.option("--publisher", help="A marketplace image, with --offer and --sku.")
@@ -73,7 +86,7 @@ class OneLine(click.Command):
 @click.option(
     "--os",
     "os_type",
-    type=_choice(OsType),
+    type=Word(OsType),
     help="Its operating system. Absent: the rules for both count.",
 )
 @click.option(
@@ -90,21 +103,26 @@ class OneLine(click.Command):
 )
 @click.option(
     "--detected",
-    type=_choice(DetectedState),
-    help="What Azure found by an assessment (detectedVMGuestPatchSupportState). Absent: none yet.",
+    metavar="STATE",
+    type=Word(DetectedState),
+    help="What Azure found by an assessment (detectedVMGuestPatchSupportState): "
+    f"{', '.join(DetectedState)}. Absent: there was none.",
 )
 @click.option(
     "--feature",
-    type=_choice(FeatureState),
-    help="State of the preview feature in the machine's subscription, for revisions that need it. "
-    "Absent: not known.",
+    metavar="STATE",
+    type=Word(FeatureState),
+    help="State of the preview feature in the machine's subscription, for a revision that needs "
+    f"it: {', '.join(FeatureState)}. Absent: not known.",
 )
 @click.option(
     "--operation",
     "asked",
-    type=_choice(OperationName),
+    metavar="NAME",
+    type=Word(OperationName),
     multiple=True,
-    help="What the exit status is about; may be repeated. Absent: " + " and ".join(GATED) + ".",
+    help=f"What the exit status is about: {', '.join(OperationName)}; may be repeated. Absent: "
+    f"{' and '.join(GATED)}.",
 )
 @click.option(
     "-o",
@@ -275,4 +293,6 @@ def _echo(lines: Iterable[str]) -> None:
 
 
 def _width() -> int | None:
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    """The terminal's; COLUMNS gives one to a pipe too."""
+    known = sys.stdout.isatty() or os.environ.get("COLUMNS")
+    return shutil.get_terminal_size().columns if known else None

@@ -23,8 +23,8 @@ SHORT = {
     OperationName.ON_DEMAND_ASSESSMENT: "ASSESS",
     OperationName.ON_DEMAND_PATCHING: "PATCH",
     OperationName.PERIODIC_ASSESSMENT: "PERIODIC",
-    OperationName.SCHEDULED_PATCHING: "SCHEDULED",
-    OperationName.AUTOMATIC_GUEST_PATCHING: "AUTOMATIC",
+    OperationName.SCHEDULED_PATCHING: "SCHED",
+    OperationName.AUTOMATIC_GUEST_PATCHING: "AUTO",
 }
 """The operations, at the head of a column."""
 
@@ -208,15 +208,17 @@ def fleet(answers: Sequence[Answer], matrix: Matrix, width: int | None) -> Itera
     ]
     yield from _columns(_fitting([head, *rows], width))
     yield ""
-    yield "yes: Supported, no: Unsupported, ?: Unknown until there is evidence."
+    yield from _text("yes: Supported, no: Unsupported, ?: Unknown until there is evidence.", width)
     for (names, verdict, reason), messages in _said(answers).items():
         yield ""
         number = messages.total()
-        yield f"{', '.join(names)}  {verdict}  {reason}  ({number} of {len(answers)})"
+        yield f"{verdict}  {reason}  ({number} of {len(answers)})"
+        every = len(names) == len(OperationName)
+        yield from _text("every operation" if every else ", ".join(names), width, "  ")
         for message, _ in messages.most_common(_MESSAGES):
-            yield from _text(message, width, "    ")
+            yield from _text(message, width, "  - ", "    ")
         if len(messages) > _MESSAGES:
-            yield f"    … and {len(messages) - _MESSAGES} more of the kind: -o json has all."
+            yield f"  - … and {len(messages) - _MESSAGES} more of the kind: -o json has all"
     yield ""
     yield from _sources(answers, width)
 
