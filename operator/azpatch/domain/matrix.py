@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from functools import cache, cached_property
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Self
 
 from pydantic import Field, PlainSerializer, model_validator
 
@@ -26,16 +25,15 @@ CUSTOM_IMAGES = (
 _ALL_BUT_AUTOMATIC = frozenset(OperationName) - {OperationName.AUTOMATIC_GUEST_PATCHING}
 
 
-E = TypeVar("E", bound=StrEnum)
-
-
-def _in_order(members: frozenset[E]) -> list[E]:
-    """As the vocabulary has them: a set has an order of its own in each process."""
-    return sorted(members, key=lambda member: list(type(member)).index(member))
-
-
-OperationSet = Annotated[frozenset[OperationName], PlainSerializer(_in_order)]
-ImageClassSet = Annotated[frozenset[ImageClass], PlainSerializer(_in_order)]
+# A set has another order in each process; what is printed has that of the vocabulary.
+OperationSet = Annotated[
+    frozenset[OperationName],
+    PlainSerializer(lambda members: [name for name in OperationName if name in members]),
+]
+ImageClassSet = Annotated[
+    frozenset[ImageClass],
+    PlainSerializer(lambda members: [name for name in ImageClass if name in members]),
+]
 
 
 class NeededFeature(Data):
