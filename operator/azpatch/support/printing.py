@@ -53,14 +53,18 @@ def as_yaml(answers: Sequence[Answer] | Answer) -> str:
     if isinstance(answers, Answer):
         return _yaml(answers.model_dump(mode="json"))
     written: dict[tuple[int, ...], str] = {}
-    text = ""
+    items: list[str] = []
     for one in answers:
         said = tuple(map(id, one.operations.values()))
         if said not in written:
-            written[said] = _yaml(one.model_dump(mode="json", include={"operations"}))
-        item = _yaml(one.model_dump(mode="json", exclude={"operations"})) + written[said]
-        text += f"- {indent(item, '  ')[2:]}"
-    return text or "[]\n"
+            written[said] = _indented(one.model_dump(mode="json", include={"operations"}))
+        head = _indented(one.model_dump(mode="json", exclude={"operations"}))
+        items.append(f"- {head[2:]}{written[said]}")
+    return "".join(items) or "[]\n"
+
+
+def _indented(content: object) -> str:
+    return indent(_yaml(content), "  ")
 
 
 def matrix_json(matrix: Matrix) -> str:
