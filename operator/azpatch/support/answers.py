@@ -43,8 +43,8 @@ class OperationAnswer(ApiModel):
     reason: str
     """Why, in one word for programs: one of the reasons of docs/api.md."""
     message: str
-    """Why, for a person: what was decided, what happens next, what can be done. What kubectl shows
-    on a PatchTarget."""
+    """Why, for a person, as on a PatchTarget: what was decided, what happens next, and at the end
+    what can be done, where something can."""
     source: Source
     """What the verdict comes from."""
 
