@@ -303,7 +303,7 @@ def _print(answers: Sequence[Answer], listed: bool, matrix: Matrix, output: str)
 
 
 def _echo(lines: Iterable[str]) -> None:
-    click.echo("\n".join(lines))
+    click.echo("\n".join(map(printing.printable, lines)))
 
 
 def _width() -> int | None:

@@ -256,6 +256,13 @@ def _said(
 # --- lines ----------------------------------------------------------------------------------------
 
 
+def printable(line: str) -> str:
+    """Without what would move the cursor: the text of a model is anybody's."""
+    if line.isprintable():
+        return line
+    return "".join(character if character.isprintable() else "?" for character in line)
+
+
 def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:

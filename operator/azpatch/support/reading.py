@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,10 @@ SCALE_SET_MEMBERS = "microsoft.compute/virtualmachinescalesets/virtualmachines"
 
 _MACHINES = "what `az vm show -o json`, `az vm list -o json` or `az connectedmachine show` prints"
 _DEFINITIONS = "what `az sig image-definition show -o json` or `list` prints"
+
+
+_SURROGATES = re.compile(r"\\u[dD][89a-fA-F]")
+"""Halves of a character, as JSON may escape them: one alone is no text."""
 
 
 class Wrong(click.ClickException):
@@ -81,7 +86,10 @@ def _objects(content: bytes, where: str, wanted: str) -> tuple[list[tuple[int, A
     if not content.strip():
         raise Wrong(f"{where} is empty. Give {wanted}.")
     try:
-        document = json.loads(content)
+        text = content.decode(json.detect_encoding(content))
+        document = json.loads(text)
+        if _SURROGATES.search(text):
+            json.dumps(document, ensure_ascii=False).encode()
     except RecursionError:
         raise Wrong(f"{where} is nested too deeply. Give {wanted}.") from None
     except json.JSONDecodeError as error:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asking import Told, ask
-from models import GROUP, arc, definition, vm, written
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import GROUP, Model, arc, definition, in_arms_form, instance_view, vm, written
 
 from azpatch.domain.matrix import REVISIONS
 
@@ -93,6 +96,8 @@ NO_MODEL = "Give what `az vm show -o json`, `az vm list -o json` or"
         pytest.param(b"\xff\xfe\x00", "is not JSON", id="bytes"),
         pytest.param(b"[" * 100_000, "is nested too deeply", id="a well"),
         pytest.param(b"[" + b"9" * 5000 + b"]", "is not JSON", id="a number without end"),
+        pytest.param(rb'[{"name": "\ud800"}]', "is not JSON: 'utf-8' codec", id="half a character"),
+        pytest.param(b'"\xed\xa0\x80"', "is not JSON: 'utf-8' codec", id="half a character, raw"),
         pytest.param(b"null", "is no JSON object. " + NO_MODEL, id="null"),
         pytest.param(b'["web-1"]', "item 1 is no JSON object. " + NO_MODEL, id="names"),
         pytest.param(
@@ -174,3 +179,45 @@ def test_a_file_that_another_shell_wrote_is_read(tmp_path: Path, encoding: str) 
     file.write_bytes(written(vm()).decode().encode(encoding))
 
     assert ask("--revision", "2025-02", "--vm-json", file).status == 4
+
+
+def _paths(model: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Where something stands in a model."""
+    inner = model.items() if isinstance(model, dict) else ()
+    return [path, *(found for key, value in inner for found in _paths(value, (*path, key)))]
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+WHOLE = vm(instanceView=instance_view("ubuntu", "22.04"), virtualMachineScaleSet={"id": "x"})
+
+
+@pytest.mark.parametrize("model", [WHOLE, in_arms_form(WHOLE), arc()], ids=["vm", "arm", "arc"])
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_no_json_makes_it_crash(model: Model, data: st.DataObject) -> None:
+    """Anything may stand where something else is expected."""
+    changed = copy.deepcopy(model)
+    path = data.draw(st.sampled_from(_paths(changed)[1:]))
+    parent = changed
+    for key in path[:-1]:
+        parent = parent[key]
+    parent[path[-1]] = data.draw(ANY_JSON)
+    output = data.draw(st.sampled_from(["table", "json", "yaml"]))
+
+    told = ask(
+        *("--revision", "2025-02", "--vm-json", "-", "-o", output),
+        stdin=written(data.draw(st.sampled_from([changed, [changed, model]]))),
+    )
+
+    if told.status == 2:
+        refused(told)
+    else:
+        assert told.status in {0, 3, 4}
+        assert told.err == ""

@@ -75,6 +75,15 @@ def test_a_message_of_each_image_is_shown_a_few_times_only() -> None:
     assert "Unsupported  ImageNotSupported  (50 of 50)" in told.out
 
 
+def test_a_name_cannot_move_the_cursor() -> None:
+    odd = vm("\x1b[2Jgone\n\rweb", id=vm()["id"])
+
+    for machines in (odd, [odd]):
+        told = ask("--revision", "2025-02", "--vm-json", "-", stdin=written(machines))
+        assert "?[2Jgone??web" in told.out
+        assert told.out.replace("\n", "").isprintable()
+
+
 # --- for programs ---------------------------------------------------------------------------------
 
 
