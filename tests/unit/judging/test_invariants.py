@@ -271,6 +271,9 @@ def test_a_second_install_without_an_assessment_between_is_seen(written: Written
 # -- 7: grants and identities --------------------------------------------------------------------
 
 MINE = {"azpatch": [subscription_id(1)]}
+_COMPUTE = "providers/Microsoft.Compute"
+GALLERY = f"/subscriptions/{subscription_id(2)}/resourceGroups/rg/{_COMPUTE}/galleries/g"
+SHARED = f"/subscriptions/{subscription_id(2)}/{_COMPUTE}/locations/westeurope/sharedGalleries/g"
 
 
 @pytest.mark.parametrize(
@@ -311,6 +314,24 @@ def test_an_identity_used_for_another_subscription_is_seen(
     assert len(only_what_is_granted(written.journal, [], MINE)) == 1
     both = {"azpatch": [subscription_id(1), subscription_id(2)]}
     assert only_what_is_granted(written.journal, [], both) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "broken"),
+    [
+        ("GET", f"{GALLERY}/images/web", 0),
+        ("GET", f"{SHARED}/images/web", 1),
+        ("GET", GALLERY, 1),
+        ("GET", f"{GALLERY}/images/web/versions/1.0.0", 1),
+        ("DELETE", f"{GALLERY}/images/web", 1),
+    ],
+    ids=["a definition", "a shared one in their name", "a gallery", "a version", "no read"],
+)
+def test_only_image_definitions_are_read_wherever_they_lie(
+    written: Written, method: str, path: str, broken: int
+) -> None:
+    written.request(method, path)
+    assert len(only_what_is_granted(written.journal, [], MINE)) == broken
 
 
 # -- 8: silence ----------------------------------------------------------------------------------
