@@ -24,7 +24,7 @@ from azpatch.domain.facts import (
     Unread,
 )
 from azpatch.domain.ids import is_arc_server, key, subscription_of
-from azpatch.domain.image import Image, built_from, classify
+from azpatch.domain.image import Definitions, Image, built_from, classify
 from azpatch.reconcile.definitions import ImageDefinitions
 
 
@@ -72,8 +72,6 @@ class SubscriptionInventory:
     """Why the last refresh failed; None if it did not."""
     machines: dict[str, Machine] = field(default_factory=dict)
     assessments: dict[str, AssessmentResult] = field(default_factory=dict)
-    images: dict[str, _Concluded] = field(default_factory=dict)
-    """What machines were built from, as last concluded."""
     gone: set[str] = field(default_factory=set)
     """Machines for which ARM answered 404."""
     missing: set[str] = field(default_factory=set)
@@ -91,6 +89,7 @@ class SubscriptionInventory:
     """By scope; None: they cannot be read."""
     rights_error: AzureError | None = None
     """Why the permissions cannot be read."""
+    _images: dict[str, _Concluded] = field(default_factory=dict)
 
     def take(self, snapshot: Snapshot, known: Iterable[str], now: timedelta) -> Changes:
         """Takes in what Resource Graph shows; what it no longer shows becomes `missing`.
@@ -141,7 +140,7 @@ class SubscriptionInventory:
         self.missing.discard(machine_key)
         self.machines.pop(machine_key, None)
         self.assessments.pop(machine_key, None)
-        self.images.pop(machine_key, None)
+        self._images.pop(machine_key, None)
         self.gone.add(machine_key)
 
     def confirm_there(self, machine: Machine) -> None:
@@ -153,6 +152,22 @@ class SubscriptionInventory:
         known = self.machines.get(machine_key)
         if known is not None:
             self.machines[machine_key] = replace(machine, group_managed_by=known.group_managed_by)
+
+    def image(self, machine_key: str, machine: Machine, definitions: Definitions) -> Image:
+        """What a machine was built from. Concluded anew only where its model or its image
+        definition is another: it is asked of thousands of machines at a time."""
+        last = self._images.get(machine_key)
+        if last is not None and last.machine is machine:
+            of = last.definition_key
+            if (definitions.get(of) if of else None) is last.definition:
+                return last.image
+        gallery = built_from(machine)
+        definition = definitions.get(gallery.definition) if gallery else None
+        image = classify(machine, definitions)
+        self._images[machine_key] = _Concluded(
+            machine, gallery.definition if gallery else None, definition, image
+        )
+        return image
 
     def made_from(self, definition_keys: Collection[str]) -> frozenset[str]:
         """Keys of the machines that were built from one of these image definitions."""
@@ -230,24 +245,18 @@ class Inventory:
         return subscription is not None and key(machine_id) in subscription.gone
 
     def image(self, machine: Machine) -> Image:
-        """What a machine was built from. Concluded anew only where its model or its image
-        definition is another: it is asked of thousands of machines at a time."""
-        definitions = self.definitions.known
+        """What a machine was built from."""
         subscription = self.of(machine.id)
-        machine_key = key(machine.id)
-        last = subscription.images.get(machine_key) if subscription else None
-        if (
-            last is not None
-            and last.machine is machine
-            and last.definition
-            is (definitions.get(last.definition_key) if last.definition_key else None)
-        ):
-            return last.image
-        gallery = built_from(machine)
-        definition_key = gallery.definition if gallery else None
-        definition = definitions.get(definition_key) if definition_key else None
-        image = classify(machine, definitions)
-        if subscription is not None:
-            concluded = _Concluded(machine, definition_key, definition, image)
-            subscription.images[machine_key] = concluded
-        return image
+        if subscription is None:
+            return classify(machine, self.definitions.known)
+        return subscription.image(key(machine.id), machine, self.definitions.known)
+
+    def images(self, subscription_id: str) -> list[Image]:
+        """What each machine of a subscription was built from."""
+        subscription = self.subscription(subscription_id)
+        if subscription is None:
+            return []
+        known = self.definitions.known
+        return [
+            subscription.image(k, machine, known) for k, machine in subscription.machines.items()
+        ]

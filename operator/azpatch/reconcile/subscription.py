@@ -215,8 +215,8 @@ class SubscriptionReconciler:
             denied=isinstance(inventory.rights_error, Denied),
             gate=gate_of(subscription, inventory),
             image_classes=[
-                self._context.inventory.image(machine).image_class
-                for machine in inventory.machines.values()
+                image.image_class
+                for image in self._context.inventory.images(inventory.subscription_id)
             ],
             detected=[row.detected for row in inventory.assessments.values() if row.detected],
         )
