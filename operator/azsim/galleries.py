@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from azsim import throttling
 from azsim.fleet import Gallery, ImageDefinition
-from azsim.http import Params, Principal, Request, Response, Router, resource_not_found
+from azsim.http import ArmError, Params, Principal, Request, Response, Router, resource_not_found
 from azsim.subscriptions import subscription_of
 from azsim.throttling import charge
 
@@ -116,6 +116,11 @@ def get_shared_image(
         if gallery.seen_as(owner.id).lower() == params["gallery"].lower()
         and seen & {id_.lower() for id_ in gallery.shared_with}
     ]
+    if not found:
+        status, code = cloud.quirks.not_shared
+        raise ArmError(
+            status, code, f"Gallery '{params['gallery']}' is not shared with the caller."
+        )
     return Response(200, _shared(request, params, "SharedGalleries", found), headers)
 
 
