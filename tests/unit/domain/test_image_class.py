@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from domain_builders import COMPUTE, DEFINITION, GROUP, SUBSCRIPTION, VERSION, machine
 
-from azpatch.api.common import Confidence, ImageClass, OsType
+from azpatch.api.common import Confidence, ImageClass
 from azpatch.api.target import ImageStatus
 from azpatch.domain.facts import ImageDefinition, ImageReference, Unread
 from azpatch.domain.ids import key
-from azpatch.domain.image import built_from, classify, gallery_image, matches, with_os_type
+from azpatch.domain.image import built_from, classify, gallery_image, matches
 
 MANAGED_IMAGE = f"{COMPUTE}/images/golden"
 SHARED = "/SharedGalleries/11aa-OURS/Images/web/Versions/2.0.0"
@@ -324,109 +324,6 @@ def test_where_nothing_tells_the_class_the_confidence_is_low(
     image = classify(machine(image=reference, os_disk_create_option=create_option), {})
 
     assert (image.image_class, image.confidence) == (ImageClass.UNKNOWN, Confidence.LOW)
-
-
-# --- the operating system -------------------------------------------------------------------------
-
-LINUX_DEFINITION = ImageDefinition(DEFINITION, "Generalized", OsType.LINUX)
-WINDOWS_DEFINITION = ImageDefinition(DEFINITION, "Generalized", OsType.WINDOWS)
-
-
-@pytest.mark.parametrize(
-    ("model", "reference", "definition", "os_type", "evidence"),
-    [
-        pytest.param(
-            OsType.LINUX,
-            marketplace(publisher="MicrosoftWindowsServer"),
-            WINDOWS_DEFINITION,
-            OsType.LINUX,
-            None,
-            id="the model says it, whatever else",
-        ),
-        *(
-            pytest.param(
-                None,
-                marketplace(publisher=publisher, offer=offer),
-                None,
-                OsType.WINDOWS,
-                f"osType is missing; {publisher} tells Windows.",
-                id=f"publisher {publisher}: Windows",
-            )
-            for publisher, offer in (
-                ("MicrosoftWindowsServer", "WindowsServer"),
-                ("microsoftwindowsserver", "WindowsServer"),
-                ("MicrosoftSQLServer", "SQL2022-WS2022"),
-                ("MicrosoftDynamicsAX", "Dynamics"),
-                ("MicrosoftAzureSiteRecovery", "Process-Server"),
-                ("MicrosoftBizTalkServer", "BizTalk-Server"),
-                ("MicrosoftPowerBI", "x"),
-                ("MicrosoftSharePoint", "MicrosoftSharePointServer"),
-                ("MicrosoftWindowsServerHPCPack", "WindowsServerHPCPack"),
-                ("MicrosoftVisualStudio", "VisualStudio"),
-            )
-        ),
-        pytest.param(
-            None,
-            marketplace(publisher="MicrosoftSQLServer", offer="sql2019-rhel8"),
-            None,
-            None,
-            "osType is missing, and nothing else tells it.",
-            id="SQL Server on Linux is not Windows",
-        ),
-        pytest.param(
-            None,
-            ImageReference(id=VERSION),
-            LINUX_DEFINITION,
-            OsType.LINUX,
-            "osType is missing; the definition's is Linux.",
-            id="else the image definition says it",
-        ),
-        pytest.param(
-            None,
-            marketplace(publisher="MicrosoftWindowsServer", id=VERSION),
-            LINUX_DEFINITION,
-            OsType.WINDOWS,
-            "osType is missing; MicrosoftWindowsServer tells Windows.",
-            id="the publisher goes before the definition",
-        ),
-        pytest.param(
-            None,
-            ImageReference(id=VERSION),
-            Unread.REFUSED,
-            None,
-            "osType is missing, and nothing else tells it.",
-            id="nothing says it",
-        ),
-        pytest.param(
-            None,
-            None,
-            None,
-            None,
-            "osType is missing, and nothing else tells it.",
-            id="nothing is there",
-        ),
-    ],
-)
-def test_the_operating_system_is_told_where_the_model_is_silent(
-    model: OsType | None,
-    reference: ImageReference | None,
-    definition: ImageDefinition | Unread | None,
-    os_type: OsType | None,
-    evidence: str | None,
-) -> None:
-    silent = machine(image=reference, os_type=model)
-    definitions = {} if definition is None else {key(DEFINITION): definition}
-
-    image = classify(silent, definitions)
-
-    assert image.os_type is os_type
-    assert with_os_type(silent, image) == machine(image=reference, os_type=os_type)
-    if evidence is None:
-        assert "osType" not in image.evidence
-    else:
-        assert image.evidence.endswith(f". {evidence}")
-    status = ImageStatus(image_class=image.image_class, evidence=image.evidence)
-    assert status.evidence == image.evidence, "it fits"
 
 
 # --- ids ------------------------------------------------------------------------------------------
