@@ -147,7 +147,7 @@ def _unavailable(
             and install.last is not None
             and after.first > install.last
             and after.last is not None
-            and (after.status == "Succeeded" or install.status == "Succeeded")
+            and (after.status == "Succeeded" or _came_to_a_good_end(install))
         ]
         ends += [
             journal.first_at(after.started + GIVEN_UP)
@@ -156,14 +156,14 @@ def _unavailable(
             and after.kind == "Assess"
             and install.last is not None
             and after.first > install.last
-            and install.status == "Succeeded"
+            and _came_to_a_good_end(install)
         ]
         ends += [
             event.number
             for event in journal.events("OperationUnreached")
             if event.resource == install.machine
             and event.details["operation"] == "Assess"
-            and install.status == "Succeeded"
+            and _came_to_a_good_end(install)
             and install.last is not None
             and event.number > install.last
         ]
@@ -174,6 +174,18 @@ def _unavailable(
         ]
         ends += [gone[install.machine]] if gone.get(install.machine, 0) > install.first else []
         yield _Stretch(install, min(ends, default=None))
+
+
+def _came_to_a_good_end(install: Operation) -> bool:
+    """Also with a warning that says no more than that a reboot is left to a person."""
+    if install.status != "CompletedWithWarnings":
+        return install.status == "Succeeded"
+    result = install.result
+    return (
+        result.get("rebootStatus") == "Required"
+        and not result.get("failedPatchCount")
+        and not result.get("maintenanceWindowExceeded")
+    )
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,26 @@ def test_a_failed_install_keeps_its_slot_until_an_assessment_succeeds(
     assert len(max_unavailable_kept(written.journal, ONE_OF_TWO, OURS)) == broken
 
 
+@pytest.mark.parametrize(
+    ("result", "broken"),
+    [
+        ({"rebootStatus": "Required", "failedPatchCount": 0}, 0),
+        ({"rebootStatus": "Required", "failedPatchCount": 1}, 1),
+        ({"rebootStatus": "Required", "maintenanceWindowExceeded": True}, 1),
+        ({"rebootStatus": "NotNeeded"}, 1),
+    ],
+    ids=["a reboot is left", "a patch failed too", "time ran out too", "of another kind"],
+)
+def test_a_warning_of_a_reboot_alone_is_no_failure(
+    written: Written, result: dict[str, Any], broken: int
+) -> None:
+    written.start("Install", WEB, "i1")
+    written.end(WEB, "i1", "CompletedWithWarnings", **result)
+    written.assess(WEB, "a1", "Failed")
+    written.install(DB, "i2")
+    assert len(max_unavailable_kept(written.journal, ONE_OF_TWO, OURS)) == broken
+
+
 @pytest.mark.parametrize(("looked", "broken"), [(True, 1), (False, 0)])
 def test_a_foreign_install_takes_a_slot_once_it_was_seen(
     written: Written, looked: bool, broken: int
