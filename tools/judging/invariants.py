@@ -7,6 +7,7 @@ principals that the operator signs in as; everybody else is foreign.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,9 @@ CLOCK_STEP = timedelta(seconds=1)
 
 TOKEN_PATH = "/oauth2/"
 RESOURCE_GRAPH_PATH = "/providers/microsoft.resourcegraph/resources"
+_IMAGE_DEFINITION = re.compile(r"GET /subscriptions/.+/galleries/[^/]+/images/[^/]+", re.IGNORECASE)
+"""Method and path of a request for one. Those of shared galleries have other paths: they are asked
+for in the name of a subscription, which must be its own."""
 
 
 def at_most_one_in_flight(journal: Journal, ours: Collection[str]) -> Violations:
@@ -143,7 +147,7 @@ def _unavailable(
             and install.last is not None
             and after.first > install.last
             and after.last is not None
-            and (after.status == "Succeeded" or install.status == "Succeeded")
+            and (after.status == "Succeeded" or _came_to_a_good_end(install))
         ]
         ends += [
             journal.first_at(after.started + GIVEN_UP)
@@ -152,14 +156,14 @@ def _unavailable(
             and after.kind == "Assess"
             and install.last is not None
             and after.first > install.last
-            and install.status == "Succeeded"
+            and _came_to_a_good_end(install)
         ]
         ends += [
             event.number
             for event in journal.events("OperationUnreached")
             if event.resource == install.machine
             and event.details["operation"] == "Assess"
-            and install.status == "Succeeded"
+            and _came_to_a_good_end(install)
             and install.last is not None
             and event.number > install.last
         ]
@@ -170,6 +174,18 @@ def _unavailable(
         ]
         ends += [gone[install.machine]] if gone.get(install.machine, 0) > install.first else []
         yield _Stretch(install, min(ends, default=None))
+
+
+def _came_to_a_good_end(install: Operation) -> bool:
+    """Also with a warning that says no more than that a reboot is left to a person."""
+    if install.status != "CompletedWithWarnings":
+        return install.status == "Succeeded"
+    result = install.result
+    return (
+        result.get("rebootStatus") == "Required"
+        and not result.get("failedPatchCount")
+        and not result.get("maintenanceWindowExceeded")
+    )
 
 
 @dataclass(frozen=True)
@@ -252,7 +268,8 @@ def only_what_is_granted(
 ) -> Violations:
     """7: no guest patch request without leave, and no call with another subscription's identity.
 
-    `identities`: by principal of ours, the ids of the subscriptions that it is for.
+    `identities`: by principal of ours, the ids of the subscriptions that it is for. An image
+    definition is asked for wherever it lies.
     """
     leaves = tuple(leaves)
     broken = []
@@ -263,7 +280,7 @@ def only_what_is_granted(
             broken.append(f"{request}: no grant allows it")
         mine = {id_.lower() for id_ in identities[request.principal]}
         strange = _subscriptions(request) - mine
-        if strange:
+        if strange and not _IMAGE_DEFINITION.fullmatch(f"{request.method} {request.path}"):
             broken.append(f"{request}: not an identity of {', '.join(sorted(strange))}")
     return broken
 

@@ -143,13 +143,16 @@ class Judge:
         if policy is None:
             return
         siblings = [t for t in targets if _owned(t, policy)]
-        left = {machine_of(t) for t in targets if not _owned(t, policy) and self._leaving(t)}
+        others = [t for t in targets if not _owned(t, policy)]
+        left = {machine_of(t) for t in others if self._leaving(t)}
+        # What a third policy acts on is counted there, whoever else leaves the machine.
+        left -= {machine_of(t) for t in others if _governs(t) and not self._leaving(t)}
         governed = {
-            machine_of(t)
-            for t in siblings
-            if (t.get("status") or {}).get("governs") is not False or machine_of(t) in left
+            machine_of(t) for t in siblings if _governs(t) is not False or machine_of(t) in left
         }
-        limit = max_unavailable(policy, siblings)
+        limit = max(
+            max_unavailable(one, siblings) for one in self._declarations.lately(policy, LAG)
+        )
         rollout = invariants.Rollout(policy["metadata"]["name"], frozenset(governed), limit)
         broken = invariants.max_unavailable_kept(
             journal, [rollout], OURS, journal.end, self._forgotten
@@ -233,10 +236,8 @@ class Judge:
     def _of_another(self, target: Object, machine: str) -> Iterator[str]:
         """Claims about a machine that had the name before."""
         status, now = target.get("status") or {}, self._world.cloud.machines.get(machine)
-        if now is None or "machine" not in status:
+        if now is None:
             return
-        if status["machine"].get("vmId", "").lower() != now.vm_id.lower():
-            yield f"vmId {status['machine'].get('vmId')}, in truth {now.vm_id}"
         activity = (status.get("assessment") or {}).get("activityId")
         for operation in self.journal().operations(machine):
             if operation.id == activity and operation.vm_id != now.vm_id:
@@ -272,6 +273,12 @@ def _attempt(target: Object) -> str | None:
     """The attempt in flight on it."""
     operation = (target.get("status") or {}).get("operation") or {}
     return operation.get("attemptId")
+
+
+def _governs(target: Object) -> bool | None:
+    """None: not decided yet."""
+    governs: bool | None = (target.get("status") or {}).get("governs")
+    return governs
 
 
 def _owned(target: Object, policy: Object) -> bool:
@@ -344,10 +351,18 @@ def unsettled(world: World, *, patient: bool) -> Iterator[tuple[str, str]]:
             yield machine, "the machine is deleted, and its PatchTarget is not"
         elif status.get("operation"):
             yield machine, f"{status['operation']['kind']} in flight"
+        elif _replaced(world, machine, status):
+            yield machine, "its status is of the machine that had the name before"
         elif not _never_ends(world, machine):
             left = _left(world, machine, status)
             if left is not None and (patient or not _tomorrow(status)):
                 yield machine, left
+
+
+def _replaced(world: World, machine: str, status: dict[str, Any]) -> bool:
+    """The next refresh of the inventory tells those that do not look at the machine themselves."""
+    known = (status.get("machine") or {}).get("vmId", "").lower()
+    return bool(known) and known != world.cloud.machines[machine].vm_id.lower()
 
 
 def _tomorrow(status: dict[str, Any]) -> bool:

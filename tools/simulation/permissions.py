@@ -64,6 +64,13 @@ class Declarations:
         """Whether it was, at any moment within this time."""
         return any(_forbidden(view, alive(target), kind) for view in self._views(within))
 
+    def lately(self, policy: Object, within: timedelta) -> Iterator[Object]:
+        """This policy as it is declared, and as it was at any moment within this time."""
+        for view in self._views(within):
+            was = view[PATCH_POLICY].get(_key(policy))
+            if was is not None and was["metadata"]["uid"] == policy["metadata"]["uid"]:
+                yield was
+
     def _views(
         self, within: timedelta
     ) -> Iterator[Mapping[Kind, Mapping[tuple[str, str], Object]]]:

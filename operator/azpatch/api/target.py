@@ -11,6 +11,7 @@ from azpatch.api.common import (
     VIRTUAL_MACHINE_PATTERN,
     ApiModel,
     Condition,
+    Confidence,
     Count,
     DetectedState,
     ImageClass,
@@ -112,6 +113,9 @@ class ImageStatus(ApiModel):
     """The image reference of the machine's model."""
     evidence: ShortMessage | None = None
     """What the class was concluded from."""
+    confidence: Confidence | None = None
+    """High: Azure's own records say so. Medium: osProfile stands in for an image definition that
+    is not at hand, or contradicts it. Low: nothing tells what the machine was built from."""
 
 
 class DetectedStatus(ApiModel):
@@ -322,6 +326,7 @@ class PatchTarget(Resource):
         Column("Operation", ".status.operation.kind"),
         Column("Age", ".metadata.creationTimestamp", type="date"),
         Column("Power", ".status.machine.powerState", wide=True),
+        Column("Confidence", ".status.image.confidence", wide=True),
         Column("Detected", ".status.detected.state", wide=True),
         Column("Assessed", ".status.assessment.time", type="date", wide=True),
         Column("Installed", ".status.installation.time", type="date", wide=True),

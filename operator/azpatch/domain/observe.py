@@ -118,6 +118,7 @@ def _identified(before: PatchTargetStatus, around: Surroundings) -> PatchTargetS
             image_class=around.image.image_class,
             reference=around.image.reference,
             evidence=around.image.evidence,
+            confidence=around.image.confidence,
         ),
     )
 
