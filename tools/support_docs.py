@@ -84,7 +84,8 @@ MEANING = """## What an answer takes for granted
 - The policy is one that sets neither `install.onUndeterminedSupport` nor
   `assessment.probeUnsupported`.
 - A model does not have everything. A node of AKS is told by its group's name and tags, not by the
-  group's `managedBy`. A definition that is not given is one that cannot be read.
+  group's `managedBy`. Where an image's definition is not given, osProfile decides, and
+  `confidence` is Medium.
 
 | the operator | verdict |
 |---|---|

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from azpatch.api.common import ApiModel, ImageClass, OperationName, OsType, Support
+from azpatch.api.common import ApiModel, Confidence, ImageClass, OperationName, OsType, Support
 from azpatch.domain.verdict_source import SourceKind
 
 
@@ -57,12 +57,15 @@ class Answer(ApiModel):
     name: str
     """The machine's or image definition's name, or publisher:offer:sku."""
     os: OsType | None
-    """The operating system. Null where the model does not say it."""
+    """The operating system. Null where nothing tells it."""
     image_class: ImageClass
     """What the machine was built from, as far as patching is concerned."""
     image_reference: str | None
     """The image's id, or publisher:offer:sku, as the model has it."""
     evidence: str
     """What the class was concluded from."""
+    confidence: Confidence
+    """High: Azure's own records say so. Medium: osProfile stands in for an image definition that is
+    not at hand, or contradicts it. Low: nothing tells what the machine was built from."""
     operations: Annotated[dict[OperationName, OperationAnswer], Field(min_length=5)]
     """The verdict on each of the five operations."""

@@ -11,7 +11,7 @@ from azpatch.api.subscription import FeatureState
 from azpatch.domain.detection import Detection, assumed
 from azpatch.domain.facts import ImageDefinition, ImageReference, Machine
 from azpatch.domain.feature import FeatureGate, assumed_gate
-from azpatch.domain.image import classify, gallery_image
+from azpatch.domain.image import built_from, classify, with_os_type
 from azpatch.domain.matrix import Matrix
 from azpatch.domain.verdict import verdicts
 from azpatch.domain.verdict_row import SupportEvidence
@@ -52,8 +52,8 @@ class Judge:
     def answer(self, asked: Named) -> Answer:
         """The verdicts on a machine, as the operator has them for a policy that sets neither
         onUndeterminedSupport nor probeUnsupported."""
-        machine = asked.machine
-        image = classify(machine, self._definitions)
+        image = classify(asked.machine, self._definitions)
+        machine = with_os_type(asked.machine, image)
         workload = excluded(machine)
         kind = (image, workload, *_WHAT_IT_IS(machine))
         if kind not in self._said:
@@ -73,6 +73,7 @@ class Judge:
             image_class=image.image_class,
             image_reference=image.reference,
             evidence=image.evidence,
+            confidence=image.confidence,
             operations=self._said[kind],
         )
 
@@ -125,9 +126,7 @@ def of_definition(name: str, definition: ImageDefinition) -> Named:
 
 def used(asked: Named) -> str | None:
     """Key of the image definition that the machine was built from, if it was from one."""
-    reference = asked.machine.image or ImageReference()
-    shared = reference.shared_gallery_image_id or reference.community_gallery_image_id
-    image = gallery_image(reference.id or shared or "")
+    image = built_from(asked.machine)
     return None if image is None else image.definition
 
 

@@ -148,6 +148,7 @@ def card(answer: Answer, matrix: Matrix, width: int | None) -> Iterator[str]:
         ("id", answer.id),
         ("os", answer.os or "not known"),
         ("image class", answer.image_class),
+        ("confidence", answer.confidence),
         ("image", answer.image_reference if answer.image_reference != answer.name else None),
     )
     yield from _columns([("", name, value) for name, value in facts if value])
