@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from asking import ask, ask_json
-from models import (
+from printed_models import (
     GROUP,
     IMAGE,
     MANAGED_IMAGE,

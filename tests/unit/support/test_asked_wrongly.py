@@ -10,7 +10,7 @@ import pytest
 from asking import Told, ask
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import GROUP, Model, arc, definition, in_arms_form, instance_view, vm, written
+from printed_models import GROUP, Model, arc, definition, in_arms_form, instance_view, vm, written
 
 from azpatch.domain.matrix import REVISIONS
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from models import vm, written
+from printed_models import vm, written
 
 from azpatch.__main__ import COMMANDS, main
 from lab.processes import python_env

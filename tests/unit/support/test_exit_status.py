@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from asking import ask
-from models import MANAGED_IMAGE, Model, plan, storage, vm, written
+from printed_models import MANAGED_IMAGE, Model, plan, storage, vm, written
 
 ALLOWED = vm("allowed", storageProfile=plan("canonical", "x", "y"))
 DENIED = vm("denied", storageProfile=plan("redhat", "rhel-ha", "81_gen2"))

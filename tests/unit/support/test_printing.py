@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 from asking import ask, ask_json
-from models import arc, instance_view, plan, vm, written
+from printed_models import arc, instance_view, plan, vm, written
 
 from azpatch.api.common import OperationName
 from azpatch.domain.matrix import REVISIONS, read, revision

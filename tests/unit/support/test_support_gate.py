@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from models import IMAGE, definition, vm, written
+from printed_models import IMAGE, definition, vm, written
 
 from lab.processes import python_env
 
