@@ -12,7 +12,7 @@ from azpatch.api.reasons import Reason
 from azpatch.api.subscription import FeatureState
 from azpatch.domain.data_files import DatedData
 from azpatch.domain.detection import Detection, Sign
-from azpatch.domain.facts import ImageReference, Machine
+from azpatch.domain.facts import ARC_CONNECTED, ImageReference, Machine
 from azpatch.domain.feature import FeatureGate, Gate
 from azpatch.domain.image import Image
 from azpatch.domain.marketplace import automatic_images, rules
@@ -115,7 +115,10 @@ NOTES = """
   and D0 prove it.
 - D+ never makes an operation that the platform runs by itself supported where the matrix says
   Unsupported: an assessment does not test that.
-- Azure Arc-enabled servers have no Azure image. This release sends them nothing.
+- Azure Arc-enabled servers have no Azure image, and an assessment detects nothing there, so that
+  no sign matters. One that is not Connected waits until it is. Periodic assessment needs the
+  resource provider Microsoft.Compute registered in the server's subscription; a virtual machine
+  there shows that it is.
 - The image is *unknown* if the machine's model names none, or in a form that azpatch does not know.
 """
 
@@ -231,6 +234,8 @@ class _Kind:
     plan: tuple[str, str, str] | None = None
     system: tuple[str, str] | None = None
     workload: ExcludedWorkload | None = None
+    arc_status: str | None = None
+    compute_registered: bool = False
 
     def evidence(self, matrix: Matrix, sign: Sign) -> SupportEvidence | None:
         """None: there are no such machines by this revision."""
@@ -250,12 +255,14 @@ class _Kind:
                 image=ImageReference(publisher=publisher, offer=offer, sku=sku),
                 os_name=os_name,
                 os_version=os_version,
+                arc_status=self.arc_status,
             ),
             image=Image(self.image_class, None, ""),
             matrix=matrix,
             workload=self.workload,
             gate=self._feature_gate(),
             detection=Detection(sign, None, row_counts=True, probe_due=False),
+            compute_registered=self.compute_registered,
         )
 
     def _feature_gate(self) -> FeatureGate | None:
@@ -272,7 +279,7 @@ _FEATURE = {
     Gate.UNDETERMINED: "feature not clear",
 }
 
-_MARKETPLACE = ImageClass.MARKETPLACE
+_MARKETPLACE, _ARC = ImageClass.MARKETPLACE, ImageClass.NOT_APPLICABLE
 
 KINDS = (
     _Kind("excluded workload", "", ImageClass.UNKNOWN, workload=_SCALE_SET),
@@ -296,7 +303,15 @@ KINDS = (
         for image_class in CUSTOM_IMAGES
     ),
     _Kind("image unknown", "", ImageClass.UNKNOWN),
-    _Kind("Azure Arc", "", ImageClass.NOT_APPLICABLE),
+    _Kind(
+        "Azure Arc",
+        "Connected",
+        _ARC,
+        arc_status=ARC_CONNECTED,
+        compute_registered=True,
+    ),
+    _Kind("Azure Arc", "Connected, Microsoft.Compute not seen", _ARC, arc_status=ARC_CONNECTED),
+    _Kind("Azure Arc", "not Connected", _ARC, compute_registered=True),
 )
 
 

@@ -116,9 +116,9 @@ ENDED = (
         now=_DEADLINE,
     ),
     _Ended("the reboot failed", _result(_SUCCEEDED, reboot_status=RebootStatus.FAILED)),
-    _Ended("the VM agent is not ready", _result(_SUCCEEDED), agent_ready=False),
+    _Ended("the agent is not ready", _result(_SUCCEEDED), agent_ready=False),
     _Ended(
-        f"the VM agent is not ready {_PATIENCE} after",
+        f"the agent is not ready {_PATIENCE} after",
         _result(_SUCCEEDED),
         agent_ready=False,
         now=_NOW + AGENT_PATIENCE,
@@ -135,6 +135,9 @@ LOST = {
 UNSENT = {
     Reason.VM_STOPPED: "not sent: the machine does not run",
     Reason.AGENT_NOT_READY: "not sent: its VM agent is not ready",
+    Reason.ARC_DISCONNECTED: "not sent: the Arc-enabled server is not Connected",
+    Reason.ARC_EXPIRED: "not sent: its status is Expired",
+    Reason.ARC_ERROR: "not sent: its status is Error",
     Reason.FOREIGN_OPERATION: "not sent: someone else's operation runs, or 409",
     Reason.THROTTLED: "not sent: 429",
 }

@@ -17,6 +17,7 @@ Change = Callable[[dict[str, Any]], None]
 SUBSCRIPTION = "6f1c2a34-0000-4000-8000-000000000001"
 COMPUTE = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.Compute"
 MACHINE = f"{COMPUTE}/virtualMachines/web-1"
+SERVER = f"{COMPUTE}/machines/dc-7".replace("Microsoft.Compute", "Microsoft.HybridCompute")
 IMAGE = f"{COMPUTE}/galleries/golden/images/web"
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 from prometheus_client import CollectorRegistry
 
-from azpatch.api import OsType
+from azpatch.api import MachineKind, OsType
 from azpatch.api.target import OperationKind
 from azpatch.azure import port
 from azpatch.azure.client import SdkAzureClients
@@ -20,7 +20,7 @@ from azpatch.azure.metrics import AzureMetrics
 from azpatch.azure.port import Accepted, AzureClient, Credentials, Progress
 from azpatch.clock import SystemClock
 from azpatch.domain import ids
-from azpatch.domain.facts import GuestStatus, MachineKind
+from azpatch.domain.facts import GuestStatus
 from lab.binaries import ROOT
 from lab.folders import run_folder
 from lab.processes import AzSim, Clock

@@ -7,6 +7,7 @@ from crd_objects import (
     COMPUTE,
     IMAGE,
     MACHINE,
+    SERVER,
     SUBSCRIPTION,
     Change,
     changed,
@@ -43,6 +44,12 @@ NOT_A_SHARE = (
 )
 
 
+TWO_TARGETS = (
+    "target has more than one of virtualMachine, arcMachine and galleryImage: keep one, and make "
+    "another PatchPolicy for each of the others"
+)
+
+
 def machine_target(machine_id: str) -> Change:
     return put("spec.target", {"virtualMachine": {"id": machine_id}})
 
@@ -55,16 +62,36 @@ POLICY_REFUSALS = [
     pytest.param(
         [put("spec.target", {})],
         "spec.target",
-        "target is empty: give virtualMachine for one machine, or galleryImage for all machines "
-        "built from one image",
+        "target is empty: give virtualMachine or arcMachine for one machine, or galleryImage for "
+        "all machines built from one image",
         id="no target",
     ),
     pytest.param(
         [put("spec.target.galleryImage", {"id": IMAGE})],
         "spec.target",
-        "target has both virtualMachine and galleryImage: keep one, and make a second "
-        "PatchPolicy for the other",
+        TWO_TARGETS,
         id="two targets",
+    ),
+    pytest.param(
+        [put("spec.target.arcMachine", {"id": SERVER})],
+        "spec.target",
+        TWO_TARGETS,
+        id="a machine and an Arc-enabled server",
+    ),
+    *(
+        pytest.param(
+            [put("spec.target", {"arcMachine": {"id": server}})],
+            "spec.target.arcMachine.id",
+            "arcMachine.id is not the id of an Azure Arc-enabled server: give /subscriptions/"
+            "SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.HybridCompute/machines/NAME, "
+            "as `az connectedmachine show --query id` prints it",
+            id=id_,
+        )
+        for server, id_ in (
+            (MACHINE, "a virtual machine's id as a server"),
+            (f"{SERVER}/extensions/x", "something inside a server"),
+            (SERVER + 54 * "x", "a server with a name that Azure does not allow"),
+        )
     ),
     pytest.param(
         [machine_target("web-1")],

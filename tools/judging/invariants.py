@@ -21,6 +21,16 @@ LOOK = timedelta(minutes=1)
 """How long before our POST a foreign operation may have begun, or the machine been made anew,
 without our having seen it."""
 
+ARC_LATE = timedelta(minutes=10)
+"""How late Resource Graph shows what others do on an Arc-enabled server. Nothing else shows it."""
+
+ARC_BELIEVED = timedelta(days=1)
+"""For how long it is believed that an operation runs there: the row of one that came to nothing
+says so for ever."""
+
+ARC = "/providers/microsoft.hybridcompute/machines/"
+"""What the keys of Azure Arc-enabled servers have in them."""
+
 CLOCK_STEP = timedelta(seconds=1)
 """By how much a time in status may differ from the journal's: their last digits are cut."""
 
@@ -31,7 +41,24 @@ _IMAGE_DEFINITION = re.compile(r"GET /subscriptions/.+/galleries/[^/]+/images/[^
 for in the name of a subscription, which must be its own."""
 
 
-def at_most_one_in_flight(journal: Journal, ours: Collection[str]) -> Violations:
+Shown = Mapping[str, datetime]
+"""Since when Resource Graph shows an operation on an Azure Arc-enabled server, by its id. One that
+is not there it does not show."""
+
+
+def seen_from(operation: Operation, shown: Shown | None) -> datetime | None:
+    """From when on who looks at the machine sees an operation of somebody else's; None: not yet.
+    Without `shown`, Resource Graph is taken to be late by as much as is usual."""
+    if ARC not in operation.machine:
+        return operation.started
+    if shown is None:
+        return operation.started + ARC_LATE
+    return shown.get(operation.id)
+
+
+def at_most_one_in_flight(
+    journal: Journal, ours: Collection[str], shown: Shown | None = None
+) -> Violations:
     """1: none of our operations begins while another is in flight on the machine."""
     operations = journal.operations()
     return [
@@ -39,7 +66,7 @@ def at_most_one_in_flight(journal: Journal, ours: Collection[str]) -> Violations
         for mine in operations
         if mine.principal in ours
         for other in operations
-        if _beside(mine, other) and not _unseen(mine, other, ours)
+        if _beside(mine, other) and not _unseen(mine, other, ours, shown)
     ]
 
 
@@ -50,9 +77,14 @@ def _beside(mine: Operation, other: Operation) -> bool:
     return other.superseded == mine.id or (other.first < mine.first and other.covers(mine.first))
 
 
-def _unseen(mine: Operation, other: Operation, ours: Collection[str]) -> bool:
-    """A foreign operation may begin after our last look."""
-    return other.principal not in ours and mine.started - other.started <= LOOK
+def _unseen(mine: Operation, other: Operation, ours: Collection[str], shown: Shown | None) -> bool:
+    """A foreign operation may begin, or begin to show, after our last look."""
+    if other.principal in ours:
+        return False
+    if ARC in other.machine and mine.started - other.started > ARC_BELIEVED:
+        return True
+    seen = seen_from(other, shown)
+    return seen is None or mine.started - seen <= LOOK
 
 
 GIVEN_UP = timedelta(minutes=119)
@@ -74,6 +106,7 @@ def max_unavailable_kept(
     ours: Collection[str],
     since: int = 0,
     forgotten: Iterable[tuple[str, int]] = (),
+    shown: Shown | None = None,
 ) -> Violations:
     """3: when one of our installs begins, at most `limit` of its policy's machines are unavailable.
 
@@ -96,7 +129,7 @@ def max_unavailable_kept(
                 one.install.machine
                 for one in mine
                 if one.covers(new.first)
-                and (one.install.principal in ours or _seen(journal, one.install, new, ours))
+                and (one.install.principal in ours or _seen(journal, one.install, new, ours, shown))
             } | {new.machine}
             if len(out) > rollout.limit:
                 names = ", ".join(sorted(map(name_of, out)))
@@ -107,11 +140,19 @@ def max_unavailable_kept(
     return broken
 
 
-def _seen(journal: Journal, foreign: Operation, before: Operation, ours: Collection[str]) -> bool:
-    """Whether ARM had shown us a foreign operation when `before` began."""
-    return any(
+def _seen(
+    journal: Journal,
+    foreign: Operation,
+    before: Operation,
+    ours: Collection[str],
+    shown: Shown | None,
+) -> bool:
+    """Whether Azure had shown us a foreign operation when `before` began."""
+    seen = seen_from(foreign, shown)
+    return seen is not None and any(
         request.method == "GET"
         and foreign.first < request.number < before.first
+        and request.time >= seen
         and request.path.lower().startswith(foreign.machine)
         for request in journal.requests(ours)
     )
@@ -200,7 +241,10 @@ class Verdict:
 
 
 def verdicts_kept(
-    journal: Journal, verdicts: Iterable[Verdict], ours: Collection[str]
+    journal: Journal,
+    verdicts: Iterable[Verdict],
+    ours: Collection[str],
+    shown: Shown | None = None,
 ) -> Violations:
     """5: nothing is sent to a machine whose verdict forbids it, or not yet allows it.
 
@@ -214,15 +258,18 @@ def verdicts_kept(
             assert asked is not None
             if not allowed[asked[1]]:
                 broken.append(f"{request}: the verdict forbids it")
-        broken += _without_evidence(journal, verdict, ours)
+        broken += _without_evidence(journal, verdict, ours, shown)
     return broken
 
 
-def _without_evidence(journal: Journal, verdict: Verdict, ours: Collection[str]) -> Iterator[str]:
+def _without_evidence(
+    journal: Journal, verdict: Verdict, ours: Collection[str], shown: Shown | None
+) -> Iterator[str]:
     """Evidence is of one machine: one that was made anew under its name has none yet."""
     operations = journal.operations(verdict.machine)
     assessed = operations[0].vm_id if operations and verdict.assessed_before else None
     made = {event.details["vmId"]: event.time for event in journal.events("MachineCreated")}
+    never = datetime.max.replace(tzinfo=UTC)
     outdated = datetime.min.replace(tzinfo=UTC)
     for what, operation in _steps(operations):
         if operation.kind == "Assess" and what == "end" and operation.status == "Succeeded":
@@ -233,7 +280,7 @@ def _without_evidence(journal: Journal, verdict: Verdict, ours: Collection[str])
                 if operation.started - max(outdated, made.get(operation.vm_id, outdated)) > LOOK:
                     yield f"{operation}: no assessment since the last install had succeeded"
             elif operation.principal not in ours:
-                outdated = operation.started
+                outdated = seen_from(operation, shown) or never
             assessed = None
 
 
@@ -348,6 +395,17 @@ class _Claims:
         self._begin = journal.entries[0].time if journal.entries else None
         self._attempts = {request.attempt_id for request in journal.posts(machine)}
         self._status = status
+        self._unreached = {
+            event.operation_id
+            for event in journal.events("OperationUnreached")
+            if event.resource == machine
+        }
+        """Operations that Azure took and no agent heard of: they failed, and never began."""
+        self._cut_off = ARC in machine and any(
+            event.resource == machine for event in journal.events("StatusChanged", "AgentLost")
+        )
+        """Azure may have concluded by itself what became of an operation of which it did not hear,
+        and the journal shows what the server did."""
 
     def untrue(self) -> Iterator[str]:
         yield from self._assessment()
@@ -365,7 +423,7 @@ class _Claims:
         if claim is None or claim["status"] == "Unknown":
             return
         time = datetime.fromisoformat(claim["time"])
-        if self._begin is None or time < self._begin:
+        if self._begin is None or time < self._begin or self._cut_off:
             return
         ended = [one for one in self._operations if one.kind == "Assess" and one.ended]
         if claim.get("activityId"):
@@ -379,10 +437,14 @@ class _Claims:
             return
         shown = self._of("Install", claim.get("activityId"))
         if shown is None:
+            if claim["outcome"] in ("Failed", "NotBack") and claim.get("activityId") in (
+                self._unreached
+            ):
+                return
             if claim.get("activityId") or claim["outcome"] not in ("Unknown", "Skipped"):
                 yield f"no install {claim.get('activityId')}, but outcome {claim['outcome']}"
             return
-        if claim["outcome"] in ("Unknown", "Skipped"):
+        if claim["outcome"] in ("Unknown", "Skipped") or self._cut_off:
             return
         if shown.ended is None:
             yield f"{shown} has no end, but outcome {claim['outcome']}"

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from contextvars import Context
+from datetime import datetime, timedelta
 from typing import Any
 
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Object
+from azsim.arcmachine import ArcMachine
 from azsim.journal import Entry, EventEntry, RequestEntry
 from azsim.records import Status
 from judging import invariants, registrations
@@ -19,12 +21,20 @@ from judging.azure_journal import Journal, Operation, parse
 from simulation import fleets
 from simulation.apiserver import WatchEvent
 from simulation.permissions import Declarations
-from simulation.steps import PATCH_VERBS
+from simulation.steps import MACHINE, PATCH_VERBS
+from simulation.support import SupportRules
 from simulation.world import World
 
 OURS = (fleets.OPERATOR,)
 
-MACHINES_CHANGE = ("MachineDeleted", "MachineCreated")
+MACHINES_CHANGE = ("MachineDeleted", "MachineCreated", "StatusChanged", "AgentLost")
+"""Events beside those of operations."""
+
+SHOWN_EVERY = timedelta(seconds=20)
+"""Between two looks at whether Resource Graph shows an operation."""
+
+SHOWN_FOR = timedelta(hours=8)
+"""For how long after its start that is followed."""
 
 LAG = timedelta(seconds=3)
 """What may pass between a person's change and its being seen where an intent is written: the
@@ -48,6 +58,7 @@ class Judge:
         self._registrations: list[Any] = []
         """What there is in the journal about preview features."""
         self._declarations = Declarations(world.api, world.clock.now)
+        self.support = SupportRules(world, self._declarations)
         self._attempts: dict[str, str] = {}
         """Kind of each intent, by attempt."""
         self._assessed_before = {
@@ -59,6 +70,10 @@ class Judge:
         """uids of PatchTargets that are being deleted."""
         self._not_found: set[str] = set()
         """Machines for which ARM answered 404, truly or not."""
+        self._shown: dict[str, datetime] = {}
+        """Since when Resource Graph shows what others do on Arc-enabled servers."""
+        self._graph_failed = False
+        """Resource Graph was not itself at some time."""
         self.violation: Violation | None = None
         world.journal.listeners.append(self._entry)
         world.api.watchers.append(self._changed)
@@ -69,6 +84,8 @@ class Judge:
         if isinstance(entry, EventEntry):
             if entry.operation_id is not None or entry.event in MACHINES_CHANGE:
                 self._entries.append(parse(entry.to_json()))
+            if entry.event == "FaultBegan" and entry.details["fault"].get("graph"):
+                self._graph_failed = True
             if entry.event == registrations.CHANGED:
                 self._registrations.append(parse(entry.to_json()))
             if entry.event == "OperationStarted":
@@ -77,11 +94,7 @@ class Judge:
         self._earned_429(entry)
         if entry.status == 404 and entry.method == "GET":
             self._not_found.add(entry.path.lower())
-        if (
-            entry.method == "GET"
-            and entry.status == 200
-            and "/virtualmachines/" in entry.path.lower()
-        ):
+        if entry.method == "GET" and entry.status == 200 and MACHINE.fullmatch(entry.path.lower()):
             self._entries.append(parse(entry.to_json()))
         if entry.method == "POST" and "/features/" in entry.path:
             self._registered(entry)
@@ -103,13 +116,41 @@ class Judge:
 
     def _began(self, entry: EventEntry) -> None:
         if entry.details.get("principal") not in OURS:
+            self._follow(entry)
             return
         journal, machine = self.journal(), entry.resource.lower()
-        self._all("1 at most one", invariants.at_most_one_in_flight(journal, OURS), machine)
+        self._all(
+            "1 at most one",
+            invariants.at_most_one_in_flight(journal, OURS, self._shown),
+            machine,
+        )
         self._all("5 evidence", self._evidence(journal, machine), machine)
         if entry.details["operation"] == "Install":
             self._needless(entry, machine)
             self._slots(journal, machine, entry.attempt_id)
+
+    def _follow(self, entry: EventEntry) -> None:
+        """Looks, as long as it matters, whether Resource Graph shows what somebody else does on an
+        Arc-enabled server."""
+        machine = self._world.cloud.machines[entry.resource.lower()]
+        if not isinstance(machine, ArcMachine) or entry.operation_id is None:
+            return
+        id_ = entry.operation_id
+
+        def look() -> None:
+            now, shown = self._world.clock.now(), self._world.cloud.graph.shown(machine)
+            there = shown is not None and (
+                id_ in shown.installations
+                or (shown.assessment is not None and shown.assessment.activity_id == id_)
+            )
+            if there:
+                self._shown.setdefault(id_, now)
+            else:
+                self._shown.pop(id_, None)
+            if now - entry.time < SHOWN_FOR:
+                self._world.loop.call_later(SHOWN_EVERY.total_seconds(), look, context=Context())
+
+        look()
 
     def _evidence(self, journal: Journal, machine: str) -> list[str]:
         """An install needs an assessment that succeeded, and a guest that Azure can patch."""
@@ -121,7 +162,7 @@ class Judge:
             install=patchable or found is None or found.spec.guest.detection != "Unsupported",
             assessed_before=machine in self._assessed_before,
         )
-        return invariants.verdicts_kept(journal, [verdict], OURS)
+        return invariants.verdicts_kept(journal, [verdict], OURS, self._shown)
 
     def _needless(self, entry: EventEntry, machine: str) -> None:
         """An install of what the machine's last assessment does not find missing."""
@@ -155,7 +196,7 @@ class Judge:
         )
         rollout = invariants.Rollout(policy["metadata"]["name"], frozenset(governed), limit)
         broken = invariants.max_unavailable_kept(
-            journal, [rollout], OURS, journal.end, self._forgotten
+            journal, [rollout], OURS, journal.end, self._forgotten, self._shown
         )
         self._all("3 maxUnavailable", broken, machine)
 
@@ -172,7 +213,10 @@ class Judge:
             self._given_up(target, machine)
             return
         operation = (target.get("status") or {}).get("operation")
-        if operation is None or operation["attemptId"] in self._attempts:
+        if operation is None:
+            return
+        self._named(operation.get("operationId"), machine)
+        if operation["attemptId"] in self._attempts:
             return
         self._attempts[operation["attemptId"]] = operation["kind"]
         if not target["metadata"].get("finalizers"):
@@ -180,6 +224,15 @@ class Judge:
         forbidden = self._declarations.forbidden(target, operation["kind"], LAG)
         if forbidden is not None:
             self._break("2, 7 declared", f"{operation['kind']}, although {forbidden}", machine)
+        forbidden = self.support.forbidden(target, operation["kind"], self.journal(), LAG)
+        if forbidden is not None:
+            self._break("5 support", f"{operation['kind']}, although {forbidden}", machine)
+
+    def _named(self, operation_id: str | None, machine: str) -> None:
+        """An operation is called by its activity, and not by what its URL ends with."""
+        found = self._world.cloud.operations.get(operation_id) if operation_id else None
+        if found is not None and found.id.lower() != str(operation_id).lower():
+            self._break("9 claims", f"operationId {operation_id}, in truth {found.id}", machine)
 
     def _lock_lost(self, target: Object, machine: str) -> None:
         """A PatchTarget went while an operation of ours is at work under it."""
@@ -232,6 +285,26 @@ class Judge:
         for target in self._targets():
             machine = machine_of(target)
             self._all("9 claims", list(self._of_another(target, machine)), machine)
+            self._all("9 claims", list(self._not_read(target, machine)), machine)
+
+    def _not_read(self, target: Object, machine: str) -> Iterator[str]:
+        """An install whose result is said to be unknown, although Azure had it for an hour."""
+        claim = (target.get("status") or {}).get("installation") or {}
+        if claim.get("outcome") != "Unknown" or self._graph_failed:
+            return
+        journal, said = self.journal(), datetime.fromisoformat(claim["time"])
+        silent = any(
+            event.resource == machine for event in journal.events("StatusChanged", "AgentLost")
+        )
+        mine = [
+            one
+            for one in journal.operations(machine)
+            if one.kind == "Install" and one.principal in OURS and one.started < said
+        ]
+        if silent or not mine or mine[-1].ended is None or mine[-1].status == "Deleted":
+            return
+        if said - mine[-1].ended > timedelta(hours=1):
+            yield f"the result of {mine[-1]} is not known at {said}"
 
     def _of_another(self, target: Object, machine: str) -> Iterator[str]:
         """Claims about a machine that had the name before."""
@@ -316,9 +389,6 @@ TERMINAL = frozenset(
         "Suspended",
         "NothingInstallable",
         "AttemptsExhausted",
-        "DetectedUnsupported",
-        "ImageNotSupported",
-        "UnableToDetermine",
         "OSNotSelected",
         "RebootPending",
         "UbuntuProRequired",
@@ -330,10 +400,31 @@ TERMINAL = frozenset(
         "InstallFailed",
     }
 )
-"""Reasons with which a machine may be left alone, if they are true of it."""
+"""Reasons with which a machine may be left alone."""
+
+CUT_OFF = frozenset({"ArcDisconnected", "ArcExpired", "ArcError"})
+"""Likewise, of an Azure Arc-enabled server that Azure does not hear."""
+
+REFUSALS = frozenset(
+    {
+        "AKSNode",
+        "ArcBillingNotAccepted",
+        "DetectedUnsupported",
+        "ImageNotSupported",
+        "ImageUnknown",
+        "NoMarketplaceRule",
+        "PreviewFeatureNotRegistered",
+        "PreviewFeatureUndetermined",
+        "ScaleSetMember",
+        "SystemNotListed",
+        "UnableToDetermine",
+        "WindowsClient",
+    }
+)
+"""Likewise, unless the documents and the truth about the machine say that it can be patched."""
 
 
-def unsettled(world: World, *, patient: bool) -> Iterator[tuple[str, str]]:
+def unsettled(world: World, support: SupportRules, *, patient: bool) -> Iterator[tuple[str, str]]:
     """(machine key, what is still to come) for every machine that is not where it belongs. Unless
     `patient`, an install that is to be tried again in the next window is where it belongs."""
     subscriptions = {
@@ -354,7 +445,7 @@ def unsettled(world: World, *, patient: bool) -> Iterator[tuple[str, str]]:
         elif _replaced(world, machine, status):
             yield machine, "its status is of the machine that had the name before"
         elif not _never_ends(world, machine):
-            left = _left(world, machine, status)
+            left = _left(world, support, target)
             if left is not None and (patient or not _tomorrow(status)):
                 yield machine, left
 
@@ -398,7 +489,8 @@ def _never_ends(world: World, machine: str) -> bool:
     return task is not None and world.clock.now() - task.operation.start > timedelta(hours=5)
 
 
-def _left(world: World, machine: str, status: dict[str, Any]) -> str | None:
+def _left(world: World, support: SupportRules, target: Object) -> str | None:
+    machine, status = machine_of(target), target.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions", ())}
     compliant, ready = conditions.get("Compliant"), conditions.get("Ready")
     if compliant is None or ready is None:
@@ -409,5 +501,10 @@ def _left(world: World, machine: str, status: dict[str, Any]) -> str | None:
     if "AssessmentFailed" in reasons and not world.cloud.machines[machine].spec.guest.patchable:
         return None
     if reasons & TERMINAL:
+        return None
+    if reasons & REFUSALS and not support.may_install(target):
+        return None
+    found = world.cloud.machines[machine]
+    if reasons & CUT_OFF and isinstance(found, ArcMachine) and not found.heard:
         return None
     return f"Compliant={compliant['status']}/{compliant['reason']}, Ready={ready['reason']}"

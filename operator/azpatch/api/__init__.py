@@ -5,6 +5,13 @@ No I/O and no kopf here. `common` has what the kinds share, `durations` the two 
 structural schema, `crd` the CustomResourceDefinitions. Azure's vocabulary can be had from here.
 """
 
-from azpatch.api.common import DetectedState, ImageClass, OperationName, OsType, Support
+from azpatch.api.common import (
+    DetectedState,
+    ImageClass,
+    MachineKind,
+    OperationName,
+    OsType,
+    Support,
+)
 
-__all__ = ["DetectedState", "ImageClass", "OperationName", "OsType", "Support"]
+__all__ = ["DetectedState", "ImageClass", "MachineKind", "OperationName", "OsType", "Support"]

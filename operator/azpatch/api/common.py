@@ -268,9 +268,24 @@ UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _SEGMENT = r"[^/?#%\s]{{0,{most}}}[^/?#%\s.]"
 _GROUP = "/subscriptions/" + UUID_PATTERN + "/resourceGroups/" + _SEGMENT.format(most=89)
 _COMPUTE = _GROUP + r"/providers/Microsoft\.Compute"
+_VIRTUAL_MACHINES = "/virtualMachines/" + _SEGMENT.format(most=63)
+_ARC_MACHINES = "/machines/" + _SEGMENT.format(most=53)
 
-VIRTUAL_MACHINE_PATTERN = "(?i)^" + _COMPUTE + "/virtualMachines/" + _SEGMENT.format(most=63) + "$"
+VIRTUAL_MACHINE_PATTERN = "(?i)^" + _COMPUTE + _VIRTUAL_MACHINES + "$"
 """A virtual machine's ARM id. ARM ids compare without case. Not an instance of a scale set."""
+
+ARC_MACHINE_PATTERN = (
+    "(?i)^" + _GROUP + r"/providers/Microsoft\.HybridCompute" + _ARC_MACHINES + "$"
+)
+"""The ARM id of an Azure Arc-enabled server, whose name Azure keeps to 54 characters."""
+
+MACHINE_PATTERN = (
+    "(?i)^"
+    + _GROUP
+    + r"/providers/Microsoft\.("
+    + f"Compute{_VIRTUAL_MACHINES}|HybridCompute{_ARC_MACHINES})$"
+)
+"""Either of the two."""
 
 GALLERY_IMAGE_PATTERN = (
     "(?i)^"
@@ -329,6 +344,14 @@ class OsType(StrEnum):
 
     LINUX = "Linux"
     WINDOWS = "Windows"
+
+
+class MachineKind(StrEnum):
+    """What a machine is to Azure."""
+
+    VIRTUAL_MACHINE = "VirtualMachine"
+    ARC_SERVER = "ArcServer"
+    """Azure Arc-enabled: `Microsoft.HybridCompute/machines`, a server that Azure does not run."""
 
 
 class ImageClass(StrEnum):

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from azpatch.api.common import (
+    ARC_MACHINE_PATTERN,
     GALLERY_IMAGE_PATTERN,
     VIRTUAL_MACHINE_PATTERN,
     ApiModel,
@@ -65,6 +66,24 @@ class VirtualMachineTarget(ApiModel):
     compared without case."""
 
 
+class ArcMachineTarget(ApiModel):
+    """One Azure Arc-enabled server."""
+
+    id: Annotated[
+        str,
+        Field(min_length=1, max_length=300, pattern=ARC_MACHINE_PATTERN),
+        Form(
+            ARC_MACHINE_PATTERN,
+            "arcMachine.id is not the id of an Azure Arc-enabled server: give /subscriptions/"
+            "SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.HybridCompute/machines/NAME, "
+            "as `az connectedmachine show --query id` prints it",
+        ),
+    ]
+    """The server's ARM id, /subscriptions/…/providers/Microsoft.HybridCompute/machines/…,
+    compared without case. Azure bills for patching such servers: nothing is sent to one before its
+    AzureSubscription says arcBilling: Accepted."""
+
+
 class GalleryImageTarget(ApiModel):
     """Every virtual machine that was built from one image of an Azure Compute Gallery."""
 
@@ -99,21 +118,30 @@ class Target(ApiModel):
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "has(self.virtualMachine) || has(self.galleryImage)",
-            "target is empty: give virtualMachine for one machine, or galleryImage for all "
-            "machines built from one image",
+            "has(self.virtualMachine) || has(self.arcMachine) || has(self.galleryImage)",
+            "target is empty: give virtualMachine or arcMachine for one machine, or galleryImage "
+            "for all machines built from one image",
         ),
         Rule(
-            "!(has(self.virtualMachine) && has(self.galleryImage))",
-            "target has both virtualMachine and galleryImage: keep one, and make a second "
-            "PatchPolicy for the other",
+            "[has(self.virtualMachine), has(self.arcMachine), has(self.galleryImage)]"
+            ".filter(given, given).size() < 2",
+            "target has more than one of virtualMachine, arcMachine and galleryImage: keep one, "
+            "and make another PatchPolicy for each of the others",
         ),
     )
 
     virtual_machine: VirtualMachineTarget | None = None
     """One virtual machine."""
+    arc_machine: ArcMachineTarget | None = None
+    """One Azure Arc-enabled server."""
     gallery_image: GalleryImageTarget | None = None
     """Every virtual machine built from an image, in every subscription whose grants allow it."""
+
+    @property
+    def machine_id(self) -> str | None:
+        """The ARM id of the one machine that is meant; None where an image is."""
+        one = self.virtual_machine or self.arc_machine
+        return one.id if one else None
 
 
 class Assessment(ApiModel):
@@ -306,8 +334,9 @@ class PatchPolicyStatus(ApiModel):
 
 
 class PatchPolicy(Resource):
-    """Keeps machines patched: one virtual machine, or every machine built from a gallery image.
-    azpatch assesses them, installs what is missing as the policy says, and reports here."""
+    """Keeps machines patched: one virtual machine, one Azure Arc-enabled server, or every machine
+    built from a gallery image. azpatch assesses them, installs what is missing as the policy says,
+    and reports here."""
 
     KIND: ClassVar[str] = "PatchPolicy"
     PLURAL: ClassVar[str] = "patchpolicies"

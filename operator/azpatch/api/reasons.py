@@ -203,6 +203,12 @@ class Reason(StrEnum):
         (*_BLOCKED, _SUPPORTED),
         "The namespace's grant allows less than the policy asks for.",
     )
+    ARC_BILLING_NOT_ACCEPTED = (
+        "ArcBillingNotAccepted",
+        _BLOCKED,
+        "Azure charges for patching Azure Arc-enabled servers, and the AzureSubscription does not "
+        "say arcBilling: Accepted.",
+    )
     NO_MACHINES = (
         "NoMachines",
         (*_BLOCKED, _SUPPORTED, _COMPLIANT),
@@ -232,6 +238,21 @@ class Reason(StrEnum):
         "AgentNotReady",
         (_READY, _COMPLIANT),
         "The machine's agent does not report as ready.",
+    )
+    ARC_DISCONNECTED = (
+        "ArcDisconnected",
+        (_READY, _SUPPORTED, _COMPLIANT),
+        "Azure does not hear the Azure Arc-enabled server's agent; it is patched when Azure does.",
+    )
+    ARC_EXPIRED = (
+        "ArcExpired",
+        (_READY, _SUPPORTED, _COMPLIANT),
+        "The Azure Arc-enabled server was silent for so long that it must be onboarded anew.",
+    )
+    ARC_ERROR = (
+        "ArcError",
+        (_READY, _SUPPORTED, _COMPLIANT),
+        "The agent of the Azure Arc-enabled server reports an error.",
     )
     OPERATION_IN_PROGRESS = (
         "OperationInProgress",
@@ -298,6 +319,11 @@ class Reason(StrEnum):
         (_SUPPORTED,),
         "Azure could not determine support; onUndeterminedSupport is Try.",
     )
+    ARC_SERVER_SUPPORTED = (
+        "ArcServerSupported",
+        (_SUPPORTED,),
+        "Azure does this on every Azure Arc-enabled server, whatever it was built from.",
+    )
     ALL_SUPPORTED = ("AllSupported", (_SUPPORTED,), "Every governed machine is supported.")
 
     # --- supported: no
@@ -325,6 +351,11 @@ class Reason(StrEnum):
         "WindowsClient",
         (_SUPPORTED, _READY, _STALLED),
         "Azure does not patch Windows client systems.",
+    )
+    ARC_SERVER_UNSUPPORTED = (
+        "ArcServerUnsupported",
+        (_SUPPORTED,),
+        "Azure does not do this on Azure Arc-enabled servers.",
     )
     SOME_UNSUPPORTED = (
         "SomeUnsupported",
@@ -363,6 +394,12 @@ class Reason(StrEnum):
         "ImageUnknown",
         _UNDECIDED,
         "What the machine was built from is not known.",
+    )
+    COMPUTE_NOT_SEEN = (
+        "ComputeNotSeen",
+        (_SUPPORTED,),
+        "Periodic assessment of Azure Arc-enabled servers needs Microsoft.Compute registered in "
+        "their subscription, and no virtual machine there shows that it is.",
     )
     SOME_UNKNOWN = (
         "SomeUnknown",

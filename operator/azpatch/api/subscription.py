@@ -58,6 +58,12 @@ class PreviewFeatureMode(StrEnum):
     IGNORE = "Ignore"
 
 
+class ArcBilling(StrEnum):
+    """What the platform team says to the price of patching Azure Arc-enabled servers."""
+
+    ACCEPTED = "Accepted"
+
+
 class FeatureState(StrEnum):
     """Azure's states of a preview feature, and Undetermined where it cannot be found or read."""
 
@@ -260,6 +266,10 @@ class AzureSubscriptionSpec(ApiModel):
     force."""
     preview_feature: PreviewFeature = Field(default_factory=PreviewFeature)
     """What to do about the preview feature for gallery images."""
+    arc_billing: ArcBilling | None = None
+    """Accepted: azpatch may assess and patch the subscription's Azure Arc-enabled servers, for
+    which Azure charges by the server and day. Absent: nothing is sent to them; a policy for one
+    waits, and its condition Ready says what it would cost."""
     grants: Annotated[tuple[Grant, ...], ListMap("name"), Field(max_length=50)] = ()
     """Who may do what. None: nobody may use this subscription."""
 
@@ -310,9 +320,9 @@ class SubscriptionMachines(ApiModel):
     """How many machines of which kind the subscription has."""
 
     total: Count = 0
-    """Virtual machines in the subscription."""
+    """Virtual machines and Azure Arc-enabled servers in the subscription."""
     by_image_class: Annotated[dict[str, Count], Field(max_length=20)] = Field(default_factory=dict)
-    """By what they were built from."""
+    """By what they were built from. Azure Arc-enabled servers are NotApplicable."""
     by_detected_state: Annotated[dict[str, Count], Field(max_length=20)] = Field(
         default_factory=dict
     )

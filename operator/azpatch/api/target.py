@@ -8,13 +8,14 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from azpatch.api.common import (
-    VIRTUAL_MACHINE_PATTERN,
+    MACHINE_PATTERN,
     ApiModel,
     Condition,
     Confidence,
     Count,
     DetectedState,
     ImageClass,
+    MachineKind,
     ObjectName,
     OperationName,
     OsType,
@@ -75,7 +76,7 @@ class Outcome(StrEnum):
 class PatchTargetSpec(ApiModel):
     """Which machine, under which policy."""
 
-    machine_id: Annotated[str, Field(min_length=1, max_length=300, pattern=VIRTUAL_MACHINE_PATTERN)]
+    machine_id: Annotated[str, Field(min_length=1, max_length=300, pattern=MACHINE_PATTERN)]
     """The machine's ARM id."""
     policy: ObjectName
     """The name of the PatchPolicy in the same namespace."""
@@ -86,16 +87,24 @@ class MachineStatus(ApiModel):
 
     ATOMIC: ClassVar[bool] = True
 
+    kind: MachineKind | None = None
+    """VirtualMachine, or ArcServer for an Azure Arc-enabled server."""
     vm_id: Word | None = None
     """Azure's vmId: another one means another machine under the same name."""
     time_created: Time | None = None
-    """When the machine was created."""
+    """When the machine was created. Azure has no such time of an Azure Arc-enabled server."""
+    seen_time: Time | None = None
+    """Azure Arc-enabled servers: when azpatch saw it first. Rows of Azure Resource Graph from
+    before do not count, because they may be about another server that had its name."""
     os_type: OsType | None = None
     """Linux or Windows."""
     location: Word | None = None
     """The Azure region."""
     power_state: PowerState | None = None
     """Whether it runs. Azure patches running machines only."""
+    arc_status: Word | None = None
+    """Azure Arc-enabled servers: Connected, Disconnected, Expired, Error or AwaitingConnection.
+    Azure patches connected ones only."""
     zone: Word | None = None
     """The availability zone, if any."""
     availability_set: ResourceId | None = None
@@ -217,10 +226,11 @@ class Operation(ApiModel):
     attempt_id: Annotated[str, Field(min_length=1, max_length=64)]
     """Sent to Azure as x-ms-client-request-id."""
     previous_activity_id: Word | None = None
-    """The last activity of this kind on the machine before: another one there means that the
-    operation began."""
+    """The last activity of this kind on the machine before, on an Azure Arc-enabled server of any:
+    another one there means that the operation began."""
     operation_id: Word | None = None
-    """Azure's id of the operation, once it answered."""
+    """Azure's activity id of the operation, once it is known: from Azure's answer, or of an Azure
+    Arc-enabled server from what is seen of the operation later."""
     deadline: Time
     """Without a result until then the outcome is Unknown."""
     state: OperationState
@@ -325,8 +335,10 @@ class PatchTarget(Resource):
         Column("Missing", ".status.assessment.selected", type="integer"),
         Column("Operation", ".status.operation.kind"),
         Column("Age", ".metadata.creationTimestamp", type="date"),
+        Column("Kind", ".status.machine.kind", wide=True),
         Column("Power", ".status.machine.powerState", wide=True),
         Column("Confidence", ".status.image.confidence", wide=True),
+        Column("Arc", ".status.machine.arcStatus", wide=True),
         Column("Detected", ".status.detected.state", wide=True),
         Column("Assessed", ".status.assessment.time", type="date", wide=True),
         Column("Installed", ".status.installation.time", type="date", wide=True),

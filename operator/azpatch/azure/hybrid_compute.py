@@ -22,12 +22,10 @@ from azpatch.azure.queries import ARC_SERVERS
 from azpatch.azure.throttles import Throttles
 from azpatch.azure.values import mapping, moment, operation_error
 from azpatch.domain import ids
-from azpatch.domain.facts import GuestStatus, MachineView, OperationError
+from azpatch.domain.facts import ARC_CONNECTED, GuestStatus, MachineView, OperationError
 
 HYBRID_COMPUTE_API = "2026-07-15"
 """The newest stable version; guest patching has been in all of them since 2022-12-27."""
-
-CONNECTED = "Connected"
 
 _PROVIDER = "/providers/microsoft.hybridcompute/"
 
@@ -141,7 +139,7 @@ def machine_view(model: Mapping[str, Any]) -> MachineView:
     machine = models.arc_server(model)
     return MachineView(
         machine=machine,
-        agent_ready=machine.arc_status == CONNECTED,
+        agent_ready=machine.arc_status == ARC_CONNECTED,
         assessment=None,
         installation=None,
         requested=rows.requested(model),

@@ -47,6 +47,7 @@ ARC_COLUMNS: Mapping[str, str] = {
     "osSku": "properties.osSku",
     "computerName": "properties.osProfile.computerName",
     "status": "properties.status",
+    "statusChange": "properties.lastStatusChange",
 }
 """The same of an Arc-enabled server."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from azpatch.api import DetectedState, OsType
+from azpatch.api import DetectedState, MachineKind, OsType
 from azpatch.api.target import OperationKind
 from azpatch.azure.queries import ARC_COLUMNS, MACHINE_COLUMNS
 from azpatch.azure.values import (
@@ -30,7 +30,6 @@ from azpatch.domain.facts import (
     InstallationResult,
     InstalledPatch,
     Machine,
-    MachineKind,
     MissingPatch,
     Permissions,
     RebootStatus,
@@ -123,6 +122,7 @@ def arc_server(row: Row) -> Machine:
         computer_name=text(row.get("computerName")),
         kind=MachineKind.ARC_SERVER,
         arc_status=spelt(text(row.get("status")), ARC_STATUSES),
+        arc_status_since=moment(row.get("statusChange")),
         os_sku=text(row.get("osSku")),
     )
 

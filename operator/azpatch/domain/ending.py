@@ -27,7 +27,6 @@ from azpatch.domain.facts import (
     AssessmentResult,
     GuestStatus,
     InstallationResult,
-    MachineView,
     OperationError,
 )
 from azpatch.domain.operation import deadline
@@ -43,14 +42,14 @@ ACCESS_RETRY = timedelta(minutes=15)
 def begun(
     status: PatchTargetStatus,
     kind: OperationKind,
-    view: MachineView,
+    previous_activity_id: str | None,
     install: Install | None,
     attempt_id: str,
     selected_hash: str | None,
     now: datetime,
 ) -> PatchTargetStatus:
-    """The status with the intent: what is about to be sent, and what was there before it."""
-    summary = view.assessment if kind is OperationKind.ASSESS else view.installation
+    """The status with the intent: what is about to be sent, and what was there before it
+    (`Traces.before`)."""
     duration = install.maximum_duration if install else timedelta(0)
     attempts = status.attempts
     if kind is OperationKind.INSTALL:
@@ -61,7 +60,7 @@ def begun(
             kind=kind,
             intent_time=now,
             attempt_id=attempt_id,
-            previous_activity_id=summary.activity_id if summary else None,
+            previous_activity_id=previous_activity_id,
             deadline=deadline(kind, now, duration),
             state=OperationState.INTENT,
         ),

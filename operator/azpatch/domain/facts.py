@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from azpatch.api.common import DetectedState, OsType
+from azpatch.api.common import DetectedState, MachineKind, OsType
 from azpatch.api.target import OperationKind
 
 
@@ -30,6 +30,10 @@ class GuestStatus(StrEnum):
     def ended(self) -> bool:
         """Nothing is running any more."""
         return self in (self.SUCCEEDED, self.FAILED, self.COMPLETED_WITH_WARNINGS)
+
+
+ARC_CONNECTED = "Connected"
+"""The status of an Arc-enabled server whose agent Azure hears."""
 
 
 class RebootStatus(StrEnum):
@@ -54,14 +58,6 @@ class ImageReference:
     exact_version: str | None = None
     shared_gallery_image_id: str | None = None
     community_gallery_image_id: str | None = None
-
-
-class MachineKind(StrEnum):
-    """What a machine is to Azure."""
-
-    VIRTUAL_MACHINE = "VirtualMachine"
-    ARC_SERVER = "ArcServer"
-    """Azure Arc-enabled: `Microsoft.HybridCompute/machines`, a server that Azure does not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +99,8 @@ class Machine:
     """`Connected`, `Disconnected`, `Expired`, `Error`, `AwaitingConnection`: what an Arc-enabled
     server has in place of a power state. That an agent is silent shows a quarter of an hour late.
     """
+    arc_status_since: datetime | None = None
+    """Since when `arc_status` is what it is."""
     os_sku: str | None = None
     """An Arc-enabled server's operating system by its full name: `Windows 10 Enterprise`."""
 
@@ -218,9 +216,10 @@ class MachineView:
     agent_ready: bool
     """Of an Arc-enabled server: it is Connected, as far as Azure knows."""
     assessment: AssessmentResult | None
-    """Summary of the last assessment, anyone's; `IN_PROGRESS` while one runs. Arc: None."""
+    """Summary of the last assessment, anyone's; `IN_PROGRESS` while one runs. ARM has none of an
+    Arc-enabled server: there it is Resource Graph's row, once that was asked for."""
     installation: InstallationResult | None
-    """Summary of the last install, anyone's. Arc: None."""
+    """Likewise of the last install."""
     requested: Requested | None = None
     """Arc only: the operation that was asked for last. Where it is there it is proof that one
     began; Azure documents it nowhere, so None proves nothing."""

@@ -30,7 +30,7 @@ class Claim:
 
 def specificity(target: Target) -> int:
     """How precisely a target names a machine: a machine before an image."""
-    return 2 if target.virtual_machine is not None else 1
+    return 2 if target.machine_id is not None else 1
 
 
 def governor(claims: Sequence[Claim]) -> Claim:

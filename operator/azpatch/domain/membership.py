@@ -67,8 +67,8 @@ def membership(
 ) -> Membership:
     """`scopes` by subscription id; `present`: keys of the machines of the policy's PatchTargets."""
     target = policy.spec.target
-    if target.virtual_machine is not None:
-        return _one(target.virtual_machine.id, namespace, scopes, present)
+    if target.machine_id is not None:
+        return _one(target.machine_id, namespace, scopes, present)
     assert target.gallery_image is not None
     return _built_from(target.gallery_image.id, namespace, scopes, present)
 

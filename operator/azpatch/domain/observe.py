@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from azpatch.api.common import OperationName
+from azpatch.api.common import MachineKind, OperationName
 from azpatch.api.install import UndeterminedSupport
 from azpatch.api.policy import PatchPolicySpec
 from azpatch.api.target import (
@@ -38,6 +38,8 @@ class Surroundings:
     gate: FeatureGate | None
     row: AssessmentResult | None
     """Resource Graph's newest assessment row, whether it counts or not."""
+    compute_registered: bool = False
+    """See SupportEvidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +59,16 @@ def observe(
     before: PatchTargetStatus, policy: PatchPolicySpec, around: Surroundings, now: datetime
 ) -> Observed:
     """Another vmId is another machine: nothing that was known of the old one stays."""
-    status = _identified(before, around)
+    status = _identified(before, around, now)
     since = _since(status)
     image = around.image
     detection = detect(around.row, status.detected, around.machine, image.reference, since, now)
     row = around.row if detection.row_counts and _went_well(around.row) else None
+    # Of an Arc-enabled server an assessment does not say whether Azure can patch it.
+    detects = around.machine.kind is MachineKind.VIRTUAL_MACHINE
     status = status.replace(
-        detected=detection.status, assessment=_assessment(status.assessment, row)
+        detected=detection.status if detects else None,
+        assessment=_assessment(status.assessment, row),
     )
     if row is not None and not _speaks_for(row, status):
         row = None
@@ -99,18 +104,23 @@ def awaits_row(status: PatchTargetStatus, newest: AssessmentResult | None, now: 
     return newest is None or newest.last_modified is None or newest.last_modified < start
 
 
-def _identified(before: PatchTargetStatus, around: Surroundings) -> PatchTargetStatus:
+def _identified(
+    before: PatchTargetStatus, around: Surroundings, now: datetime
+) -> PatchTargetStatus:
     machine = around.machine
     kept = before
     if replaced(before, machine):
         kept = PatchTargetStatus(governs=before.governs, conditions=before.conditions)
     return kept.replace(
         machine=MachineStatus(
+            kind=machine.kind,
             vm_id=machine.vm_id,
             time_created=machine.time_created,
+            seen_time=_seen(kept, machine, now),
             os_type=machine.os_type,
             location=machine.location,
             power_state=_power(machine.power_state),
+            arc_status=machine.arc_status,
             zone=machine.zones[0] if machine.zones else None,
             availability_set=machine.availability_set,
         ),
@@ -123,6 +133,13 @@ def _identified(before: PatchTargetStatus, around: Surroundings) -> PatchTargetS
     )
 
 
+def _seen(kept: PatchTargetStatus, machine: Machine, now: datetime) -> datetime | None:
+    """When an Arc-enabled server, of which Azure does not say when it was made, was seen first."""
+    if machine.kind is not MachineKind.ARC_SERVER:
+        return None
+    return (kept.machine.seen_time if kept.machine else None) or now
+
+
 def _power(state: str | None) -> PowerState | None:
     if state is None:
         return None
@@ -133,9 +150,11 @@ def _power(state: str | None) -> PowerState | None:
 
 
 def _since(status: PatchTargetStatus) -> datetime | None:
-    """The start of the last operation on the machine that we know of."""
+    """The start of the last operation on the machine that we know of; before the first, when an
+    Arc-enabled server was seen."""
     assessment, installation = status.assessment, status.installation
     starts = [
+        status.machine.seen_time if status.machine else None,
         assessment.start_time if assessment else None,
         (installation.start_time or installation.time) if installation else None,
     ]
@@ -193,4 +212,5 @@ def _evidence(
         and went_well(status.assessment.status),
         on_undetermined=(install.on_undetermined_support if install else UndeterminedSupport.WAIT),
         probe_unsupported=policy.assessment.probe_unsupported,
+        compute_registered=around.compute_registered,
     )

@@ -1,9 +1,8 @@
 """An operation in flight: what the evidence says of it.
 
 The operator can die between any two steps of an operation, and an answer can be lost. What then is
-known is the intent, written before the POST, with the last activity id that the machine had. An
-activity id that changed since means that an operation began; one that is unchanged for
-`NOT_STARTED_AFTER` means that none did.
+known is the intent, written before the POST, with the last activity id that the machine had.
+Whether an operation began since is seen by the `traces` that one leaves on machines of this kind.
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ from azpatch.domain.facts import (
     MachineView,
     OperationError,
 )
-
-NOT_STARTED_AFTER = timedelta(minutes=15)
-"""A POST that reached Azure shows in the instance view well before."""
+from azpatch.domain.traces import Traces, same_id, shown_of
 
 ASSESSMENT_DEADLINE = timedelta(hours=2)
 """From the intent."""
@@ -36,7 +33,8 @@ UNANSWERED = timedelta(hours=24)
 
 ROW_AWAITED = timedelta(minutes=15)
 """How long the instance view's summary of an ended install waits for the fuller row of Resource
-Graph, which alone tells of the reboot and of each patch."""
+Graph, which alone tells of the reboot and of each patch; and the result of an install on an Azure
+Arc-enabled server, of which some patches failed, for the names of these."""
 
 LOOK_EARLY = timedelta(minutes=1)
 """Between two looks at ARM while it is not known whether an operation began."""
@@ -114,16 +112,22 @@ def deadline(kind: OperationKind, intent: datetime, maximum_duration: timedelta)
     return intent + maximum_duration + INSTALL_GRACE
 
 
-def judge(operation: Operation, vm_id: str | None, evidence: Evidence, now: datetime) -> Judgement:
-    """What an operation has come to. `vm_id` is the machine that it was sent to."""
+def judge(
+    operation: Operation, vm_id: str | None, traces: Traces, evidence: Evidence, now: datetime
+) -> Judgement:
+    """What an operation has come to. `vm_id` is the machine that it was sent to, `traces` are those
+    of its kind."""
     if evidence.machine_gone:
         return Lost(LostReason.GONE)
     if evidence.view is not None and vm_id and not same_id(evidence.view.machine.vm_id, vm_id):
         return Lost(LostReason.REPLACED)
-    ended = _own_word(operation, evidence) or _by_row(operation, evidence)
+    row = _by_row(operation, traces, evidence)
+    ended = _own_word(operation, evidence)
     if ended is not None:
-        return Ended(ended)
-    judgement = _by_view(operation, evidence, now)
+        return _with_names(operation, ended, row, now)
+    if row is not None:
+        return Ended(row)
+    judgement = _by_view(operation, traces, evidence, now)
     if isinstance(judgement, Going) and _is_lost(operation, evidence, now):
         return Lost(LostReason.ACCESS if evidence.denied else LostReason.DEADLINE)
     return judgement
@@ -155,66 +159,69 @@ def _own_word(
     )
 
 
-def _by_row(operation: Operation, evidence: Evidence) -> InstallationResult | None:
+def _with_names(
+    operation: Operation,
+    result: AssessmentResult | InstallationResult,
+    row: InstallationResult | None,
+    now: datetime,
+) -> Judgement:
+    """What the operation says of itself; of an install that lists no patches and of which some
+    failed, with their names."""
+    if not isinstance(result, InstallationResult) or result.patches is not None:
+        return Ended(result)
+    if row is not None and same_id(row.activity_id, result.activity_id):
+        return Ended(replace(result, patches=row.patches))
+    young = result.last_modified is not None and now - result.last_modified < ROW_AWAITED
+    if result.failed and young:
+        return Going(operation, LOOK_EARLY)
+    return Ended(result)
+
+
+def _by_row(operation: Operation, traces: Traces, evidence: Evidence) -> InstallationResult | None:
     row = evidence.row
-    if operation.kind is OperationKind.ASSESS or row is None or operation.operation_id is None:
+    if operation.kind is OperationKind.ASSESS or row is None or not row.status.ended:
         return None
-    ours = (row.activity_id or "").lower() == operation.operation_id.lower()
-    return row if ours and row.status.ended else None
+    return row if traces.answers(operation, row) else None
 
 
-def _by_view(operation: Operation, evidence: Evidence, now: datetime) -> Judgement:
+def _by_view(operation: Operation, traces: Traces, evidence: Evidence, now: datetime) -> Judgement:
     if evidence.view is None:
         return Going(operation, _pause(operation, now))
     view = evidence.view
-    seen = view.assessment if operation.kind is OperationKind.ASSESS else view.installation
     if operation.operation_id is None:
-        if seen is None or not _is_new(seen.activity_id, operation.previous_activity_id):
-            if now - operation.intent_time >= NOT_STARTED_AFTER:
+        began = traces.began(operation, view)
+        if began is not None:
+            operation = _begun_as(operation, began)
+        elif operation.state is not OperationState.STARTED:
+            if traces.never(operation, view, now):
                 return NeverStarted()
             return Going(operation, LOOK_EARLY)
-        operation = operation.replace(
-            operation_id=seen.activity_id, state=OperationState.UNCONFIRMED
-        )
-    if seen is not None and _answers(operation, seen) and _enough(seen, now):
-        return Ended(seen)
-    return Going(operation, _pause(operation, now))
+    shown = shown_of(operation.kind, view)
+    if shown is None or not shown.status.ended or not traces.answers(operation, shown):
+        return Going(operation, _pause(operation, now))
+    return Ended(shown) if _enough(shown, now) else Going(operation, _pause(operation, now))
 
 
-def _answers(operation: Operation, seen: AssessmentResult | InstallationResult) -> bool:
-    """Whether an ended operation in the instance view is the answer to ours.
-
-    An install must be ours. Any assessment that began since answers for ours: it superseded it.
-    """
-    if not seen.status.ended:
-        return False
-    if operation.kind is OperationKind.ASSESS:
-        return _is_new(seen.activity_id, operation.previous_activity_id)
-    return same_id(seen.activity_id, operation.operation_id)
-
-
-def _is_new(activity_id: str | None, previous: str | None) -> bool:
-    return activity_id is not None and not same_id(activity_id, previous)
+def _begun_as(operation: Operation, activity_id: str) -> Operation:
+    """Whose it is, only Azure's answer to the POST can tell."""
+    answered = operation.state is OperationState.STARTED
+    state = OperationState.STARTED if answered else OperationState.UNCONFIRMED
+    return operation.replace(operation_id=activity_id, state=state)
 
 
 def _enough(seen: AssessmentResult | InstallationResult, now: datetime) -> bool:
-    """An assessment's summary says all; an install's waits a while for its row."""
-    if isinstance(seen, AssessmentResult):
+    """An assessment's summary says all; an install's waits a while for its row, unless it is it."""
+    if isinstance(seen, AssessmentResult) or seen.patches is not None:
         return True
     return seen.last_modified is None or now - seen.last_modified >= ROW_AWAITED
 
 
 def _pause(operation: Operation, now: datetime) -> timedelta:
-    if operation.operation_id is None:
+    if operation.operation_id is None and operation.state is not OperationState.STARTED:
         return LOOK_EARLY
     steady = LOOK_ASSESSMENT if operation.kind is OperationKind.ASSESS else LOOK_INSTALL
     left = operation.deadline - now
     return min(steady, left) if left > timedelta(0) else steady
-
-
-def same_id(one: str | None, other: str | None) -> bool:
-    """Two of Azure's ids, compared without case; None equals nothing."""
-    return one is not None and other is not None and one.lower() == other.lower()
 
 
 def running(view: MachineView) -> bool:

@@ -170,8 +170,8 @@ def _not_back(result: InstallationResult, agent_ready: bool) -> InstallOutcome |
         True,
         Compliance.FALSE,
         Retry.BY_PERSON,
-        f"{what} Nothing more is installed on it. Look at its boot diagnostics and its VM agent; "
-        "an assessment that succeeds frees it.",
+        f"{what} Nothing more is installed on it. Look at its console or boot diagnostics, and at "
+        "its agent; an assessment that succeeds frees it.",
     )
 
 
@@ -267,7 +267,7 @@ _LOST: Mapping[Reason, InstallOutcome] = {
             Compliance.UNKNOWN,
             Retry.NOT_IN_WINDOW,
             "The install had no result by its deadline. Nothing more is installed within 24 hours; "
-            "an assessment tells what is missing. Look at the machine and its VM agent.",
+            "an assessment tells what is missing. Look at the machine and its agent.",
         ),
         InstallOutcome(
             Outcome.UNKNOWN,
@@ -318,6 +318,22 @@ NOT_SENT: Mapping[Reason, InstallOutcome] = {
     Reason.AGENT_NOT_READY: _skipped(
         Reason.AGENT_NOT_READY,
         "The machine's VM agent is not ready. It is patched when the agent is; look at the agent.",
+    ),
+    Reason.ARC_DISCONNECTED: _skipped(
+        Reason.ARC_DISCONNECTED,
+        "Azure does not hear the server's Azure Connected Machine agent, and reaches connected "
+        "servers only. It is patched when the agent is back; see `azcmagent show` on the server, "
+        "and its network.",
+    ),
+    Reason.ARC_EXPIRED: _skipped(
+        Reason.ARC_EXPIRED,
+        "The server was silent for 45 days and Azure no longer takes its agent's credentials. It "
+        "is patched when it is Connected; onboard it anew: `azcmagent disconnect`, then `connect`.",
+    ),
+    Reason.ARC_ERROR: _skipped(
+        Reason.ARC_ERROR,
+        "The server's Azure Connected Machine agent reports an error. It is patched when it is "
+        "Connected; see `azcmagent show` and `azcmagent check` on the server.",
     ),
     Reason.FOREIGN_OPERATION: _pending(
         Reason.FOREIGN_OPERATION,

@@ -17,34 +17,19 @@ from azpatch.api.policy import AssessmentMode, PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import AccessLevel
 from azpatch.api.target import OperationKind, Outcome, PatchTargetStatus
+from azpatch.domain.arc import CUT_OFF, not_accepted
 from azpatch.domain.attempts import POSTS_PER_WINDOW, assessment_retry, became_due, next_window
 from azpatch.domain.availability import held_by_failure, reassessment_due, went_well
 from azpatch.domain.facts import (
-    AssessmentResult,
-    GuestStatus,
-    InstallationResult,
     Machine,
-    MachineView,
 )
 from azpatch.domain.membership import lowest_access
 from azpatch.domain.observe import Observed
-from azpatch.domain.operation import same_id
 from azpatch.domain.outcome import NOT_SENT
 from azpatch.domain.selection import Selection, install_parameters
 from azpatch.domain.verdict import Ruling
 
 RUNNING = "Running"
-
-LOOK_AT_AGENT = timedelta(minutes=5)
-"""An agent that is not ready is looked at again this late: one GET of a machine's 12 a minute."""
-
-LOOK_AT_FOREIGN = timedelta(minutes=1)
-"""Someone else's operation, and a machine whose state just changed, are looked at this late."""
-
-LONGEST_LOOK_AT_FOREIGN = timedelta(minutes=10)
-FOREIGN_SHARE = 10
-"""An operation that has run for long is looked at after another tenth of that time: what has taken
-hours will not be missed by minutes, and one that never ends must not cost a request a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +76,9 @@ class Standing:
     """What the last look at the machine found, as long as that holds."""
     touched: datetime | None = None
     """When somebody installed on the machine last, where the evidence is from before that."""
+    unpaid: str | None = None
+    """The AzureSubscription that does not accept what Azure charges for the machine; None: there is
+    none, or nothing is charged."""
 
 
 def plan(
@@ -104,6 +92,7 @@ def plan(
     """The next step. `selection`: None where it is not known (yet)."""
     return (
         _may_not_act(policy, standing)
+        or _unpaid(policy, observed, standing)
         or _assessment(policy, observed, standing, machine, now)
         or _install(policy, observed, selection, standing, machine, now)
     )
@@ -127,69 +116,14 @@ def fingerprint(policy: PatchPolicy, machine: Machine, selection: Selection) -> 
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def cleared(
-    view: MachineView, machine: Machine, status: PatchTargetStatus, now: datetime
-) -> Idle | None:
-    """What keeps an operation from the machine, as ARM itself shows it; None: nothing does."""
-    if view.machine.vm_id.lower() != machine.vm_id.lower():
-        return _not_sent(Reason.MACHINE_REPLACED, now + LOOK_AT_FOREIGN)
-    if view.machine.power_state != RUNNING:
-        return _not_sent(Reason.VM_STOPPED, now + LOOK_AT_FOREIGN)
-    at_work = under_way(view, status, now)
-    if at_work is not None:
-        return at_work
-    if not view.agent_ready:
-        return _not_sent(Reason.AGENT_NOT_READY, now + LOOK_AT_AGENT)
-    return None
-
-
-def under_way(view: MachineView, status: PatchTargetStatus, now: datetime) -> Idle | None:
-    """An operation that ARM shows at work on the machine, with none of ours in flight."""
-    going = _going(view)
-    if going is None:
-        return None
-    wake = now + _look_again(going, now)
-    if _is_ours(going, status):
-        return Idle(
-            False,
-            Reason.OPERATION_IN_PROGRESS,
-            "An operation of ours that had no result by its deadline still runs on the machine. "
-            "Nothing is sent before it ends; if it never does, restart the machine's VM agent.",
-            wake,
-        )
-    return _not_sent(Reason.FOREIGN_OPERATION, wake)
-
-
-def _going(view: MachineView) -> AssessmentResult | InstallationResult | None:
-    """The operation that is under way on the machine, anyone's."""
-    summaries = (view.installation, view.assessment)
-    return next((one for one in summaries if one and one.status is GuestStatus.IN_PROGRESS), None)
-
-
-def _look_again(going: AssessmentResult | InstallationResult, now: datetime) -> timedelta:
-    ran = now - going.start_time if going.start_time else timedelta(0)
-    return sorted((LOOK_AT_FOREIGN, ran / FOREIGN_SHARE, LONGEST_LOOK_AT_FOREIGN))[1]
-
-
-def _is_ours(going: AssessmentResult | InstallationResult, status: PatchTargetStatus) -> bool:
-    known = status.assessment if isinstance(going, AssessmentResult) else status.installation
-    return known is not None and same_id(known.activity_id, going.activity_id)
-
-
-def touched_since(view: MachineView, status: PatchTargetStatus) -> datetime | None:
-    """When an install that ARM shows ended, if the last assessment is from before that: then what
-    is missing is not known. It may be another policy's, or a person's."""
-    seen = view.installation
-    end = (seen.last_modified or seen.start_time) if seen else None
-    return end if end is not None and _outdated(status, end) else None
-
-
-def _outdated(status: PatchTargetStatus, touched: datetime) -> bool:
+def outdated(status: PatchTargetStatus, touched: datetime) -> bool:
+    """Whether the last assessment is from before somebody installed on the machine."""
     assessment = status.assessment
     return assessment is not None and (assessment.start_time or assessment.time) < touched
 
 
-def _not_sent(reason: Reason, wake: datetime | None) -> Idle:
+def not_sent(reason: Reason, wake: datetime | None) -> Idle:
+    """Nothing can be sent to the machine, in the words of `outcome.NOT_SENT`."""
     return Idle(False, reason, NOT_SENT[reason].message, wake)
 
 
@@ -208,6 +142,16 @@ def _may_not_act(policy: PatchPolicy, standing: Standing) -> Idle | None:
     if policy.spec.suspend:
         return Idle(True, Reason.SUSPENDED, "The policy is suspended: nothing new is started.")
     return None
+
+
+def _unpaid(policy: PatchPolicy, observed: Observed, standing: Standing) -> Idle | None:
+    """Before anything that costs. Nothing does where the policy, or the verdicts, send nothing."""
+    if standing.unpaid is None or lowest_access(policy) < AccessLevel.ASSESS:
+        return None
+    rulings = (observed.assess, observed.patch)
+    if all(ruling.support is Support.UNSUPPORTED for ruling in rulings):
+        return None
+    return Idle(False, Reason.ARC_BILLING_NOT_ACCEPTED, not_accepted(1, standing.unpaid))
 
 
 # --- assessment -----------------------------------------------------------------------------------
@@ -238,7 +182,7 @@ def _assessment(
             False,
             Reason.ASSESSMENT_FAILED,
             "The last assessment failed; the next is sent when its time has come. See "
-            "status.assessment for what Azure said, and the machine's VM agent.",
+            "status.assessment for what Azure said, and the machine's agent.",
             again,
         )
     return Send(OperationKind.ASSESS)
@@ -252,7 +196,7 @@ def _assessment_needed(
         return True
     if reassessment_due(status) or observed.detection.probe_due:
         return True
-    if standing.touched is not None and _outdated(status, standing.touched):
+    if standing.touched is not None and outdated(status, standing.touched):
         return True
     return now >= status.assessment.time + policy.spec.assessment.max_age
 
@@ -307,7 +251,7 @@ def _install(
             "which is asked again until it has.",
             later,
         )
-    if standing.touched is not None and _outdated(observed.status, standing.touched):
+    if standing.touched is not None and outdated(observed.status, standing.touched):
         return Idle(
             True,
             Reason.NOT_ASSESSED,
@@ -400,7 +344,7 @@ def _access_too_low(policy: PatchPolicy, standing: Standing) -> Idle:
 def _stopped(machine: Machine) -> Idle | None:
     if machine.power_state in (None, RUNNING):
         return None
-    return _not_sent(Reason.VM_STOPPED, None)
+    return not_sent(Reason.VM_STOPPED, None)
 
 
 def _refused(ruling: Ruling, observed: Observed, later: datetime | None, now: datetime) -> Idle:
@@ -409,4 +353,5 @@ def _refused(ruling: Ruling, observed: Observed, later: datetime | None, now: da
     probe = detected.next_probe_time if detected else None
     wakes = [at for at in (probe, later) if at is not None and at > now]
     refused = ruling.support is Support.UNSUPPORTED
-    return Idle(not refused, ruling.reason, ruling.message, min(wakes, default=None))
+    ready = not refused and ruling.reason not in CUT_OFF
+    return Idle(ready, ruling.reason, ruling.message, min(wakes, default=None))

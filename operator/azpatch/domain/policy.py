@@ -14,12 +14,13 @@ from azpatch.api.policy import (
     share_of,
 )
 from azpatch.api.reasons import Reason
-from azpatch.api.target import PatchTarget
+from azpatch.api.target import SUBSCRIPTION_LABEL, PatchTarget
+from azpatch.domain.arc import not_accepted
 from azpatch.domain.availability import held_by_failure, unavailable
 from azpatch.domain.conditions import Finding, find, merge
 from azpatch.domain.policy_machines import PolicyMachine, counts, holds_slots, machines_of
 from azpatch.domain.subscription import Trouble
-from azpatch.domain.words import counted, share
+from azpatch.domain.words import counted, sentences, share
 
 _NAMED = 3
 """How many machines a condition's message names; problems lists more."""
@@ -45,8 +46,12 @@ _WORST_FIRST = (
     Reason.UNABLE_TO_DETERMINE,
     Reason.PREVIEW_FEATURE_UNDETERMINED,
     Reason.ACCESS_TOO_LOW,
+    Reason.ARC_BILLING_NOT_ACCEPTED,
+    Reason.ARC_EXPIRED,
+    Reason.ARC_ERROR,
     Reason.AGENT_NOT_READY,
     Reason.VM_STOPPED,
+    Reason.ARC_DISCONNECTED,
     Reason.AZURE_SUBSCRIPTION_NOT_READY,
     Reason.INSTALL_INCOMPLETE,
     Reason.REBOOT_PENDING,
@@ -55,6 +60,7 @@ _WORST_FIRST = (
 """The reasons that make a machine a problem; others pass by themselves."""
 
 _TOO_LOW = Reason.ACCESS_TOO_LOW
+_UNPAID = Reason.ARC_BILLING_NOT_ACCEPTED
 
 
 def status(
@@ -141,7 +147,7 @@ def _ready(
     if in_progress:
         flying = counted(in_progress, "machine")
         return [_fine(Reason.WORKING, f"Operations are in flight on {flying}.")]
-    rest = _rest(machines)
+    rest = sentences(_rest(machines), _forecast(unpaid) if (unpaid := _unpaid(governed)) else "")
     if policy.spec.install is None:
         return [_fine(Reason.ASSESS_ONLY, f"The policy assesses and does not install. {rest}")]
     return [_fine(Reason.UP_TO_DATE, f"Nothing to do. {rest}")]
@@ -170,6 +176,9 @@ def _none_governable(
     withheld = [m for m in governed if _condition(m, ConditionType.READY)[0] == _TOO_LOW]
     if len(withheld) == len(governed):
         return _TOO_LOW, _condition(withheld[0], ConditionType.READY)[1]
+    unpaid = _unpaid(governed)
+    if len(unpaid) == len(governed):
+        return _UNPAID, _forecast(unpaid)
     if any(m.support is not Support.UNSUPPORTED for m in governed):
         return None
     if len(governed) == 1:
@@ -179,6 +188,16 @@ def _none_governable(
         Reason.NONE_SUPPORTED,
         f"Azure can patch none of the {len(governed)} machines; problems says why for each.",
     )
+
+
+def _unpaid(machines: Sequence[PolicyMachine]) -> list[PolicyMachine]:
+    """Azure Arc-enabled servers whose AzureSubscription does not accept what they cost."""
+    return [m for m in machines if _condition(m, ConditionType.READY)[0] == _UNPAID]
+
+
+def _forecast(unpaid: Sequence[PolicyMachine]) -> str:
+    names = sorted({m.target.metadata.labels.get(SUBSCRIPTION_LABEL, "") for m in unpaid})
+    return not_accepted(len(unpaid), ", ".join(names))
 
 
 def _condition(machine: PolicyMachine, type_: ConditionType) -> tuple[str, str]:

@@ -12,22 +12,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from azpatch.api.subscription import AccessLevel, Grant
 from azpatch.domain.facts import Permissions
 
-_READ = (
-    "Microsoft.Compute/virtualMachines/read",
-    "Microsoft.Compute/virtualMachines/instanceView/read",
-    "Microsoft.Compute/virtualMachines/patchAssessmentResults/read",
-    "Microsoft.Compute/virtualMachines/patchAssessmentResults/softwarePatches/read",
-    "Microsoft.Compute/virtualMachines/patchInstallationResults/read",
-    "Microsoft.Compute/virtualMachines/patchInstallationResults/softwarePatches/read",
+_RESULTS = (
+    "patchAssessmentResults/read",
+    "patchAssessmentResults/softwarePatches/read",
+    "patchInstallationResults/read",
+    "patchInstallationResults/softwarePatches/read",
 )
-_ASSESS = ("Microsoft.Compute/virtualMachines/assessPatches/action",)
-_PATCH = ("Microsoft.Compute/virtualMachines/installPatches/action",)
+_ASSESS, _INSTALL = "assessPatches/action", "installPatches/action"
 
-_NEEDED = {
-    AccessLevel.READ: _READ,
-    AccessLevel.ASSESS: _READ + _ASSESS,
-    AccessLevel.PATCH: _READ + _ASSESS + _PATCH,
-    AccessLevel.CONFIGURE: _READ + _ASSESS + _PATCH,
+_OPERATIONS = {
+    AccessLevel.READ: (),
+    AccessLevel.ASSESS: (_ASSESS,),
+    AccessLevel.PATCH: (_ASSESS, _INSTALL),
+    AccessLevel.CONFIGURE: (_ASSESS, _INSTALL),
 }
 
 REGISTER_FEATURE = "Microsoft.Features/providers/features/register/action"
@@ -44,15 +41,34 @@ def scopes(subscription_id: str, grants: Sequence[Grant]) -> tuple[str, ...]:
 
 
 def missing(
-    grants: Iterable[Grant], permissions: Mapping[str, tuple[Permissions, ...]]
+    grants: Iterable[Grant],
+    permissions: Mapping[str, tuple[Permissions, ...]],
+    *,
+    arc: bool = False,
 ) -> tuple[tuple[str, str], ...]:
-    """(action, scope) of every right that the highest granted access needs and lacks."""
+    """(action, scope) of every right that the highest granted access needs and lacks. `arc`: Azure
+    Arc-enabled servers are patched there too."""
     level = max((grant.access for grant in grants), default=AccessLevel.READ)
+    needed = _on_virtual_machines(level) + (_on_arc_servers(level) if arc else ())
     return tuple(
         (action, scope)
         for scope, held in sorted(permissions.items())
-        for action in _NEEDED[level]
+        for action in needed
         if not any(_allows(entry, action) for entry in held)
+    )
+
+
+def _on_virtual_machines(level: AccessLevel) -> tuple[str, ...]:
+    actions = ("read", "instanceView/read", *_RESULTS, *_OPERATIONS[level])
+    return tuple(f"Microsoft.Compute/virtualMachines/{action}" for action in actions)
+
+
+def _on_arc_servers(level: AccessLevel) -> tuple[str, ...]:
+    """The last is for what an operation has come to."""
+    actions = ("read", *_RESULTS, *_OPERATIONS[level])
+    return (
+        *(f"Microsoft.HybridCompute/machines/{action}" for action in actions),
+        "Microsoft.HybridCompute/locations/updateCenterOperationResults/read",
     )
 
 

@@ -226,7 +226,7 @@ def _access(subscription: AzureSubscription, facts: SubscriptionFacts) -> Findin
             "The identity's permissions could not be read; they are read again at every refresh.",
         )
     spec = subscription.spec
-    lacking = missing(spec.grants, facts.permissions)
+    lacking = missing(spec.grants, facts.permissions, arc=spec.arc_billing is not None)
     if spec.preview_feature.mode is PreviewFeatureMode.REGISTER and for_whole_subscription(
         spec.grants, AccessLevel.CONFIGURE
     ):

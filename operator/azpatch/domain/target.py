@@ -235,8 +235,8 @@ def _after_install(status: PatchTargetStatus) -> Finding:
         case Outcome.NOT_BACK:
             return _no(
                 Reason.NOT_BACK,
-                "The machine did not come back from its reboot. Look at its boot diagnostics and "
-                "its VM agent.",
+                "The machine did not come back from its reboot. Look at its console or boot "
+                "diagnostics, and at its agent.",
             )
         case Outcome.SUPERSEDED:
             return _unknown(

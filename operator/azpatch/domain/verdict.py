@@ -13,7 +13,9 @@ from azpatch.api.common import ImageClass, OperationName, Support
 from azpatch.api.install import UndeterminedSupport
 from azpatch.api.reasons import Reason
 from azpatch.api.target import Verdict
+from azpatch.domain.arc import cut_off
 from azpatch.domain.detection import Sign
+from azpatch.domain.outcome import NOT_SENT
 from azpatch.domain.verdict_row import SupportEvidence, row_of
 from azpatch.domain.verdict_table import (
     ASSESSMENT,
@@ -106,6 +108,9 @@ def _supported(operation: OperationName, row: Row, evidence: SupportEvidence) ->
     if operation is AUTOMATIC:
         reason = Reason.MATRIX_SUPPORTED
         message = f"{_automatic_list(evidence)} has this image."
+    elif row is Row.NO_IMAGE:
+        reason = Reason.ARC_SERVER_SUPPORTED
+        message = f"{operation} serves every Azure Arc-enabled server."
     elif sign is Sign.SUPPORTED:
         reason = Reason.DETECTED_SUPPORTED
         message = f"Azure found{_when(evidence)} that it can patch this machine."
@@ -149,6 +154,8 @@ def _refused(
     by_detection = evidence.detection.sign is Sign.UNSUPPORTED
     if evidence.workload is not None:
         reason, message = evidence.workload.reason, evidence.workload.message
+    elif row is Row.NO_IMAGE:
+        reason, message = _not_on_arc(operation)
     elif row is Row.GALLERY_GATE_CLOSED:
         reason, message = _gate_closed(evidence)
     elif by_detection and (_lifted_otherwise(operation, row) or _judged(operation, evidence)):
@@ -170,6 +177,13 @@ def _lifted_otherwise(operation: OperationName, row: Row) -> bool:
 def _judged(operation: OperationName, evidence: SupportEvidence) -> bool:
     """Whether the policy asked for Azure's judgement, so that this is what it is told."""
     return evidence.probe_unsupported and operation in {ASSESSMENT, PATCHING}
+
+
+def _not_on_arc(operation: OperationName) -> tuple[Reason, str]:
+    return Reason.ARC_SERVER_UNSUPPORTED, (
+        f"{operation} is for virtual machines: an Azure Arc-enabled server has no patch mode. "
+        f"{_INSTEAD[operation][1]}"
+    )
 
 
 def _gate_closed(evidence: SupportEvidence) -> tuple[Reason, str]:
@@ -235,9 +249,15 @@ def _waiting(operation: OperationName, row: Row, evidence: SupportEvidence) -> R
 
 
 def _why_waiting(row: Row, evidence: SupportEvidence) -> tuple[Reason, str]:
-    if row is Row.NO_IMAGE:
-        return Reason.IMAGE_UNKNOWN, (
-            "This release does not act on Azure Arc-enabled servers. Nothing is sent."
+    if row is Row.ARC_CUT_OFF:
+        reason = cut_off(evidence.machine)
+        assert reason is not None
+        return reason, NOT_SENT[reason].message
+    if row is Row.ARC_COMPUTE_NOT_SEEN:
+        return Reason.COMPUTE_NOT_SEEN, (
+            "Azure assesses Azure Arc-enabled servers periodically where the resource provider "
+            "Microsoft.Compute is registered in their subscription; no virtual machine there shows "
+            f"that it is. {_INSTEAD[PERIODIC][1]}"
         )
     if evidence.row_awaited and evidence.detection.sign is Sign.NONE:
         return Reason.WAITING_FOR_RESOURCE_GRAPH, (

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from azpatch.api.common import ImageClass, OperationName, Support
 from azpatch.api.install import UndeterminedSupport
-from azpatch.domain import marketplace
+from azpatch.domain import arc, marketplace
 from azpatch.domain.detection import Detection, Sign
 from azpatch.domain.facts import ImageReference, Machine
 from azpatch.domain.feature import FeatureGate, Gate
 from azpatch.domain.image import Image
 from azpatch.domain.matrix import Matrix
-from azpatch.domain.verdict_table import TABLE, Answer, Row
+from azpatch.domain.verdict_table import ON_DEMAND, PERIODIC, TABLE, Answer, Row
 from azpatch.domain.workload import ExcludedWorkload
 
 
@@ -31,6 +31,9 @@ class SupportEvidence:
     """Our last assessment succeeded, and its row has not appeared in Resource Graph."""
     on_undetermined: UndeterminedSupport = UndeterminedSupport.WAIT
     probe_unsupported: bool = False
+    compute_registered: bool = False
+    """Microsoft.Compute is seen to be registered in the machine's subscription: there is a virtual
+    machine. Arc-enabled servers only."""
 
     @property
     def marketplace_answer(self) -> marketplace.Answer:
@@ -56,8 +59,7 @@ def answer(operation: OperationName, evidence: SupportEvidence) -> Answer:
 
 
 def row_of(operation: OperationName, evidence: SupportEvidence) -> Row:
-    """The row that decides. An Azure Arc-enabled server has one of its own, for which nothing is
-    known yet: what will decide there is not what it was built from."""
+    """The row that decides."""
     if evidence.workload is not None:
         return Row.EXCLUDED_WORKLOAD
     match evidence.image.image_class:
@@ -68,9 +70,17 @@ def row_of(operation: OperationName, evidence: SupportEvidence) -> Row:
         case ImageClass.UNKNOWN:
             return Row.UNKNOWN_IMAGE
         case ImageClass.NOT_APPLICABLE:
-            return Row.NO_IMAGE
+            return _arc_row(operation, evidence)
         case image_class:
             return _row_by_matrix(image_class, operation, evidence)
+
+
+def _arc_row(operation: OperationName, evidence: SupportEvidence) -> Row:
+    if operation in ON_DEMAND and arc.cut_off(evidence.machine) is not None:
+        return Row.ARC_CUT_OFF
+    if operation is PERIODIC and not evidence.compute_registered:
+        return Row.ARC_COMPUTE_NOT_SEEN
+    return Row.NO_IMAGE
 
 
 def _marketplace_row(evidence: SupportEvidence) -> Row:

@@ -47,7 +47,12 @@ class Row(Enum):
     UNKNOWN_CUSTOM_IMAGE = auto()
     """The image is not known, and the matrix serves every custom image."""
     NO_IMAGE = auto()
-    """Azure Arc: there is no operation for it in this release."""
+    """Azure Arc: what a server was built from does not matter, and nothing is detected there."""
+    ARC_CUT_OFF = auto()
+    """An Arc-enabled server that is not Connected, for what azpatch sends."""
+    ARC_COMPUTE_NOT_SEEN = auto()
+    """Nothing shows that Microsoft.Compute, which assesses Arc-enabled servers periodically, is
+    registered in the server's subscription."""
 
 
 Cell = Mapping[Sign, Answer]
@@ -57,6 +62,7 @@ def _cell(otherwise: Answer, by_sign: Mapping[Sign, Answer] | None = None) -> Ce
     return {sign: (by_sign or {}).get(sign, otherwise) for sign in Sign}
 
 
+_SEND = _cell(Answer.SEND)
 _REFUSE = _cell(Answer.REFUSE)
 _WAIT = _cell(Answer.WAIT)
 _REFUSE_UNLESS_DETECTED = _cell(Answer.REFUSE, {Sign.SUPPORTED: Answer.SEND})
@@ -100,6 +106,9 @@ PATCHING = OperationName.ON_DEMAND_PATCHING
 PERIODIC = OperationName.PERIODIC_ASSESSMENT
 SCHEDULED = OperationName.SCHEDULED_PATCHING
 AUTOMATIC = OperationName.AUTOMATIC_GUEST_PATCHING
+
+ON_DEMAND = frozenset({ASSESSMENT, PATCHING})
+"""What azpatch sends; the others the platform runs by itself."""
 
 # No rule, no list speaks for the machine: only what Azure found by an assessment does.
 _ONLY_EVIDENCE: Mapping[OperationName, Cell] = {
@@ -170,5 +179,8 @@ TABLE: Mapping[Row, Mapping[OperationName, Cell]] = {
         SCHEDULED: _BY_DETECTION,
         AUTOMATIC: _REFUSE,
     },
-    Row.NO_IMAGE: dict.fromkeys(OperationName, _WAIT),
+    # An assessment there says nothing of support, so that nothing waits for it.
+    Row.NO_IMAGE: {**dict.fromkeys(OperationName, _SEND), AUTOMATIC: _REFUSE},
+    Row.ARC_CUT_OFF: dict.fromkeys(OperationName, _WAIT),
+    Row.ARC_COMPUTE_NOT_SEEN: dict.fromkeys(OperationName, _WAIT),
 }

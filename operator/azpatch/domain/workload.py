@@ -6,6 +6,7 @@ told by evidence on the model; what an assessment detects never lifts the exclus
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ _KARPENTER_TAGS = ("karpenter.sh", "karpenter.azure.com")
 """Karpenter's label domains: it tags a node's VM with them, `_` in place of `/`."""
 _CLIENT_PUBLISHER = "microsoftwindowsdesktop"
 _CLIENT_LICENSE = "windows_client"
+_CLIENT_SYSTEM = re.compile(r"windows (?:xp|vista|\d{1,2}(?:\.1)?)(?=\s|$)", re.IGNORECASE)
+"""In an Arc-enabled server's `osSku`: `Windows 10 Enterprise`. Servers have a word before the
+number: `Windows Server 2022 Datacenter`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ def _windows_client(machine: Machine) -> ExcludedWorkload | None:
         evidence = f"publisher {publisher}"
     elif (machine.license_type or "").lower() == _CLIENT_LICENSE:
         evidence = f"licenseType {machine.license_type}"
+    elif _CLIENT_SYSTEM.search(machine.os_sku or ""):
+        evidence = f"osSku {machine.os_sku}"
     else:
         return None
     return ExcludedWorkload(

@@ -21,6 +21,7 @@ from azpatch.reconcile.looks import Looks
 from azpatch.reconcile.queue import Key, WorkQueue
 from azpatch.reconcile.refresh import Refresher
 from azpatch.reconcile.rereads import Rereads
+from azpatch.reconcile.sight import Sight
 from azpatch.reconcile.slots import Slots
 from azpatch.reconcile.store import Store, Stored
 
@@ -41,6 +42,7 @@ class Context:
     slots: Slots
     holds: Holds
     rereads: Rereads
+    sight: Sight
     decided: dict[Key, int]
     """The generation of its policy that each PatchTarget was last decided by."""
     leading: Callable[[], bool]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from azpatch.api.common import MachineKind
 from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import AzureSubscription
@@ -209,6 +210,7 @@ class Decider:
             matrix=case.matrix,
             gate=gate_of(subscription, inventory),
             row=self._context.inventory.row(machine.id),
+            compute_registered=inventory is not None and inventory.has_virtual_machines,
         )
 
     def _claims(self, machine_key: str) -> Mapping[Key, Claim]:
@@ -260,6 +262,7 @@ class Decider:
             ),
             blocked=blocked,
             touched=case.memory.touched,
+            unpaid=_unpaid(case.machine, subscription),
         )
 
     def _busy_elsewhere(self, case: _Case) -> bool:
@@ -355,6 +358,13 @@ _UNSEEN = Idle(
     "Resource Graph does not show the machine, and Azure has not said that it is deleted. It is "
     "asked about at every refresh. If a role was removed, restore it.",
 )
+
+
+def _unpaid(machine: Machine, subscription: AzureSubscription) -> str | None:
+    """The AzureSubscription, if it does not accept what Azure charges for the machine."""
+    if machine.kind is not MachineKind.ARC_SERVER or subscription.spec.arc_billing is not None:
+        return None
+    return subscription.metadata.name
 
 
 def _elsewhere(key: Key, winner: Claim) -> str:

@@ -23,6 +23,7 @@ from azpatch.domain.availability import went_well
 from azpatch.domain.ending import assessed, dropped, installed
 from azpatch.domain.facts import AssessmentResult, InstallationResult
 from azpatch.domain.ids import key as machine_key_of
+from azpatch.domain.look import under_way
 from azpatch.domain.operation import (
     LOOK_EARLY,
     UNANSWERED,
@@ -36,7 +37,7 @@ from azpatch.domain.operation import (
     running,
 )
 from azpatch.domain.outcome import InstallOutcome, NotOver, install_outcome, lost
-from azpatch.domain.plan import under_way
+from azpatch.domain.traces import Traces, traces_of
 from azpatch.kube.port import PATCH_POLICY
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.memory import MachineMemory
@@ -82,7 +83,7 @@ class Flight:
         early = memory.next_look is not None and now < memory.next_look
         if early and memory.next_look and not self._row_has_news(target, operation):
             return Followed(stored, look_after=memory.next_look - now)
-        operation = _answered(operation, memory)
+        operation = _answered(operation, traces_of(target.spec.machine_id), memory)
         try:
             evidence = await self._gather(target, operation, memory)
         except OverBudget as error:
@@ -104,7 +105,7 @@ class Flight:
             return (
                 install is not None
                 and install.status.ended
-                and install.activity_id == operation.operation_id
+                and traces_of(machine_id).answers(operation, install)
             )
         row = self._context.inventory.row(machine_id)
         return (
@@ -159,7 +160,7 @@ class Flight:
 
     async def _ask_machine(self, client: AzureClient, machine_id: str) -> Evidence:
         try:
-            return Evidence(view=await client.machine(machine_id))
+            return Evidence(view=await self._context.sight.look(client, machine_id))
         except Gone:
             return Evidence(machine_gone=True)
         except Denied:
@@ -185,7 +186,8 @@ class Flight:
         status = target.status.replace(operation=operation)
         vm_id = status.machine.vm_id if status.machine else None
         now = self._context.clock.now()
-        match judge(operation, vm_id, evidence, now):
+        traces = traces_of(target.spec.machine_id)
+        match judge(operation, vm_id, traces, evidence, now):
             case Going(current, look_after):
                 return await self._go_on(
                     stored, status.replace(operation=current), memory, look_after
@@ -312,12 +314,13 @@ class Flight:
         return declared.spec.install.reboot_setting
 
 
-def _answered(operation: Operation, memory: MachineMemory) -> Operation:
+def _answered(operation: Operation, traces: Traces, memory: MachineMemory) -> Operation:
     """Azure's answer to the POST, where writing it down failed."""
     known = memory.accepted
     if operation.operation_id is not None or known is None or known[0] != operation.attempt_id:
         return operation
-    return operation.replace(state=OperationState.STARTED, operation_id=known[1].operation_id)
+    activity = traces.activity(known[1].operation_id)
+    return operation.replace(state=OperationState.STARTED, operation_id=activity)
 
 
 def _patience(outcome: NotOver, now: datetime) -> timedelta:

@@ -72,6 +72,8 @@ class SubscriptionInventory:
     """Why the last refresh failed; None if it did not."""
     machines: dict[str, Machine] = field(default_factory=dict)
     assessments: dict[str, AssessmentResult] = field(default_factory=dict)
+    has_virtual_machines: bool = False
+    """What shows that Microsoft.Compute is registered in the subscription."""
     gone: set[str] = field(default_factory=set)
     """Machines for which ARM answered 404."""
     missing: set[str] = field(default_factory=set)
@@ -96,8 +98,8 @@ class SubscriptionInventory:
 
         `known` are ids of machines that were seen before this process began.
         """
-        machines = {k: m for k, m in snapshot.machines.items() if self._counts(k)}
-        rows = {k: r for k, r in snapshot.assessments.items() if self._counts(k)}
+        machines = {k: m for k, m in snapshot.machines.items() if self._mine(k)}
+        rows = {k: r for k, r in snapshot.assessments.items() if self._mine(k)}
         before = set(self.machines) | ({key(id_) for id_ in known} - self.gone)
         lost = before - set(machines)
         # A tenth at once is more likely a lost role than that many deletions.
@@ -110,6 +112,7 @@ class SubscriptionInventory:
         # is found again.
         self.machines.update((k, machines[k]) for k in changed)
         self.assessments.update(newer)
+        self.has_virtual_machines = not all(map(is_arc_server, self.machines))
         first = self.refreshed is None
         self.refreshed = now
         return Changes(frozenset(changed | newer.keys() | lost), first)
@@ -122,11 +125,9 @@ class SubscriptionInventory:
         self.features, self.features_read = features, began
         return news
 
-    def _counts(self, machine_key: str) -> bool:
-        """Whether a machine belongs here. Azure Arc-enabled servers are read, and nothing decides
-        about them in this release."""
-        mine = subscription_of(machine_key) == self.subscription_id
-        return mine and not is_arc_server(machine_key)
+    def _mine(self, machine_key: str) -> bool:
+        """Whether a machine belongs here."""
+        return subscription_of(machine_key) == self.subscription_id
 
     def take_row(self, machine_key: str, row: AssessmentResult) -> bool:
         """Takes in one assessment row; True if it is news."""

@@ -18,7 +18,8 @@ from azpatch.domain.availability import foreign_install
 from azpatch.domain.facts import MachineView
 from azpatch.domain.ids import key as machine_key_of
 from azpatch.domain.ids import subscription_of
-from azpatch.domain.plan import AskSlot, Idle, Plan, Send, cleared, touched_since
+from azpatch.domain.look import cleared, touched_since
+from azpatch.domain.plan import AskSlot, Idle, Plan, Send
 from azpatch.kube.port import PATCH_POLICY, KubeError
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.decision import Decider, Decision, NotNow
@@ -253,9 +254,9 @@ class MachineReconciler:
     async def _look(
         self, key: Key, decision: Decision, memory: MachineMemory
     ) -> MachineView | Result:
-        """The machine as ARM shows it; or, with something in the way, when to decide again."""
+        """The machine as Azure shows it; or, with something in the way, when to decide again."""
         try:
-            view = await decision.client.machine(decision.machine.id)
+            view = await self._context.sight.look(decision.client, decision.machine.id)
         except Gone as error:
             return await self._gone(key, decision, error, memory)
         except OverBudget as error:

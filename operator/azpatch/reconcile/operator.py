@@ -22,6 +22,7 @@ from azpatch.reconcile.queue import Key, Result, WorkQueue
 from azpatch.reconcile.refresh import Refresher
 from azpatch.reconcile.rereads import Rereads
 from azpatch.reconcile.routing import own_key
+from azpatch.reconcile.sight import Sight
 from azpatch.reconcile.slots import Slots
 from azpatch.reconcile.store import Store
 from azpatch.reconcile.subscription import SubscriptionReconciler
@@ -119,6 +120,7 @@ def build(
             slots=Slots(),
             holds=Holds(),
             rereads=Rereads(leaders_kube, store, queue),
+            sight=Sight(),
             decided={},
             leading=leading,
         )

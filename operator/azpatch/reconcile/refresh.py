@@ -11,7 +11,7 @@ from random import Random
 
 import structlog
 
-from azpatch.azure.port import AzureClient, AzureError, Gone, Retry
+from azpatch.azure.port import AzureClient, AzureError, Gone, Retry, SignInFailed
 from azpatch.clock import Clock
 from azpatch.domain.facts import Feature, Permissions, Snapshot
 from azpatch.reconcile.inventory import Changes, Inventory, SubscriptionInventory
@@ -221,14 +221,15 @@ class Refresher:
     async def _features(
         self, subscription: SubscriptionInventory
     ) -> tuple[Feature, ...] | _Unanswered | None:
-        """What could be read last stays while Azure does not answer; a refusal is an answer."""
+        """What could be read last stays while Azure does not answer; a refusal is an answer. An
+        identity that gets no token has asked nothing."""
         try:
             return await subscription.client.features(subscription.subscription_id)
         except AzureError as error:
             log.info(
                 "features not read", subscription=subscription.subscription_id, code=error.code
             )
-            return _UNANSWERED if isinstance(error, Retry) else None
+            return _UNANSWERED if isinstance(error, (Retry, SignInFailed)) else None
 
     async def _permissions(
         self, subscription: SubscriptionInventory

@@ -22,8 +22,9 @@ from azpatch.azure.port import (
     Unconfirmed,
 )
 from azpatch.domain.facts import OperationError
+from azpatch.domain.look import LOOK_AT_FOREIGN
 from azpatch.domain.outcome import NOT_SENT
-from azpatch.domain.plan import LOOK_AT_FOREIGN, Idle
+from azpatch.domain.plan import Idle
 from azpatch.domain.subscription import Trouble
 from azpatch.domain.words import QUOTED_ON_MACHINE, azure_says, quoted, sentences
 

@@ -28,6 +28,7 @@ from azpatch.domain.facts import MachineView
 from azpatch.domain.operation import LOOK_EARLY
 from azpatch.domain.plan import Idle, fingerprint
 from azpatch.domain.selection import install_parameters
+from azpatch.domain.traces import traces_of
 from azpatch.kube.port import AZURE_SUBSCRIPTION, NAMESPACE, PATCH_POLICY, KubeError
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.decision import Decision
@@ -152,7 +153,8 @@ class Starter:
         attempt_id = str(UUID(int=self._context.random.getrandbits(128), version=4))
         now = self._context.clock.now()
         install = decision.declared.spec.install
-        status = begun(decision.status, kind, view, install, attempt_id, hash_, now)
+        before = traces_of(decision.machine.id).before(kind, view)
+        status = begun(decision.status, kind, before, install, attempt_id, hash_, now)
         status = decide.in_flight(decision.target, status, now)
         return await self._context.write_status(decision.stored, status), attempt_id
 
@@ -167,8 +169,11 @@ class Starter:
         return await decision.client.install(decision.machine.id, parameters, attempt_id)
 
     async def _accepted(self, stored: Stored[PatchTarget], accepted: Accepted) -> None:
+        target = stored.parsed
+        assert target is not None
         try:
-            await self._record(stored, OperationState.STARTED, accepted.operation_id)
+            activity = traces_of(target.spec.machine_id).activity(accepted.operation_id)
+            await self._record(stored, OperationState.STARTED, activity)
         except KubeError as error:
             # Azure's answer is in memory; who follows the operation writes it down.
             log.info("answer not written down yet", target=stored.name, error=str(error))

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from azpatch.api import OsType
+from azpatch.api import MachineKind, OsType
 from azpatch.api.target import OperationKind
 from azpatch.azure import limits, port
 from azpatch.domain.facts import (
@@ -14,7 +14,6 @@ from azpatch.domain.facts import (
     GuestStatus,
     InstallationResult,
     Machine,
-    MachineKind,
     OperationError,
     RebootStatus,
     Requested,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from azpatch.api.common import API_VERSION, Condition, Metadata, OsType
+from azpatch.api.common import API_VERSION, Condition, MachineKind, Metadata, OsType
 from azpatch.api.policy import PatchPolicy
 from azpatch.api.subscription import AzureSubscription, Grant
 from azpatch.api.target import (
@@ -44,6 +44,7 @@ SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg"
 COMPUTE = f"{GROUP}/providers/Microsoft.Compute"
 VM = f"{COMPUTE}/virtualMachines/web-1"
+SERVER = f"{GROUP}/providers/Microsoft.HybridCompute/machines/dc-7"
 DEFINITION = f"{COMPUTE}/galleries/g/images/web"
 VERSION = f"{DEFINITION}/versions/1.4.0"
 
@@ -63,6 +64,24 @@ _MACHINE = Machine(
 def machine(**changes: Any) -> Machine:
     """A running Linux machine from a gallery image, generalized."""
     return replace(_MACHINE, **changes)
+
+
+_SERVER = Machine(
+    id=SERVER,
+    vm_id="server-1",
+    location="westeurope",
+    os_type=OsType.LINUX,
+    computer_name="dc-7",
+    kind=MachineKind.ARC_SERVER,
+    arc_status="Connected",
+    arc_status_since=NOW - 100 * DAY,
+    os_sku="Ubuntu 24.04",
+)
+
+
+def arc_server(**changes: Any) -> Machine:
+    """A connected Azure Arc-enabled server."""
+    return replace(_SERVER, **changes)
 
 
 # --- objects of the cluster -----------------------------------------------------------------------
@@ -114,6 +133,7 @@ def patch_target(
     machine_id: str = VM,
     policy: str = "web-linux",
     generation: int = 1,
+    labels: Mapping[str, str] | None = None,
 ) -> PatchTarget:
     """A PatchTarget, named like its machine."""
     return PatchTarget(
@@ -122,6 +142,7 @@ def patch_target(
             namespace="web",
             uid=f"uid-{machine_id}",
             generation=generation,
+            labels=dict(labels or {}),
         ),
         spec=PatchTargetSpec(machine_id=machine_id, policy=policy),
         status=status or PatchTargetStatus(),
@@ -222,6 +243,17 @@ def condition(type_: str, status: str, reason: str, message: str = "") -> Condit
             "lastTransitionTime": NOW - DAY,
         }
     )
+
+
+def arc_view(**changes: Any) -> MachineView:
+    """What Azure shows of a connected Arc-enabled server on which nothing ever ran. `status` and
+    `since` are of the server."""
+    status, since = changes.pop("status", "Connected"), changes.pop("since", NOW - 100 * DAY)
+    server = arc_server(arc_status=status, arc_status_since=since)
+    known = MachineView(
+        machine=server, agent_ready=status == "Connected", assessment=None, installation=None
+    )
+    return replace(known, **changes)
 
 
 def view(**changes: Any) -> MachineView:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from domain_builders import DAY, HOUR, NOW, assessed, installed, operation, view
+from domain_builders import DAY, HOUR, NOW, assessed, installed, operation
 
 from azpatch.api.install import Install
 from azpatch.api.reasons import Reason
@@ -24,15 +24,11 @@ ASSESS, INSTALL = OperationKind.ASSESS, OperationKind.INSTALL
 MINUTE = timedelta(minutes=1)
 DUE = Attempts(due_since=NOW - HOUR, window_start=NOW - HOUR)
 BEFORE = PatchTargetStatus(attempts=DUE, assessment=assessed(), installation=installed())
-SEEN = view(
-    assessment=AssessmentResult(GuestStatus.SUCCEEDED, activity_id="assessment-1"),
-    installation=InstallationResult(GuestStatus.SUCCEEDED, activity_id="install-1"),
-)
 
 
 def begun(kind: OperationKind, before: PatchTargetStatus = BEFORE) -> PatchTargetStatus:
     install = Install.model_validate({"linux": {}, "maximumDuration": "PT3H"})
-    return ending.begun(before, kind, SEEN, install, "attempt", "hash", NOW)
+    return ending.begun(before, kind, "before", install, "attempt", "hash", NOW)
 
 
 def outcome(what: Outcome, retry: Retry = Retry.NO) -> InstallOutcome:
@@ -41,23 +37,21 @@ def outcome(what: Outcome, retry: Retry = Retry.NO) -> InstallOutcome:
 
 class TestTheBeginning:
     @pytest.mark.parametrize(
-        ("kind", "previous", "lasts"),
+        ("kind", "lasts"),
         [
-            pytest.param(ASSESS, "assessment-1", 2 * HOUR, id="assessment: 2 h"),
-            pytest.param(
-                INSTALL, "install-1", 3 * HOUR + 90 * MINUTE, id="install: maximumDuration + 90 min"
-            ),
+            pytest.param(ASSESS, 2 * HOUR, id="assessment: 2 h"),
+            pytest.param(INSTALL, 3 * HOUR + 90 * MINUTE, id="install: maximumDuration + 90 min"),
         ],
     )
     def test_the_intent_says_what_when_and_the_last_activity_id_seen(
-        self, kind: OperationKind, previous: str, lasts: timedelta
+        self, kind: OperationKind, lasts: timedelta
     ) -> None:
         intent = begun(kind).operation
 
         assert intent is not None
         assert (intent.kind, intent.state) == (kind, OperationState.INTENT)
         assert (intent.intent_time, intent.deadline) == (NOW, NOW + lasts)
-        assert (intent.attempt_id, intent.previous_activity_id) == ("attempt", previous)
+        assert (intent.attempt_id, intent.previous_activity_id) == ("attempt", "before")
         assert intent.operation_id is None
 
     def test_an_install_is_counted_an_assessment_is_not(self) -> None:

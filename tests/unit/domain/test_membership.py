@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 from domain_builders import (
     DEFINITION,
+    SERVER,
     SUBSCRIPTION,
     VERSION,
     VM,
+    arc_server,
     assess_only,
     grant,
     machine,
@@ -47,6 +49,15 @@ def scope(*machines: Machine, gone: tuple[str, ...] = (), **changes: object) -> 
 def of(policy: PatchPolicy, found: Scope | None, present: tuple[str, ...] = ()) -> Membership:
     scopes = {SUBSCRIPTION: found} if found else {}
     return membership(policy, WEB, scopes, frozenset(key(id_) for id_ in present))
+
+
+def test_an_arc_enabled_server_is_one_machine() -> None:
+    policy = patch_policy(target={"arcMachine": {"id": SERVER.upper()}})
+
+    found = of(policy, scope(arc_server(), machine()))
+
+    assert [m.machine_id for m in found.members.values()] == [SERVER]
+    assert of(policy, scope(machine())).trouble is not None, "it is not there, or not granted"
 
 
 class TestOneMachine:

@@ -84,3 +84,36 @@ def test_a_right_must_hold_in_every_scope() -> None:
     found = missing([grant(access="Assess")], {"/b": (allows("*"),), "/a": (READ,)})
 
     assert found == ((f"{VMS}/assessPatches/action", "/a"),)
+
+
+HYBRID = "Microsoft.HybridCompute"
+
+
+@pytest.mark.parametrize(
+    ("held", "lacking"),
+    [
+        pytest.param([allows("*")], [], id="an owner lacks nothing"),
+        pytest.param(
+            [READ, allows(f"{VMS}/*/action", f"{HYBRID}/*/read")],
+            [
+                f"{HYBRID}/machines/assessPatches/action",
+                f"{HYBRID}/machines/installPatches/action",
+            ],
+            id="the operations",
+        ),
+        pytest.param(
+            [READ, allows(f"{VMS}/*/action", f"{HYBRID}/machines/*")],
+            [f"{HYBRID}/locations/updateCenterOperationResults/read"],
+            id="what came of an operation",
+        ),
+    ],
+)
+def test_where_arc_enabled_servers_are_patched_their_rights_are_needed_too(
+    held: list[Permissions], lacking: list[str]
+) -> None:
+    permissions = {EVERYWHERE: tuple(held)}
+
+    found = missing([grant()], permissions, arc=True)
+
+    assert found == tuple((action, EVERYWHERE) for action in lacking)
+    assert missing([grant()], permissions) == ()

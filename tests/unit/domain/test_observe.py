@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from domain_builders import (
     HOUR,
     MATRIX,
     NOW,
+    arc_server,
     assess_only,
     assessed,
     condition,
@@ -67,6 +68,7 @@ def test_the_machine_and_its_image_are_told() -> None:
 
     assert found.status.machine is not None
     assert found.status.machine.to_object() == {
+        "kind": "VirtualMachine",
         "vmId": "vm-1",
         "timeCreated": "2026-08-15T12:00:00Z",
         "osType": "Linux",
@@ -89,6 +91,61 @@ def test_a_power_state_that_azure_does_not_document_is_unknown(
     found = seen(found=machine(power_state=state)).status.machine
     assert found is not None
     assert found.power_state == told
+
+
+class TestAnArcEnabledServer:
+    FIRST = datetime(2026, 11, 23, 9, tzinfo=UTC)
+
+    def known(self, **machine: Any) -> PatchTargetStatus:
+        fields = {"vmId": "server-1", "seenTime": self.FIRST, **machine}
+        return PatchTargetStatus(governs=True, machine=fields)
+
+    def test_it_is_told_by_its_kind_and_status(self) -> None:
+        told = seen(found=arc_server()).status
+
+        assert told.machine is not None
+        assert told.machine.to_object() == {
+            "kind": "ArcServer",
+            "vmId": "server-1",
+            "seenTime": "2026-11-23T12:00:00Z",
+            "osType": "Linux",
+            "location": "westeurope",
+            "arcStatus": "Connected",
+        }
+        assert told.image is not None
+        assert (told.image.image_class, told.image.reference) == ("NotApplicable", None)
+
+    @pytest.mark.parametrize(
+        ("vm_id", "expected"),
+        [
+            pytest.param("server-1", FIRST, id="the same server"),
+            pytest.param("server-0", NOW, id="another server under the name"),
+        ],
+    )
+    def test_when_it_was_seen_first_is_remembered(self, vm_id: str, expected: datetime) -> None:
+        machine_ = seen(self.known(vmId=vm_id), found=arc_server()).status.machine
+        assert machine_ is not None
+        assert machine_.seen_time == expected
+
+    @pytest.mark.parametrize(("age", "counts"), [(HOUR, True), (4 * HOUR, False)])
+    def test_a_row_counts_from_when_the_server_was_seen_first(
+        self, age: timedelta, counts: bool
+    ) -> None:
+        found = seen(self.known(), row(NOW - age, detected=None), arc_server())
+        assert (found.status.assessment is not None) is counts
+
+    def test_an_assessment_detects_nothing_and_nothing_waits_for_it(self) -> None:
+        found = seen(self.known(), row(detected=None), arc_server())
+        assert found.status.detected is None
+        assert found.patch.may_send
+        assert seen(found=arc_server()).patch.may_send
+
+    def test_one_that_azure_does_not_hear_is_not_called_unsupported(self) -> None:
+        found = seen(found=arc_server(arc_status="Disconnected"))
+        assert (found.patch.support, found.patch.reason) == (
+            Support.UNKNOWN,
+            Reason.ARC_DISCONNECTED,
+        )
 
 
 class TestAnotherMachineUnderTheName:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from domain_builders import HOUR, NOW, machine, operation, view
+from domain_builders import HOUR, NOW, VM, machine, operation, view
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +21,6 @@ from azpatch.domain.operation import (
     ASSESSMENT_DEADLINE,
     INSTALL_GRACE,
     LOOK_EARLY,
-    NOT_STARTED_AFTER,
     ROW_AWAITED,
     UNANSWERED,
     Ended,
@@ -33,10 +32,11 @@ from azpatch.domain.operation import (
     deadline,
     judge,
     running,
-    same_id,
 )
+from azpatch.domain.traces import NOT_STARTED_AFTER, same_id, traces_of
 
 ASSESS, INSTALL = OperationKind.ASSESS, OperationKind.INSTALL
+ON_VM = traces_of(VM)
 MINUTE = timedelta(minutes=1)
 
 
@@ -75,18 +75,18 @@ class TestWithoutAnAnswer:
         evidence = Evidence(view=summary(kind, seen, GuestStatus.SUCCEEDED))
 
         early = unanswered(kind, 15 * MINUTE - timedelta(seconds=1))
-        assert judge(early, "vm-1", evidence, NOW) == Going(early, LOOK_EARLY)
+        assert judge(early, "vm-1", ON_VM, evidence, NOW) == Going(early, LOOK_EARLY)
         late = unanswered(kind, 15 * MINUTE)
-        assert judge(late, "vm-1", evidence, NOW) == NeverStarted()
+        assert judge(late, "vm-1", ON_VM, evidence, NOW) == NeverStarted()
 
     def test_unchanged_in_another_case_is_unchanged(self, kind: OperationKind) -> None:
         evidence = Evidence(view=summary(kind, "BEFORE", GuestStatus.SUCCEEDED))
-        assert judge(unanswered(kind, HOUR), "vm-1", evidence, NOW) == NeverStarted()
+        assert judge(unanswered(kind, HOUR), "vm-1", ON_VM, evidence, NOW) == NeverStarted()
 
     def test_changed_it_is_followed_as_unconfirmed(self, kind: OperationKind) -> None:
         evidence = Evidence(view=summary(kind, "new", GuestStatus.IN_PROGRESS))
 
-        found = judge(unanswered(kind, HOUR), "vm-1", evidence, NOW)
+        found = judge(unanswered(kind, HOUR), "vm-1", ON_VM, evidence, NOW)
 
         assert isinstance(found, Going)
         assert found.operation.state is OperationState.UNCONFIRMED
@@ -95,11 +95,11 @@ class TestWithoutAnAnswer:
     def test_an_activity_where_there_was_none_is_a_change(self, kind: OperationKind) -> None:
         intent = unanswered(kind, HOUR, previous_activity_id=None)
         evidence = Evidence(view=summary(kind, "new", GuestStatus.IN_PROGRESS))
-        assert isinstance(judge(intent, "vm-1", evidence, NOW), Going)
+        assert isinstance(judge(intent, "vm-1", ON_VM, evidence, NOW), Going)
 
     def test_as_long_as_nobody_can_look_nothing_is_concluded(self, kind: OperationKind) -> None:
         intent = unanswered(kind, HOUR)
-        assert judge(intent, "vm-1", Evidence(), NOW) == Going(intent, LOOK_EARLY)
+        assert judge(intent, "vm-1", ON_VM, Evidence(), NOW) == Going(intent, LOOK_EARLY)
 
 
 @pytest.mark.parametrize("kind", OperationKind)
@@ -110,7 +110,7 @@ class TestTheOperationsOwnWord:
             if kind is ASSESS
             else InstallationResult(GuestStatus.SUCCEEDED)
         )
-        found = judge(operation(kind), "vm-1", Evidence(running=False, result=result), NOW)
+        found = judge(operation(kind), "vm-1", ON_VM, Evidence(running=False, result=result), NOW)
         assert found == Ended(result)
 
     def test_it_ended_when_the_operation_says_where_the_result_does_not(
@@ -124,21 +124,21 @@ class TestTheOperationsOwnWord:
             (Evidence(result=told, ended=ended), NOW),
             (Evidence(error=OperationError("Oops", "It broke."), ended=ended), ended),
         ):
-            found = judge(operation(kind), "vm-1", evidence, NOW)
+            found = judge(operation(kind), "vm-1", ON_VM, evidence, NOW)
             assert isinstance(found, Ended)
             assert found.result.last_modified == expected
 
     def test_its_error_is_a_failure_with_azures_words(self, kind: OperationKind) -> None:
         error = OperationError("Oops", "It broke.")
 
-        found = judge(operation(kind), "vm-1", Evidence(running=False, error=error), NOW)
+        found = judge(operation(kind), "vm-1", ON_VM, Evidence(running=False, error=error), NOW)
 
         assert isinstance(found, Ended)
         assert found.result.status is GuestStatus.FAILED
         assert (found.result.error, found.result.activity_id) == (error, "ours")
 
     def test_while_it_runs_it_goes_on(self, kind: OperationKind) -> None:
-        found = judge(operation(kind), "vm-1", Evidence(running=True), NOW)
+        found = judge(operation(kind), "vm-1", ON_VM, Evidence(running=True), NOW)
         assert isinstance(found, Going)
         assert found.look_after > LOOK_EARLY
 
@@ -146,32 +146,32 @@ class TestTheOperationsOwnWord:
 class TestTheInstanceView:
     def test_an_assessments_end_is_its_result(self) -> None:
         seen = summary(ASSESS, "OURS", GuestStatus.SUCCEEDED, NOW)
-        found = judge(operation(ASSESS), "vm-1", Evidence(view=seen), NOW)
+        found = judge(operation(ASSESS), "vm-1", ON_VM, Evidence(view=seen), NOW)
         assert found == Ended(seen.assessment)  # type: ignore[arg-type]
 
     def test_a_newer_assessment_of_anyone_answers_for_ours(self) -> None:
         seen = summary(ASSESS, "someone", GuestStatus.SUCCEEDED, NOW)
-        found = judge(operation(ASSESS), "vm-1", Evidence(view=seen), NOW)
+        found = judge(operation(ASSESS), "vm-1", ON_VM, Evidence(view=seen), NOW)
         assert found == Ended(seen.assessment)  # type: ignore[arg-type]
 
     def test_an_install_waits_15_minutes_for_its_fuller_row(self) -> None:
         assert ROW_AWAITED == 15 * MINUTE
         seen = summary(INSTALL, "ours", GuestStatus.SUCCEEDED, NOW)
 
-        early = judge(operation(), "vm-1", Evidence(view=seen), NOW + 14 * MINUTE)
+        early = judge(operation(), "vm-1", ON_VM, Evidence(view=seen), NOW + 14 * MINUTE)
         assert isinstance(early, Going)
-        late = judge(operation(), "vm-1", Evidence(view=seen), NOW + 15 * MINUTE)
+        late = judge(operation(), "vm-1", ON_VM, Evidence(view=seen), NOW + 15 * MINUTE)
         assert late == Ended(seen.installation)  # type: ignore[arg-type]
 
     def test_its_row_ends_an_install_at_once(self) -> None:
         row = InstallationResult(GuestStatus.SUCCEEDED, activity_id="OURS", installed=3)
         seen = summary(INSTALL, "ours", GuestStatus.SUCCEEDED, NOW)
-        assert judge(operation(), "vm-1", Evidence(view=seen, row=row), NOW) == Ended(row)
+        assert judge(operation(), "vm-1", ON_VM, Evidence(view=seen, row=row), NOW) == Ended(row)
 
     @pytest.mark.parametrize("kind", OperationKind)
     def test_what_runs_goes_on(self, kind: OperationKind) -> None:
         seen = summary(kind, "ours", GuestStatus.IN_PROGRESS)
-        assert isinstance(judge(operation(kind), "vm-1", Evidence(view=seen), NOW), Going)
+        assert isinstance(judge(operation(kind), "vm-1", ON_VM, Evidence(view=seen), NOW), Going)
 
 
 @pytest.mark.parametrize("kind", OperationKind)
@@ -188,35 +188,35 @@ class TestLost:
         self, kind: OperationKind, evidence: Evidence, reason: LostReason
     ) -> None:
         known = operation(kind, deadline=NOW)
-        assert isinstance(judge(known, "vm-1", evidence, NOW - MINUTE), Going)
-        assert judge(known, "vm-1", evidence, NOW) == Lost(reason)
+        assert isinstance(judge(known, "vm-1", ON_VM, evidence, NOW - MINUTE), Going)
+        assert judge(known, "vm-1", ON_VM, evidence, NOW) == Lost(reason)
 
     def test_an_azure_that_does_not_answer_is_given_a_day_more(self, kind: OperationKind) -> None:
         """An operator that was away over the deadline finds the result, if it is there."""
         known = operation(kind, deadline=NOW)
-        assert isinstance(judge(known, "vm-1", Evidence(), NOW + UNANSWERED - MINUTE), Going)
-        found = judge(known, "vm-1", Evidence(), NOW + UNANSWERED)
+        assert isinstance(judge(known, "vm-1", ON_VM, Evidence(), NOW + UNANSWERED - MINUTE), Going)
+        found = judge(known, "vm-1", ON_VM, Evidence(), NOW + UNANSWERED)
         assert found == Lost(LostReason.DEADLINE)
 
     def test_a_result_by_the_deadline_counts(self, kind: OperationKind) -> None:
         error = OperationError("Oops", "It broke.")
-        found = judge(operation(kind, deadline=NOW), "vm-1", Evidence(error=error), NOW)
+        found = judge(operation(kind, deadline=NOW), "vm-1", ON_VM, Evidence(error=error), NOW)
         assert isinstance(found, Ended)
 
     def test_the_machine_is_gone(self, kind: OperationKind) -> None:
-        found = judge(operation(kind), "vm-1", Evidence(machine_gone=True), NOW)
+        found = judge(operation(kind), "vm-1", ON_VM, Evidence(machine_gone=True), NOW)
         assert found == Lost(LostReason.GONE)
 
     def test_another_machine_has_its_name(self, kind: OperationKind) -> None:
         seen = view(machine=machine(vm_id="vm-2"))
-        found = judge(operation(kind), "vm-1", Evidence(view=seen), NOW)
+        found = judge(operation(kind), "vm-1", ON_VM, Evidence(view=seen), NOW)
         assert found == Lost(LostReason.REPLACED)
 
     def test_the_same_machine_in_another_spelling_was_not_replaced(
         self, kind: OperationKind
     ) -> None:
         seen = view(machine=machine(vm_id="VM-1"))
-        assert isinstance(judge(operation(kind), "vm-1", Evidence(view=seen), NOW), Going)
+        assert isinstance(judge(operation(kind), "vm-1", ON_VM, Evidence(view=seen), NOW), Going)
 
 
 @pytest.mark.parametrize(
@@ -230,12 +230,6 @@ class TestLost:
 )
 def test_somebodys_operation_runs(seen: MachineView, expected: bool) -> None:
     assert running(seen) is expected
-
-
-def test_no_id_equals_nothing() -> None:
-    assert same_id("A", "a")
-    assert not same_id(None, None)
-    assert not same_id("a", None)
 
 
 # --- whatever the evidence ------------------------------------------------------------------------
@@ -278,7 +272,7 @@ def seen_of(kind: OperationKind, evidence: Evidence) -> str | None:
 def test_never_said_not_to_have_started_when_the_activity_id_changed(
     known: Operation, evidence: Evidence
 ) -> None:
-    if judge(known, "vm-1", evidence, NOW) != NeverStarted():
+    if judge(known, "vm-1", ON_VM, evidence, NOW) != NeverStarted():
         return
     assert known.operation_id is None, "what Azure took has started"
     assert evidence.view is not None, "nothing is concluded without a look"
@@ -289,7 +283,7 @@ def test_never_said_not_to_have_started_when_the_activity_id_changed(
 
 @given(OPERATIONS, EVIDENCE)
 def test_never_ended_with_someone_elses_install(known: Operation, evidence: Evidence) -> None:
-    found = judge(known, "vm-1", evidence, NOW)
+    found = judge(known, "vm-1", ON_VM, evidence, NOW)
     if known.kind is ASSESS or not isinstance(found, Ended):
         return
     assert found.result.status.ended
@@ -302,12 +296,12 @@ def test_never_ended_with_someone_elses_install(known: Operation, evidence: Evid
 
 @given(OPERATIONS, EVIDENCE)
 def test_nothing_goes_on_for_ever(known: Operation, evidence: Evidence) -> None:
-    found = judge(known, "vm-1", evidence, known.deadline + UNANSWERED)
+    found = judge(known, "vm-1", ON_VM, evidence, known.deadline + UNANSWERED)
     assert not isinstance(found, Going)
 
 
 @given(OPERATIONS, EVIDENCE)
 def test_a_known_operation_is_never_exchanged(known: Operation, evidence: Evidence) -> None:
-    found = judge(known, "vm-1", evidence, NOW)
+    found = judge(known, "vm-1", ON_VM, evidence, NOW)
     if isinstance(found, Going) and known.operation_id is not None:
         assert found.operation == known

@@ -11,12 +11,12 @@ from domain_builders import (
     DAY,
     HOUR,
     NOW,
+    arc_server,
     assess_only,
     assessed,
     installed,
     machine,
     patch_policy,
-    view,
 )
 
 from azpatch.api.common import OperationName, OsType, Support
@@ -24,6 +24,7 @@ from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import AccessLevel
 from azpatch.api.target import (
+    MESSAGE_LENGTH,
     Attempts,
     Installation,
     OperationKind,
@@ -34,9 +35,7 @@ from azpatch.domain.detection import Detection, Sign
 from azpatch.domain.facts import (
     AssessmentResult,
     GuestStatus,
-    InstallationResult,
     Machine,
-    MachineView,
     MissingPatch,
 )
 from azpatch.domain.observe import Observed
@@ -46,7 +45,6 @@ from azpatch.domain.plan import (
     Plan,
     Send,
     Standing,
-    cleared,
     fingerprint,
     is_due,
     next_try,
@@ -375,69 +373,44 @@ class TestTheMachineCannot:
         assert next_step(seen=observed(status), blocked=found) == found
 
 
-RUNS = GuestStatus.IN_PROGRESS
+class TestAnArcEnabledServer:
+    SERVER = arc_server()
 
+    @pytest.mark.parametrize("status", [FINE, PatchTargetStatus()], ids=["install", "assessment"])
+    @pytest.mark.parametrize(
+        "reason", [Reason.ARC_DISCONNECTED, Reason.ARC_EXPIRED, Reason.ARC_ERROR]
+    )
+    def test_one_that_azure_does_not_hear_is_not_ready_and_waited_for(
+        self, status: PatchTargetStatus, reason: Reason
+    ) -> None:
+        waits = [
+            Ruling(name, Support.UNKNOWN, reason, "Because.")
+            for name in (OperationName.ON_DEMAND_ASSESSMENT, OperationName.ON_DEMAND_PATCHING)
+        ]
+        seen = observed(status, assess=waits[0], patch=waits[1])
+        step = next_step(seen=seen, found=self.SERVER)
+        assert idle(step)[:2] == (reason, False)
 
-@pytest.mark.parametrize(
-    ("seen", "reason"),
-    [
-        pytest.param(view(), None, id="nothing in the way"),
-        pytest.param(view(machine=machine(vm_id="VM-1")), None, id="vmId in another case"),
-        pytest.param(view(machine=machine(vm_id="vm-2")), Reason.MACHINE_REPLACED, id="replaced"),
-        pytest.param(view(machine=machine(power_state="Stopped")), Reason.VM_STOPPED, id="stopped"),
-        pytest.param(
-            view(machine=machine(power_state=None)), Reason.VM_STOPPED, id="power not known"
-        ),
-        pytest.param(view(agent_ready=False), Reason.AGENT_NOT_READY, id="agent not ready"),
-        pytest.param(
-            view(agent_ready=False, assessment=AssessmentResult(RUNS)),
-            Reason.FOREIGN_OPERATION,
-            id="an assessment runs, anyone's",
-        ),
-        pytest.param(
-            view(installation=InstallationResult(RUNS)),
-            Reason.FOREIGN_OPERATION,
-            id="an install runs, anyone's",
-        ),
-    ],
-)
-def test_the_last_look_before_the_post(seen: MachineView, reason: Reason | None) -> None:
-    found = cleared(seen, machine(), PatchTargetStatus(), NOW)
-    assert (found.reason if found else None) == reason
-    if found:
-        assert not found.ready
-        assert found.wake is not None
-        assert NOW < found.wake <= NOW + 5 * MINUTE
+    @pytest.mark.parametrize("status", [FINE, PatchTargetStatus()], ids=["install", "assessment"])
+    def test_before_its_cost_is_accepted_nothing_is_sent_and_the_forecast_is_told(
+        self, status: PatchTargetStatus
+    ) -> None:
+        step = next_step(seen=observed(status), found=self.SERVER, unpaid="prod")
+        assert idle(step) == (Reason.ARC_BILLING_NOT_ACCEPTED, False, None)
+        assert isinstance(step, Idle)
+        assert "up to US$ 5 a month for 1 server" in step.message
+        assert "spec.arcBilling: Accepted in AzureSubscription prod" in step.message
+        assert len(step.message) <= MESSAGE_LENGTH
 
+    def test_a_policy_that_sends_nothing_costs_nothing(self) -> None:
+        reports = assess_only(assessment={"mode": "None"})
+        step = next_step(reports, observed(PatchTargetStatus()), unpaid="prod")
+        assert idle(step)[0] == Reason.ASSESS_ONLY
 
-def test_our_own_install_that_outlived_its_deadline_is_not_called_somebody_elses() -> None:
-    ours = Installation(time=NOW, status="Unknown", outcome="Unknown", activity_id="ours")
-    seen = view(installation=InstallationResult(RUNS, activity_id="OURS"))
-    found = cleared(seen, machine(), PatchTargetStatus(installation=ours), NOW)
-    assert found is not None
-    assert found.reason is Reason.OPERATION_IN_PROGRESS
-
-
-@pytest.mark.parametrize(
-    ("ran", "again"),
-    [
-        pytest.param(timedelta(0), timedelta(minutes=1), id="it has just begun"),
-        pytest.param(timedelta(minutes=30), timedelta(minutes=3), id="half an hour"),
-        pytest.param(timedelta(hours=50), timedelta(minutes=10), id="it will never end"),
-    ],
-)
-def test_the_longer_an_operation_runs_the_later_it_is_looked_at(
-    ran: timedelta, again: timedelta
-) -> None:
-    theirs = InstallationResult(GuestStatus.IN_PROGRESS, activity_id="theirs", start_time=NOW - ran)
-    found = cleared(view(installation=theirs), machine(), PatchTargetStatus(), NOW)
-    assert found is not None
-    assert found.wake == NOW + again
-
-
-def test_an_assessment_of_ours_that_outlived_its_deadline_is_called_ours() -> None:
-    ours = AssessmentResult(GuestStatus.IN_PROGRESS, activity_id="ours", start_time=NOW)
-    lost = assessed(status="Unknown", activity_id="ours")
-    found = cleared(view(assessment=ours), machine(), PatchTargetStatus(assessment=lost), NOW)
-    assert found is not None
-    assert found.reason == Reason.OPERATION_IN_PROGRESS
+    def test_of_what_is_refused_anyway_no_cost_is_spoken(self) -> None:
+        no = {
+            "assess": ruling(OperationName.ON_DEMAND_ASSESSMENT, Support.UNSUPPORTED),
+            "patch": ruling(OperationName.ON_DEMAND_PATCHING, Support.UNSUPPORTED),
+        }
+        step = next_step(seen=observed(PatchTargetStatus(), **no), unpaid="prod")
+        assert idle(step)[0] == Reason.DETECTED_SUPPORTED, "the reason of the verdict"

@@ -25,7 +25,14 @@ from domain_builders import (
 from azpatch.api.common import Condition, OperationName, Support
 from azpatch.api.policy import PatchPolicy, PatchPolicyStatus
 from azpatch.api.reasons import Reason
-from azpatch.api.target import Attempts, Outcome, PatchTarget, PatchTargetStatus, Verdict
+from azpatch.api.target import (
+    SUBSCRIPTION_LABEL,
+    Attempts,
+    Outcome,
+    PatchTarget,
+    PatchTargetStatus,
+    Verdict,
+)
 from azpatch.domain.policy import status
 from azpatch.domain.policy_machines import operation_of, slot_limit
 from azpatch.domain.subscription import Trouble
@@ -45,7 +52,7 @@ def target(
 ) -> PatchTarget:
     """A governed machine that is up to date."""
     supported = {YES: "True", NO: "False", WAITS: "Unknown"}[support]
-    bad = {"VMStopped", "GovernedElsewhere", "InstallFailed", "NotBack"}
+    bad = {"VMStopped", "GovernedElsewhere", "InstallFailed", "NotBack", "ArcBillingNotAccepted"}
     known = PatchTargetStatus(
         governs=True,
         verdicts=(Verdict(operation=operation_name, verdict=support, reason="Because"),),
@@ -62,6 +69,11 @@ def target(
 def elsewhere(number: int = 1) -> PatchTarget:
     return target(number, governs=False, ready="GovernedElsewhere", support=WAITS,
                   compliant=("Unknown", "GovernedElsewhere"))  # fmt: skip
+
+
+def unpaid(number: int) -> PatchTarget:
+    known = target(number, ready="ArcBillingNotAccepted", compliant=("Unknown", "NotAssessed"))
+    return known.replace(metadata=known.metadata.replace(labels={SUBSCRIPTION_LABEL: "prod"}))
 
 
 def of(
@@ -174,6 +186,29 @@ class TestReady:
         assert summary(found["Ready"]) == ("False", reason)
         assert summary(found["Stalled"]) == ("True", reason)
         assert "Reconciling" not in found
+
+    @pytest.mark.parametrize(
+        ("numbers", "costs"),
+        [
+            ([1], "up to US$ 5 a month for 1 server, US$ 5 each"),
+            ([1, 2, 3], "up to US$ 15 a month for 3 servers, US$ 5 each"),
+        ],
+    )
+    def test_arc_enabled_servers_whose_cost_is_not_accepted_stall_it_with_the_forecast(
+        self, numbers: list[int], costs: str
+    ) -> None:
+        found = conditions([unpaid(number) for number in numbers])
+        assert summary(found["Ready"]) == ("False", "ArcBillingNotAccepted")
+        assert summary(found["Stalled"]) == ("True", "ArcBillingNotAccepted")
+        assert costs in found["Ready"].message
+        assert "AzureSubscription prod." in found["Ready"].message
+
+    def test_beside_machines_that_cost_nothing_they_wait_and_the_forecast_is_told(self) -> None:
+        found = of([target(1), unpaid(2)])
+        ready = next(c for c in found.conditions if c.type == "Ready")
+        assert summary(ready) == ("True", "UpToDate")
+        assert "up to US$ 5 a month for 1 server" in ready.message
+        assert [p.reason for p in found.problems] == ["ArcBillingNotAccepted"]
 
     def test_failed_machines_that_leave_a_slot_free_stall_nothing(self) -> None:
         policy = patch_policy(rollout={"maxUnavailable": 2})
@@ -304,6 +339,12 @@ class TestSlots:
         others = [target(100 + n, support=NO) for n in range(50)]
         others += [elsewhere(200 + n) for n in range(50)]
         assert slot_limit(policy, [*targets, *others]) == limit
+
+    def test_a_share_is_not_taken_of_machines_that_leave(self) -> None:
+        policy = patch_policy(rollout={"maxUnavailable": "50%"})
+        leaving = target(4)
+        leaving = leaving.replace(metadata=leaving.metadata.replace(deletion_timestamp=NOW))
+        assert slot_limit(policy, [*map(target, range(3)), leaving]) == 1
 
 
 def test_counts_speak_of_the_executors_operation() -> None:

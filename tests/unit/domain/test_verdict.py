@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from domain_builders import DAY, DEFINITION, NEEDED, NOW, READABLE, machine
+from domain_builders import DAY, DEFINITION, NEEDED, NOW, READABLE, arc_server, machine
 
 from azpatch.api.common import DetectedState, ImageClass, OperationName, OsType, Support
 from azpatch.api.install import UndeterminedSupport
@@ -93,6 +93,7 @@ ASSESS, PATCH, PERIODIC, SCHEDULED, AUTOMATIC = OperationName
 SIGNS = {str(sign): sign for sign in Sign}
 IN_A_SCALE_SET = ExcludedWorkload(Reason.SCALE_SET_MEMBER, "It belongs to a scale set.")
 MARKETPLACE, UNKNOWN = ImageClass.MARKETPLACE, ImageClass.UNKNOWN
+ARC = ImageClass.NOT_APPLICABLE
 GENERALIZED, SPECIALIZED, NON_GALLERY = CUSTOM_IMAGES
 
 THE_TABLE = """
@@ -114,7 +115,9 @@ THE_TABLE = """
 | Gallery and NonGallery, other system, 2025-02 | PROBE | NO_RULE | NO_RULE | NO_RULE | U |
 | Unknown, 2023-05 | probe; D- re-probe | UNKNOWN | D+ S; D- U; W | D+ S; D- U; W | U |
 | Unknown, later | probe; D- re-probe | DETECT | DETECT | DETECT | U |
-| Arc, all | W | W | W | W | W |
+| Arc, Connected, all | S | S | S | S | U |
+| Arc, Connected, without Compute, all | S | S | W | S | U |
+| Arc, not Connected, all | W | W | S | S | U |
 """
 # D+ and D0 prove the feature, and the system: a gate that is not passed counts as passed then.
 ABBREVIATED = {
@@ -157,14 +160,20 @@ SUBJECTS: dict[str, list[Subject]] = {
         (c, None, WITH_OTHER_SYSTEM, None) for c in CUSTOM_IMAGES
     ],
     "Unknown": [(UNKNOWN, gate, OF_A_GALLERY, None) for gate in (CLOSED, None)],
-    "Arc": [(ImageClass.NOT_APPLICABLE, CLOSED, OF_A_GALLERY, None)],
+    "Arc, Connected": [(ARC, CLOSED, arc_server(), None)],
+    "Arc, Connected, without Compute": [(ARC, CLOSED, arc_server(), None)],
+    "Arc, not Connected": [
+        (ARC, CLOSED, arc_server(arc_status=status), None)
+        for status in ("Disconnected", "Expired", "Error", "AwaitingConnection", None)
+    ],
 }
 """The machines that a row of the table is about."""
 
 
 def cases(kind: str, by: str, sign: Sign, *, probe_due: bool = False) -> Iterator[SupportEvidence]:
     for image_class, gate, of, workload in SUBJECTS[kind]:
-        yield case(image_class, sign, gate, of=of, by=by, workload=workload, probe_due=probe_due)
+        found = case(image_class, sign, gate, of=of, by=by, workload=workload, probe_due=probe_due)
+        yield replace(found, compute_registered=not kind.endswith("without Compute"))
 
 
 def answer(cell: str, sign: Sign) -> str:
@@ -438,6 +447,39 @@ def test_a_non_gallery_machine_found_unsupported_is_probed_again_only_when_asked
             Reason.IMAGE_NOT_SUPPORTED,
             "Give the policy a schedule",
             id="automatic guest patching",
+        ),
+        pytest.param(
+            PATCH,
+            case(ARC, Sign.NONE, of=arc_server()),
+            Reason.ARC_SERVER_SUPPORTED,
+            "OnDemandPatching serves every Azure Arc-enabled server",
+            id="Arc",
+        ),
+        pytest.param(
+            AUTOMATIC,
+            case(ARC, Sign.SUCCEEDED, of=arc_server()),
+            Reason.ARC_SERVER_UNSUPPORTED,
+            "Give the policy a schedule",
+            id="automatic guest patching of an Arc-enabled server",
+        ),
+        pytest.param(
+            PERIODIC,
+            case(ARC, Sign.SUCCEEDED, of=arc_server()),
+            Reason.COMPUTE_NOT_SEEN,
+            "where the resource provider Microsoft.Compute is registered",
+            id="periodic assessment of an Arc-enabled server without Compute",
+        ),
+        *(
+            pytest.param(
+                PATCH, case(ARC, Sign.NONE, of=arc_server(arc_status=status)), reason, says, id=id_
+            )
+            for status, reason, says, id_ in (
+                ("Disconnected", Reason.ARC_DISCONNECTED, "does not hear", "Arc, disconnected"),
+                ("AwaitingConnection", Reason.ARC_DISCONNECTED, "when the agent is", "Arc, new"),
+                (None, Reason.ARC_DISCONNECTED, "azcmagent show", "Arc, status not known"),
+                ("Expired", Reason.ARC_EXPIRED, "onboard it anew", "Arc, expired"),
+                ("Error", Reason.ARC_ERROR, "azcmagent check", "Arc, error"),
+            )
         ),
     ],
 )

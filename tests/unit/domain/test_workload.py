@@ -71,6 +71,10 @@ CLUSTER = (
             id="a gallery image made from it",
         ),
         pytest.param({"license_type": "Windows_Client"}, Reason.WINDOWS_CLIENT, id="licenseType"),
+        *(
+            pytest.param({"os_sku": sku}, Reason.WINDOWS_CLIENT, id=sku)
+            for sku in ("Windows 10 Enterprise", "Windows 11 Pro", "windows 8.1", "Windows Vista")
+        ),
     ],
 )
 def test_an_unsupported_workload_is_told_by_its_model(
@@ -94,6 +98,18 @@ def test_an_unsupported_workload_is_told_by_its_model(
             {"group_managed_by": f"{COMPUTE}/galleries/g"}, id="group managed by something else"
         ),
         pytest.param({"license_type": "Windows_Server"}, id="Windows Server"),
+        *(
+            pytest.param({"os_sku": sku}, id=sku or "an Arc-enabled server that does not say")
+            for sku in (
+                "Windows Server 2022 Datacenter",
+                "Windows Server 2012 R2 Standard",
+                "Windows 10.0.20348.1726",
+                "Windows",
+                "Azure Stack HCI",
+                "Ubuntu 22.04.3 LTS",
+                None,
+            )
+        ),
     ],
 )
 def test_other_machines_are_not_excluded(changes: dict[str, Any]) -> None:

@@ -18,10 +18,10 @@ from fakes import (
     numbered,
 )
 
+from azpatch.api import MachineKind
 from azpatch.domain.facts import (
     AssessmentResult,
     Machine,
-    MachineKind,
     Snapshot,
 )
 from azpatch.domain.ids import key
@@ -38,6 +38,13 @@ def shown(
 
 def many(count: int) -> list[Machine]:
     return [machine(id=numbered(number)) for number in range(count)]
+
+
+SERVER = machine(
+    id=f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers"
+    "/Microsoft.HybridCompute/machines/dc-7",
+    kind=MachineKind.ARC_SERVER,
+)
 
 
 @pytest.fixture
@@ -58,19 +65,23 @@ class TestWhatARefreshFinds:
 
         assert inventory.take(shown([machine()], rows), (), LATER) == Changes()
 
-    def test_an_arc_enabled_server_is_left_out_until_something_decides_about_it(
+    def test_an_arc_enabled_server_is_a_machine_like_others(
         self, inventory: SubscriptionInventory
     ) -> None:
-        server = machine(
-            id=f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers"
-            "/Microsoft.HybridCompute/machines/dc-7",
-            kind=MachineKind.ARC_SERVER,
-        )
-        rows = {key(server.id): assessment_row()}
+        rows = {key(SERVER.id): assessment_row()}
         inventory.take(shown([machine()]), (), START)
 
-        assert inventory.take(shown([machine(), server], rows), (), LATER) == Changes()
-        assert set(inventory.machines) == {key(VM)}
+        found = inventory.take(shown([machine(), SERVER], rows), (), LATER)
+
+        assert found == Changes(frozenset({key(SERVER.id)}))
+        assert set(inventory.machines) == {key(VM), key(SERVER.id)}
+
+    @pytest.mark.parametrize(("machines", "seen"), [([SERVER], False), ([machine(), SERVER], True)])
+    def test_a_virtual_machine_shows_that_compute_is_registered(
+        self, inventory: SubscriptionInventory, machines: list[Machine], seen: bool
+    ) -> None:
+        inventory.take(shown(machines), (), START)
+        assert inventory.has_virtual_machines is seen
 
     @pytest.mark.parametrize(
         "snapshot",

@@ -210,6 +210,18 @@ class TestNews:
             assert reading.subscription.features is None
             assert reading.changes[-1][1].subscription, "they changed"
 
+    @pytest.mark.parametrize(
+        "error", [Retry("HTTP503", "Later."), SignInFailed("invalid_client", "No token.")]
+    )
+    async def test_features_stay_known_while_azure_is_not_heard(
+        self, reading: Reading, error: AzureError
+    ) -> None:
+        reading.configure()
+        async with reading.running():
+            reading.azure.broken["features"] = error
+            await reading.clock.advance(INTERVAL)
+            assert reading.subscription.features == ()
+
 
 class TestImages:
     """A machine's image definition is read before the machine is seen."""

@@ -1,0 +1,110 @@
+"""What one more look at a machine finds in the way, just before something is sent to it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from azpatch.api.common import MachineKind
+from azpatch.api.reasons import Reason
+from azpatch.api.target import PatchTargetStatus
+from azpatch.domain.arc import cut_off
+from azpatch.domain.facts import (
+    AssessmentResult,
+    GuestStatus,
+    InstallationResult,
+    Machine,
+    MachineView,
+)
+from azpatch.domain.plan import RUNNING, Idle, not_sent, outdated
+from azpatch.domain.traces import same_id
+
+LOOK_AT_AGENT = timedelta(minutes=5)
+"""An agent that is not ready is looked at again this late: one GET of a machine's 12 a minute."""
+
+LOOK_AT_FOREIGN = timedelta(minutes=1)
+"""Someone else's operation, and a machine whose state just changed, are looked at this late."""
+
+LONGEST_LOOK_AT_FOREIGN = timedelta(minutes=10)
+FOREIGN_SHARE = 10
+"""An operation that has run for long is looked at after another tenth of that time: what has taken
+hours will not be missed by minutes, and one that never ends must not cost a request a minute."""
+
+
+ROW_RUNS_AT_MOST = timedelta(days=1)
+"""For how long a row of an Arc-enabled server that says InProgress is believed: Azure ends, or
+gives up, the longest install within some six hours."""
+
+
+def cleared(
+    view: MachineView, machine: Machine, status: PatchTargetStatus, now: datetime
+) -> Idle | None:
+    """What keeps an operation from the machine, as ARM itself shows it; None: nothing does."""
+    if view.machine.vm_id.lower() != machine.vm_id.lower():
+        return not_sent(Reason.MACHINE_REPLACED, now + LOOK_AT_FOREIGN)
+    unreachable = _unreachable(view.machine)
+    if unreachable is not None:
+        return not_sent(unreachable, now + LOOK_AT_FOREIGN)
+    at_work = under_way(view, status, now)
+    if at_work is not None:
+        return at_work
+    if not view.agent_ready:
+        return not_sent(Reason.AGENT_NOT_READY, now + LOOK_AT_AGENT)
+    return None
+
+
+def _unreachable(machine: Machine) -> Reason | None:
+    """Why Azure cannot send anything to the machine, as ARM shows it."""
+    if machine.kind is MachineKind.ARC_SERVER:
+        return cut_off(machine)
+    return None if machine.power_state == RUNNING else Reason.VM_STOPPED
+
+
+def under_way(view: MachineView, status: PatchTargetStatus, now: datetime) -> Idle | None:
+    """An operation that ARM shows at work on the machine, with none of ours in flight."""
+    going = _going(view)
+    if going is None or _abandoned(going, view.machine, now):
+        return None
+    wake = now + _look_again(going, now)
+    if _is_ours(going, status):
+        return Idle(
+            False,
+            Reason.OPERATION_IN_PROGRESS,
+            "An operation of ours that had no result by its deadline still runs on the machine. "
+            "Nothing is sent before it ends; if it never does, restart the machine's agent.",
+            wake,
+        )
+    return not_sent(Reason.FOREIGN_OPERATION, wake)
+
+
+def _going(view: MachineView) -> AssessmentResult | InstallationResult | None:
+    """The operation that is under way on the machine, anyone's."""
+    summaries = (view.installation, view.assessment)
+    return next((one for one in summaries if one and one.status is GuestStatus.IN_PROGRESS), None)
+
+
+def _abandoned(
+    going: AssessmentResult | InstallationResult, machine: Machine, now: datetime
+) -> bool:
+    """A row is no present truth: that of a server that was replaced in the middle says for ever
+    that something runs."""
+    if machine.kind is not MachineKind.ARC_SERVER or going.start_time is None:
+        return False
+    return now - going.start_time > ROW_RUNS_AT_MOST
+
+
+def _look_again(going: AssessmentResult | InstallationResult, now: datetime) -> timedelta:
+    ran = now - going.start_time if going.start_time else timedelta(0)
+    return sorted((LOOK_AT_FOREIGN, ran / FOREIGN_SHARE, LONGEST_LOOK_AT_FOREIGN))[1]
+
+
+def _is_ours(going: AssessmentResult | InstallationResult, status: PatchTargetStatus) -> bool:
+    known = status.assessment if isinstance(going, AssessmentResult) else status.installation
+    return known is not None and same_id(known.activity_id, going.activity_id)
+
+
+def touched_since(view: MachineView, status: PatchTargetStatus) -> datetime | None:
+    """When an install that ARM shows ended, if the last assessment is from before that: then what
+    is missing is not known. It may be another policy's, or a person's."""
+    seen = view.installation
+    end = (seen.last_modified or seen.start_time) if seen else None
+    return end if end is not None and outdated(status, end) else None

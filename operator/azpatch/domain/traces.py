@@ -1,0 +1,153 @@
+"""What an operation leaves behind on a machine, and how it is known again: by kind of machine.
+
+A virtual machine names the activity of its last operation of each kind, strongly consistent, and
+the operation's URL names the same activity. An Azure Arc-enabled server does neither: there are the
+rows of Resource Graph, which come late, hours late from a server that was cut off; and, where ARM
+shows it, the operation that the service asked the agent for last. docs/adr/0013 has the evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from azpatch.api.common import MachineKind
+from azpatch.api.target import Operation, OperationKind
+from azpatch.domain.arc import kind_of
+from azpatch.domain.facts import AssessmentResult, InstallationResult, MachineView
+
+Shown = AssessmentResult | InstallationResult
+
+NOT_STARTED_AFTER = timedelta(minutes=15)
+"""A POST that reached Azure shows in the instance view well before."""
+
+ARC_NOT_STARTED_AFTER = timedelta(minutes=60)
+"""Azure holds an operation for a silent agent for up to half an hour, and its row may take as long.
+Counted is the time in which the server was Connected: one that is cut off tells nothing."""
+
+SAME_SECOND = timedelta(seconds=1)
+"""Azure cuts the last digits off the times in a row."""
+
+
+class Traces(Protocol):
+    """Of an operation of ours on machines of one kind."""
+
+    def activity(self, operation_id: str) -> str | None:
+        """The activity id that the operation's URL tells, by its last segment; None: it tells
+        none."""
+        ...
+
+    def before(self, kind: OperationKind, view: MachineView) -> str | None:
+        """The activity id to compare with later, as the machine is before the operation."""
+        ...
+
+    def began(self, operation: Operation, view: MachineView) -> str | None:
+        """The activity id of an operation of this kind that began since the intent; None: none is
+        seen."""
+        ...
+
+    def never(self, operation: Operation, view: MachineView, now: datetime) -> bool:
+        """Whether an operation that is not seen to have begun, did not and will not."""
+        ...
+
+    def answers(self, operation: Operation, shown: Shown) -> bool:
+        """Whether what is shown of the machine's last operation of this kind is the answer to ours.
+
+        An install must be ours. Any assessment that began since answers for ours: it superseded it.
+        """
+        ...
+
+
+class _ByActivity:
+    """Virtual machines."""
+
+    def activity(self, operation_id: str) -> str | None:
+        return operation_id
+
+    def before(self, kind: OperationKind, view: MachineView) -> str | None:
+        shown = shown_of(kind, view)
+        return shown.activity_id if shown else None
+
+    def began(self, operation: Operation, view: MachineView) -> str | None:
+        shown = shown_of(operation.kind, view)
+        if shown is None or not _is_new(shown.activity_id, operation):
+            return None
+        return shown.activity_id
+
+    def never(self, operation: Operation, view: MachineView, now: datetime) -> bool:
+        return now - operation.intent_time >= NOT_STARTED_AFTER
+
+    def answers(self, operation: Operation, shown: Shown) -> bool:
+        if operation.kind is OperationKind.ASSESS:
+            return _is_new(shown.activity_id, operation)
+        return same_id(shown.activity_id, operation.operation_id)
+
+
+class _ByTime:
+    """Azure Arc-enabled servers."""
+
+    def activity(self, operation_id: str) -> str | None:
+        return None
+
+    def before(self, kind: OperationKind, view: MachineView) -> str | None:
+        if view.requested is not None:
+            return view.requested.activity_id
+        return view.installation.activity_id if view.installation else None
+
+    def began(self, operation: Operation, view: MachineView) -> str | None:
+        asked = view.requested
+        if (
+            asked is not None
+            and asked.kind is operation.kind
+            and asked.time is not None
+            and _since(operation, asked.time)
+            and _is_new(asked.activity_id, operation)
+        ):
+            return asked.activity_id
+        shown = shown_of(operation.kind, view)
+        if shown is None or shown.start_time is None or not _since(operation, shown.start_time):
+            return None
+        return shown.activity_id
+
+    def never(self, operation: Operation, view: MachineView, now: datetime) -> bool:
+        if not view.agent_ready:
+            return False
+        heard = max(operation.intent_time, view.machine.arc_status_since or operation.intent_time)
+        return now - heard >= ARC_NOT_STARTED_AFTER
+
+    def answers(self, operation: Operation, shown: Shown) -> bool:
+        if shown.start_time is None or not _since(operation, shown.start_time):
+            return False
+        if operation.kind is OperationKind.ASSESS or operation.operation_id is None:
+            return True
+        return same_id(shown.activity_id, operation.operation_id)
+
+
+_TRACES: Mapping[MachineKind, Traces] = {
+    MachineKind.VIRTUAL_MACHINE: _ByActivity(),
+    MachineKind.ARC_SERVER: _ByTime(),
+}
+
+
+def traces_of(machine_id: str) -> Traces:
+    """How operations show on this machine."""
+    return _TRACES[kind_of(machine_id)]
+
+
+def shown_of(kind: OperationKind, view: MachineView) -> Shown | None:
+    """The machine's last operation of a kind."""
+    return view.assessment if kind is OperationKind.ASSESS else view.installation
+
+
+def same_id(one: str | None, other: str | None) -> bool:
+    """Two of Azure's ids, compared without case; None equals nothing."""
+    return one is not None and other is not None and one.lower() == other.lower()
+
+
+def _is_new(activity_id: str | None, operation: Operation) -> bool:
+    return activity_id is not None and not same_id(activity_id, operation.previous_activity_id)
+
+
+def _since(operation: Operation, time: datetime) -> bool:
+    return time >= operation.intent_time - SAME_SECOND

@@ -1,0 +1,124 @@
+"""What one more look at a machine finds in the way, just before something is sent to it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from domain_builders import (
+    DAY,
+    HOUR,
+    NOW,
+    arc_server,
+    arc_view,
+    assessed,
+    machine,
+    view,
+)
+
+from azpatch.api.reasons import Reason
+from azpatch.api.target import Installation, PatchTargetStatus
+from azpatch.domain.facts import (
+    AssessmentResult,
+    GuestStatus,
+    InstallationResult,
+    MachineView,
+)
+from azpatch.domain.look import cleared
+
+MINUTE = timedelta(minutes=1)
+RUNS = GuestStatus.IN_PROGRESS
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        pytest.param(view(), None, id="nothing in the way"),
+        pytest.param(view(machine=machine(vm_id="VM-1")), None, id="vmId in another case"),
+        pytest.param(view(machine=machine(vm_id="vm-2")), Reason.MACHINE_REPLACED, id="replaced"),
+        pytest.param(view(machine=machine(power_state="Stopped")), Reason.VM_STOPPED, id="stopped"),
+        pytest.param(
+            view(machine=machine(power_state=None)), Reason.VM_STOPPED, id="power not known"
+        ),
+        pytest.param(view(agent_ready=False), Reason.AGENT_NOT_READY, id="agent not ready"),
+        pytest.param(
+            view(agent_ready=False, assessment=AssessmentResult(RUNS)),
+            Reason.FOREIGN_OPERATION,
+            id="an assessment runs, anyone's",
+        ),
+        pytest.param(
+            view(installation=InstallationResult(RUNS)),
+            Reason.FOREIGN_OPERATION,
+            id="an install runs, anyone's",
+        ),
+    ],
+)
+def test_the_last_look_before_the_post(seen: MachineView, reason: Reason | None) -> None:
+    found = cleared(seen, machine(), PatchTargetStatus(), NOW)
+    assert (found.reason if found else None) == reason
+    if found:
+        assert not found.ready
+        assert found.wake is not None
+        assert NOW < found.wake <= NOW + 5 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        pytest.param(arc_view(), None, id="connected: it has no power state"),
+        pytest.param(arc_view(status="Disconnected"), Reason.ARC_DISCONNECTED, id="disconnected"),
+        pytest.param(arc_view(status="Expired"), Reason.ARC_EXPIRED, id="expired"),
+        pytest.param(arc_view(status=None), Reason.ARC_DISCONNECTED, id="status not known"),
+        pytest.param(
+            arc_view(assessment=AssessmentResult(RUNS, start_time=NOW - HOUR)),
+            Reason.FOREIGN_OPERATION,
+            id="its row says that an assessment runs",
+        ),
+        pytest.param(
+            arc_view(installation=InstallationResult(RUNS, start_time=NOW - DAY)),
+            Reason.FOREIGN_OPERATION,
+            id="its row says that an install runs",
+        ),
+        pytest.param(
+            arc_view(installation=InstallationResult(RUNS, start_time=NOW - DAY - MINUTE)),
+            None,
+            id="its row has said so for more than a day: nobody will end it",
+        ),
+    ],
+)
+def test_the_last_look_at_an_arc_enabled_server(seen: MachineView, reason: Reason | None) -> None:
+    found = cleared(seen, arc_server(), PatchTargetStatus(), NOW)
+    assert (found.reason if found else None) == reason
+
+
+def test_our_own_install_that_outlived_its_deadline_is_not_called_somebody_elses() -> None:
+    ours = Installation(time=NOW, status="Unknown", outcome="Unknown", activity_id="ours")
+    seen = view(installation=InstallationResult(RUNS, activity_id="OURS"))
+    found = cleared(seen, machine(), PatchTargetStatus(installation=ours), NOW)
+    assert found is not None
+    assert found.reason is Reason.OPERATION_IN_PROGRESS
+
+
+@pytest.mark.parametrize(
+    ("ran", "again"),
+    [
+        pytest.param(timedelta(0), timedelta(minutes=1), id="it has just begun"),
+        pytest.param(timedelta(minutes=30), timedelta(minutes=3), id="half an hour"),
+        pytest.param(timedelta(hours=50), timedelta(minutes=10), id="it will never end"),
+    ],
+)
+def test_the_longer_an_operation_runs_the_later_it_is_looked_at(
+    ran: timedelta, again: timedelta
+) -> None:
+    theirs = InstallationResult(GuestStatus.IN_PROGRESS, activity_id="theirs", start_time=NOW - ran)
+    found = cleared(view(installation=theirs), machine(), PatchTargetStatus(), NOW)
+    assert found is not None
+    assert found.wake == NOW + again
+
+
+def test_an_assessment_of_ours_that_outlived_its_deadline_is_called_ours() -> None:
+    ours = AssessmentResult(GuestStatus.IN_PROGRESS, activity_id="ours", start_time=NOW)
+    lost = assessed(status="Unknown", activity_id="ours")
+    found = cleared(view(assessment=ours), machine(), PatchTargetStatus(assessment=lost), NOW)
+    assert found is not None
+    assert found.reason == Reason.OPERATION_IN_PROGRESS
