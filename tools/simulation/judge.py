@@ -16,7 +16,7 @@ from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Ob
 from azsim.arcmachine import ArcMachine
 from azsim.journal import Entry, EventEntry, RequestEntry
 from azsim.records import Status
-from judging import invariants, registrations
+from judging import claims, invariants, registrations
 from judging.azure_journal import Journal, Operation, parse
 from simulation import fleets
 from simulation.apiserver import WatchEvent
@@ -280,7 +280,7 @@ class Judge:
 
     def claims(self) -> None:
         """9: the status of every PatchTarget says what the journal shows."""
-        broken = invariants.status_claims_nothing_else(self.journal(), self._targets(), OURS)
+        broken = claims.status_claims_nothing_else(self.journal(), self._targets(), OURS)
         self._all("9 claims", broken)
         for target in self._targets():
             machine = machine_of(target)

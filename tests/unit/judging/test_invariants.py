@@ -14,7 +14,6 @@ from judging.invariants import (
     azure_writes,
     max_unavailable_kept,
     only_what_is_granted,
-    status_claims_nothing_else,
     verdicts_kept,
 )
 
@@ -34,6 +33,7 @@ def vm_id(name: str, subscription: int = 1) -> str:
 
 
 WEB, DB = vm_id("web").lower(), vm_id("db").lower()
+ARC = WEB.replace("microsoft.compute/virtualmachines", "microsoft.hybridcompute/machines")
 
 
 class Written:
@@ -69,7 +69,7 @@ class Written:
         self.event("OperationEnded", machine, id_, timedelta(minutes=1), status=status, **details)
 
     def event(
-        self, name: str, machine: str, id_: str | None, after: timedelta, **details: Any
+        self, name: str, machine: str, id_: str | None, after: timedelta, /, **details: Any
     ) -> None:
         self._tick(after)
         self.entries.append(Event(self._number, self.time, machine, name, id_, "attempt", details))
@@ -131,6 +131,17 @@ def test_a_foreign_operation_counts_once_it_could_be_seen(
 ) -> None:
     written.start("Install", id_="theirs", by="someone")
     written.start("Install", id_="ours", after=timedelta(minutes=minutes))
+    assert len(at_most_one_in_flight(written.journal, OURS)) == broken
+
+
+@pytest.mark.parametrize(
+    ("minutes", "broken"), [(10.5, 0), (12, 1)], ids=["its row was late", "there to be seen"]
+)
+def test_on_an_arc_enabled_server_it_can_be_seen_by_its_row(
+    written: Written, minutes: float, broken: int
+) -> None:
+    written.start("Install", ARC, "theirs", by="someone")
+    written.start("Install", ARC, "ours", after=timedelta(minutes=minutes))
     assert len(at_most_one_in_flight(written.journal, OURS)) == broken
 
 
@@ -211,6 +222,18 @@ def test_a_foreign_install_takes_a_slot_once_it_was_seen(
     written.install(DB, "ours")
     written.end(WEB, "theirs")
     assert len(max_unavailable_kept(written.journal, ONE_OF_TWO, OURS)) == broken
+
+
+@pytest.mark.parametrize(("minutes", "broken"), [(9, 0), (11, 1)])
+def test_on_an_arc_enabled_server_it_was_seen_once_its_row_was_there(
+    written: Written, minutes: int, broken: int
+) -> None:
+    one_of_two = [Rollout("web", frozenset({ARC, DB}), 1)]
+    written.start("Install", ARC, "theirs", by="someone")
+    written.time += timedelta(minutes=minutes - 1)
+    written.request("GET", ARC)
+    written.install(DB, "ours")
+    assert len(max_unavailable_kept(written.journal, one_of_two, OURS)) == broken
 
 
 def test_what_the_cluster_has_forgotten_takes_no_slot(written: Written) -> None:
@@ -375,97 +398,6 @@ def test_a_write_to_azure_is_seen(
 ) -> None:
     written.request(method, path, principal)
     assert len(azure_writes(written.journal, OURS)) == writes
-
-
-# -- 9: status -----------------------------------------------------------------------------------
-
-
-def target(**status: Any) -> dict[str, Any]:
-    return {
-        "metadata": {"namespace": "web", "name": "web-1"},
-        "spec": {"machineId": vm_id("web")},
-        "status": status,
-    }
-
-
-def at(minutes: float) -> str:
-    return (START + timedelta(minutes=minutes)).isoformat()
-
-
-TRUE_INSTALL = {
-    "activityId": "I",
-    "status": "succeeded",
-    "outcome": "Succeeded",
-    "installed": 2,
-    "time": at(6),
-}
-TRUE_ASSESSMENT = {"activityId": "a", "status": "Succeeded", "time": at(3)}
-COMPLIANT = {"type": "Compliant", "status": "True"}
-
-
-@pytest.mark.parametrize(
-    ("status", "broken"),
-    [
-        ({"assessment": TRUE_ASSESSMENT, "installation": TRUE_INSTALL}, 0),
-        ({"assessment": TRUE_ASSESSMENT | {"activityId": "x"}}, 1),
-        ({"assessment": TRUE_ASSESSMENT | {"status": "Failed"}}, 1),
-        ({"assessment": TRUE_ASSESSMENT | {"time": at(4)}}, 1),
-        ({"assessment": {"status": "Succeeded", "time": at(-60)}}, 0),
-        ({"installation": TRUE_INSTALL | {"activityId": "x"}}, 1),
-        ({"installation": TRUE_INSTALL | {"installed": 3}}, 1),
-        ({"installation": TRUE_INSTALL | {"failed": 1}}, 1),
-        ({"installation": TRUE_INSTALL | {"status": "Failed"}}, 1),
-        ({"installation": TRUE_INSTALL | {"time": at(7)}}, 1),
-        ({"installation": {"status": "Unknown", "outcome": "Unknown", "time": at(9)}}, 0),
-        ({"installation": {"status": "Unknown", "outcome": "Succeeded", "time": at(9)}}, 1),
-        ({"operation": {"kind": "Install", "state": "Started", "attemptId": "x"}}, 1),
-        ({"operation": {"kind": "Install", "state": "Intent", "attemptId": "x"}}, 0),
-        (
-            {
-                "operation": {
-                    "kind": "Assess",
-                    "state": "Started",
-                    "attemptId": "attempt",
-                    "operationId": "x",
-                }
-            },
-            1,
-        ),
-        ({"conditions": [COMPLIANT]}, 1),
-    ],
-    ids=[
-        "the truth",
-        "an assessment that was not",
-        "an assessment that failed",
-        "an assessment at another time",
-        "an assessment before the journal",
-        "an install that was not",
-        "one more installed",
-        "one more failed",
-        "an install that ended otherwise",
-        "an install at another time",
-        "a result that nobody knows",
-        "a success that nobody knows",
-        "a request that was not",
-        "an intent",
-        "an operation that was not",
-        "compliant without an assessment since",
-    ],
-)
-def test_a_claim_that_the_journal_does_not_show_is_seen(
-    written: Written, status: dict[str, Any], broken: int
-) -> None:
-    written.assess(id_="a")
-    written.install(id_="i")
-    written.request("POST", f"{vm_id('web')}/installPatches")
-    claims = status_claims_nothing_else(written.journal, [target(**status)])
-    assert len(claims) == broken, claims
-
-
-def test_compliant_is_true_to_an_assessment_after_the_install(written: Written) -> None:
-    written.install(id_="i")
-    written.assess(id_="a")
-    assert status_claims_nothing_else(written.journal, [target(conditions=[COMPLIANT])]) == []
 
 
 # -- reading -------------------------------------------------------------------------------------
