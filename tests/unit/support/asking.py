@@ -26,7 +26,9 @@ class Told:
 
 
 def ask(*arguments: str | Path, stdin: str | bytes | None = None) -> Told:
-    result = CliRunner().invoke(main, ["support", *map(str, arguments)], input=stdin)
+    # A pipe has no width, unless somebody gave one to whoever runs the tests.
+    runner = CliRunner(env={"COLUMNS": None})
+    result = runner.invoke(main, ["support", *map(str, arguments)], input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Told(result.exit_code, result.stdout, result.stderr)
