@@ -18,7 +18,7 @@ import structlog
 
 from azpatch.kube.port import PATCH_TARGET
 from azsim.journal import Entry, EventEntry, RequestEntry
-from simulation import fleets, registration
+from simulation import fleets, registration, servers
 from simulation.apiserver import WatchEvent
 from simulation.injections import KINDS, Injection, Troublemaker, name_of
 from simulation.judge import Judge, unsettled
@@ -106,6 +106,7 @@ class _Run:
         self.steps = Steps(self.world.api)
         self.trouble = Troublemaker(self.world, self.world.random("trouble"))
         registration.Registrations(self.world, self.trouble)
+        servers.Servers(self.world, self.trouble)
         self.hours = random.choice(TROUBLE_HOURS)
         self.patient = seed % PATIENT_ONE_IN == 0
         self.plan = _plan(seed, random)
