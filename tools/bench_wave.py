@@ -19,7 +19,7 @@ import structlog
 from azpatch.kube.port import AZURE_SUBSCRIPTION, Object
 from azsim.journal import Entry, RequestEntry
 from bench_report import Figure, times
-from simulation import fleets
+from simulation import fleets, images
 from simulation.loop import run as run_virtual
 from simulation.world import START, World
 
@@ -155,7 +155,7 @@ async def _ended(world: World) -> bool:
 def calm_fleet(machines: int) -> fleets.Fleet:
     """Machines of one image that lack one patch each, that needs no reboot, and one policy that may
     install on all of them at once."""
-    subscription = fleets.subscription_id(1)
+    subscription = images.subscription_id(1)
     return fleets.Fleet(
         azure={
             "principals": [
@@ -171,7 +171,7 @@ def calm_fleet(machines: int) -> fleets.Fleet:
                     "id": subscription,
                     "features": [fleets.FEATURE],
                     "galleries": [
-                        {"name": "golden", "group": "rg-images", "images": fleets.IMAGES}
+                        {"name": "golden", "group": "rg-images", "images": images.DEFINITIONS}
                     ],
                 }
             ],
@@ -206,7 +206,7 @@ def _machines(machines: int, subscription: str) -> Iterable[dict[str, Any]]:
             "subscription": subscription,
             "group": fleets.GROUP,
             "osType": "Linux",
-            "image": {"id": f"{fleets.image_id('web')}/versions/1.0.0"},
+            "image": {"id": f"{images.image_id('web')}/versions/1.0.0"},
             "guest": {
                 "missing": [
                     {
@@ -222,7 +222,7 @@ def _machines(machines: int, subscription: str) -> Iterable[dict[str, Any]]:
 
 def _policy() -> Object:
     policy = fleets.policy(
-        Random(0), "wave", NAMESPACE, {"galleryImage": {"id": fleets.image_id("web")}}
+        Random(0), "wave", NAMESPACE, {"galleryImage": {"id": images.image_id("web")}}
     )
     policy["spec"]["assessment"]["maxAge"] = "168h"
     policy["spec"]["install"].update(rebootSetting="IfRequired", onUndeterminedSupport="Try")

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.padding import Padding
 
 from demo_cluster import View, look, posts
-from demo_screen import Lines, console, explanations, screen, summary
+from demo_screen import Lines, console, explanations, origins, screen, summary
 from demo_story import missing
 from lab import chart
 from lab.binaries import ROOT, BinariesMissing, binaries
@@ -40,8 +40,8 @@ FOLDER = ROOT / "tools" / "demo"
 """The manifests and the fleet."""
 ROLES = ROOT / "docs" / "azure-roles"
 ROLE_FILES = ("reader", "assessor", "patcher")
-MANIFESTS = ("subscriptions.yaml", "shop.yaml", "billing.yaml")
-NAMESPACES = ("shop", "billing")
+MANIFESTS = ("subscriptions.yaml", "shop.yaml", "billing.yaml", "ops.yaml")
+NAMESPACES = ("shop", "billing", "ops")
 
 PACE = 30.0
 """A minute in Azure is two seconds here, so that an install can be watched. DEMO_PACE overrides."""
@@ -120,10 +120,11 @@ def _say(to: Console, what: str, detail: str) -> None:
 
 def _fleet(subject: str, token_public_key: str) -> dict[str, Any]:
     """The fleet file, and who the operator is in Azure: its ServiceAccount, with the roles that
-    docs/install.md gives it and nothing more."""
+    docs/install.md gives it, in the declared subscriptions, and nothing more."""
     fleet: dict[str, Any] = yaml.safe_load((FOLDER / "fleet.yaml").read_text())
     roles = [json.loads((ROLES / f"{name}.json").read_text()) for name in ROLE_FILES]
-    scopes = [f"/subscriptions/{subscription['id']}" for subscription in fleet["subscriptions"]]
+    declared = yaml.safe_load_all((FOLDER / MANIFESTS[0]).read_text())
+    scopes = [f"/subscriptions/{one['spec']['subscriptionId']}" for one in declared]
     fleet["roles"] = {role["Name"]: {"actions": role["Actions"]} for role in roles}
     fleet["principals"] = [
         {
@@ -182,7 +183,10 @@ def _report(stage: Stage, view: View, unexpected: list[str], took: timedelta) ->
     to = stage.console
     counted = posts(stage.azsim.journal)
     to.print(summary(view, counted, unexpected))
-    to.print("\nWhy, in the words of their status:")
+    to.print("\nWhat each was built from, and how azpatch knows:")
+    for text in origins(view):
+        to.print(Padding(text, (0, 0, 0, 2)))
+    to.print("\nWhy some are not compliant, in the words of their status:")
     for text in explanations(view):
         to.print(Padding(text, (0, 0, 0, 2)))
     to.print()
@@ -232,6 +236,8 @@ To change something, and see here what comes of it:
   # Let Azure judge the machine that has no gallery image.
   kubectl patch azpp legacy --namespace shop --type merge \\
     --patch '{{"spec": {{"assessment": {{"probeUnsupported": true}}}}}}'
+  # No longer accept what Azure charges for Arc-enabled servers; dc and branch say how much that is.
+  kubectl patch azsub ops --type json --patch '[{{"op": "remove", "path": "/spec/arcBilling"}}]'
 
 What Azure received and what happened in its machines, one JSON object a line:
 

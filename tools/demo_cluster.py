@@ -39,6 +39,10 @@ class Seen:
     """Missing patches that the policy selects."""
     just_installed: str = ""
     """The outcome of the last install, until an assessment followed it."""
+    image_class: str = ""
+    """What the machine was built from."""
+    evidence: str = ""
+    """The sentence that says why it is that class."""
     error: str = ""
     """What Azure said of the last install, if it failed."""
     conditions: Mapping[str, Condition] = field(default_factory=dict)
@@ -104,6 +108,8 @@ def _seen(item: Mapping[str, Any]) -> Seen:
         operation=status.get("operation", {}).get("kind", ""),
         selected=assessment.get("selected"),
         just_installed="" if assessed else installation.get("outcome", ""),
+        image_class=status.get("image", {}).get("class", ""),
+        evidence=status.get("image", {}).get("evidence", ""),
         error=installation.get("error", {}).get("message", ""),
         conditions=conditions,
     )

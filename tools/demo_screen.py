@@ -203,19 +203,29 @@ def _now(machine: Seen | None) -> Text:
     return doing(machine) if machine else Text("not found yet", style=QUIET)
 
 
+def origins(view: View) -> Iterable[Text]:
+    """Each image class and the evidence for it, with the machines of which that is so."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for _, machine in _samples(view):
+        if machine is not None and machine.image_class:
+            found.setdefault((machine.image_class, machine.evidence), []).append(machine.name)
+    for (image_class, evidence), names in found.items():
+        yield Text.assemble((f"{image_class}: ", "bold"), f"{', '.join(names)}. {evidence}")
+
+
 def explanations(view: View) -> Iterable[Text]:
     """What azpatch itself says about all that is not compliant: the messages of the status."""
     about = {sample.machine: sample.about for sample in SAMPLES}
     for machine in view.machines:
         supported, compliant = machine.condition("Supported"), machine.condition("Compliant")
-        said = supported if supported.status == "False" else compliant
+        said = compliant if supported.status == "True" else supported
         if compliant.status != "True":
             name = f"{machine.name} ({about.get(machine.name, 'not of the demo')}): "
             azure = f" Azure said: {machine.error}" if machine.error else ""
             yield Text.assemble((name, "bold"), said.message, azure)
     for subscription in view.subscriptions:
         feature = subscription.condition("PreviewFeature")
-        if feature.status != "True":
+        if feature.reason and feature.status != "True":
             name = f"AzureSubscription {subscription.name}: "
             yield Text.assemble((name, "bold"), feature.message)
 

@@ -42,6 +42,7 @@ class Sample:
 
 
 YES = ("True", "DetectedSupported")
+ARC = ("True", "ArcServerSupported")
 
 SAMPLES = (
     Sample("shop", "db", "db-1", "gallery image, by VM id", YES, "True", 1),
@@ -78,13 +79,47 @@ SAMPLES = (
         0,
         assessed=False,
     ),
+    Sample("ops", "gateway", "gateway-1", "a marketplace image", YES, "True", 1),
+    Sample("ops", "moved", "moved-1", "a disk that was migrated", YES, "True", 1),
+    Sample("ops", "firewall", "firewall-1", "a partner's gallery image", YES, "True", 1),
+    Sample(
+        "ops",
+        "mystery",
+        "mystery-1",
+        "its model names no image",
+        ("Unknown", "ImageUnknown"),
+        "False",
+        0,
+    ),
+    Sample(
+        "ops",
+        "node",
+        "node-1",
+        "a node of an AKS cluster",
+        ("False", "AKSNode"),
+        "Unknown",
+        0,
+        assessed=False,
+    ),
+    Sample("ops", "dc", "dc-7", "an Arc-enabled server", ARC, "True", 1),
+    Sample(
+        "ops",
+        "branch",
+        "branch-3",
+        "an Arc-enabled server, cut off",
+        ("Unknown", "ArcDisconnected"),
+        "Unknown",
+        0,
+        assessed=False,
+    ),
 )
 
 SUBSCRIPTIONS = (
     ("shop", ("True", "FeatureRegistered")),
     ("billing", ("False", "PreviewFeatureNotRegistered")),
 )
-"""Each AzureSubscription, with status and reason of its condition PreviewFeature."""
+"""Each AzureSubscription whose matrix asks for the preview feature, with status and reason of its
+condition PreviewFeature."""
 
 
 def missing(view: View, posts: Counter[tuple[str, str]]) -> list[str]:

@@ -10,7 +10,7 @@ from azsim.fleet import PowerState
 from azsim.http import ArmError, Params, Principal, Request, Response, Router
 from azsim.lookup import find_machine, find_machines, find_operation, page_of
 from azsim.operations import Operation
-from azsim.patching import Kind, begin, check_ready, patch_limits, region
+from azsim.patching import begin_requested, check_ready, patch_limits, region
 from azsim.selection import parse_install
 from azsim.throttling import Limit, charge
 from azsim.virtualmachine import VirtualMachine
@@ -128,7 +128,7 @@ def assess_patches(
     machine = _machine(cloud, params, principal)
     headers = _charge_patch(cloud, principal, params, machine)
     check_ready(cloud, machine)
-    operation = _begin(cloud, request, principal, machine, "Assess")
+    operation = begin_requested(cloud, request, principal, machine, "Assess")
     cloud.guest(machine).assess(operation)
     return _accepted(cloud, request, operation, headers)
 
@@ -141,7 +141,7 @@ def install_patches(
     headers = _charge_patch(cloud, principal, params, machine)
     install = parse_install(request.json(), machine.os_type)
     check_ready(cloud, machine)
-    operation = _begin(cloud, request, principal, machine, "Install")
+    operation = begin_requested(cloud, request, principal, machine, "Install")
     cloud.guest(machine).install(operation, install)
     return _accepted(cloud, request, operation, headers)
 
@@ -209,7 +209,7 @@ def delete_machine(
             raise
         return Response(204)
     headers = _charge(cloud, principal, params, throttling.DELETES)
-    operation = _begin(cloud, request, principal, machine)
+    operation = begin_requested(cloud, request, principal, machine, "Other")
     cloud.remove_machine(machine)
     operation.succeed(cloud.now)
     return _accepted(cloud, request, operation, headers)
@@ -231,31 +231,12 @@ def _power(
         (throttling.UPDATE_SUBSCRIPTION, region(machine)),
         (throttling.UPDATE_MACHINE, machine.id.lower()),
     )
-    operation = _begin(cloud, request, principal, machine)
+    operation = begin_requested(cloud, request, principal, machine, "Other")
     act(machine, lambda: operation.succeed(cloud.now))
     return _accepted(cloud, request, operation, headers)
 
 
 # -- operations -----------------------------------------------------------------------------------
-
-
-def _begin(
-    cloud: Cloud,
-    request: Request,
-    principal: Principal,
-    machine: VirtualMachine,
-    kind: Kind = "Other",
-) -> Operation:
-    body = request.json()
-    return begin(
-        cloud,
-        machine,
-        kind,
-        principal=cloud.name_of(principal),
-        api_version=request.param("api-version") or "",
-        attempt_id=request.headers.get("x-ms-client-request-id"),
-        body=body if isinstance(body, dict) else {},
-    )
 
 
 def _accepted(

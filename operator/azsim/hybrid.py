@@ -13,7 +13,7 @@ from azsim.arcmachine import ARC_TYPE, ArcMachine
 from azsim.http import ArmError, Params, Principal, Request, Response, Router
 from azsim.lookup import find_machine, find_machines, find_operation, page_of
 from azsim.operations import Operation
-from azsim.patching import Kind, begin, check_ready
+from azsim.patching import begin_requested, check_ready
 from azsim.selection import parse_install
 from azsim.throttling import Limit, charge
 
@@ -78,7 +78,7 @@ def assess_patches(
     machine = _machine(cloud, params, principal)
     headers = _charge(cloud, principal, params, throttling.WRITES)
     check_ready(cloud, machine)
-    operation = _begin(cloud, request, principal, machine, "Assess")
+    operation = begin_requested(cloud, request, principal, machine, "Assess")
     cloud.guest(machine).assess(operation)
     return _accepted(cloud, request, operation, headers)
 
@@ -96,7 +96,7 @@ def install_patches(
         )
     install = parse_install(body, machine.os_type)
     check_ready(cloud, machine)
-    operation = _begin(cloud, request, principal, machine, "Install")
+    operation = begin_requested(cloud, request, principal, machine, "Install")
     cloud.guest(machine).install(operation, install)
     return _accepted(cloud, request, operation, headers)
 
@@ -108,21 +108,6 @@ def _machine(cloud: Cloud, params: Params, principal: Principal) -> ArcMachine:
 def _charge(cloud: Cloud, principal: Principal, params: Params, limit: Limit) -> dict[str, str]:
     """ARM's budgets; the provider's own are published nowhere, and no header tells of any."""
     return charge(cloud.buckets, cloud.now, params["sub"].lower(), principal.object_id, limit)
-
-
-def _begin(
-    cloud: Cloud, request: Request, principal: Principal, machine: ArcMachine, kind: Kind
-) -> Operation:
-    body = request.json()
-    return begin(
-        cloud,
-        machine,
-        kind,
-        principal=cloud.name_of(principal),
-        api_version=request.param("api-version") or "",
-        attempt_id=request.headers.get("x-ms-client-request-id"),
-        body=body if isinstance(body, dict) else {},
-    )
 
 
 def _accepted(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from azsim import throttling
 from azsim.arcmachine import ArcMachine, Requested
 from azsim.fleet import ArcStatus, PowerState
-from azsim.http import ArmError
+from azsim.http import ArmError, Principal, Request
 from azsim.operations import COMPUTE, HYBRID_COMPUTE, Operation
 from azsim.throttling import Limit
 from azsim.virtualmachine import VirtualMachine
@@ -87,3 +87,19 @@ def begin(
     if isinstance(machine, ArcMachine) and kind != "Other":
         machine.requested = Requested(operation.id, kind, cloud.now)
     return cloud.operations.add(operation)
+
+
+def begin_requested(
+    cloud: Cloud, request: Request, principal: Principal, machine: Machine, kind: Kind
+) -> Operation:
+    """The same, as a request to ARM asks for it."""
+    body = request.json()
+    return begin(
+        cloud,
+        machine,
+        kind,
+        principal=cloud.name_of(principal),
+        api_version=request.param("api-version") or "",
+        attempt_id=request.headers.get("x-ms-client-request-id"),
+        body=body if isinstance(body, dict) else {},
+    )

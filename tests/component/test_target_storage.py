@@ -86,7 +86,12 @@ def full_target() -> dict[str, Any]:
             "zone": "1",
             "availabilitySet": f"{group}/availabilitySets/{'a' * 80}",
         },
-        "image": {"class": "GallerySpecialized", "reference": image, "evidence": WORDY},
+        "image": {
+            "class": "GallerySpecialized",
+            "reference": image,
+            "evidence": WORDY,
+            "confidence": "Medium",
+        },
         "detected": {
             "state": "UnableToDetermine",
             "time": time,

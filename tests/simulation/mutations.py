@@ -14,9 +14,21 @@ from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
+from support_mutations import gate_ignored, verdict_ignored
+
+from azpatch.api.common import MachineKind
 from azpatch.api.target import OperationState
 from azpatch.azure.port import Unconfirmed
-from azpatch.domain import attempts, detection, observe, operation, plan, registration
+from azpatch.domain import (
+    attempts,
+    detection,
+    look,
+    observe,
+    operation,
+    plan,
+    registration,
+    traces,
+)
 from azpatch.reconcile import decision, flight, machine, refusals
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.inventory import SubscriptionInventory
@@ -82,15 +94,15 @@ def recovery_that_does_not_look() -> Patches:
     """An intent whose answer is not known is taken for one that never left."""
     judge = operation.judge
 
-    def hasty(op: Any, vm_id: Any, evidence: Any, now: Any) -> Any:
-        if op.operation_id is None:
+    def hasty(op: Any, *rest: Any) -> Any:
+        if op.state is not OperationState.STARTED:
             return operation.NeverStarted()
-        return judge(op, vm_id, evidence, now)
+        return judge(op, *rest)
 
     return [
         patch.object(flight, "judge", hasty),
         # The look before each POST would find what recovery does not.
-        patch.object(plan, "_going", lambda view: None),
+        patch.object(look, "_going", lambda view: None),
     ]
 
 
@@ -146,13 +158,13 @@ def absence_taken_for_deletion() -> Patches:
 
 def vm_id_ignored() -> Patches:
     """A machine made anew under an old name passes for the old one."""
-    cleared, judge, look = plan.cleared, operation.judge, observe.observe
+    cleared, judge, watch = look.cleared, operation.judge, observe.observe
 
     def blind(view: Any, known: Any, status: Any, now: Any) -> Any:
         return cleared(view, replace(known, vm_id=view.machine.vm_id), status, now)
 
-    def same(op: Any, vm_id: Any, evidence: Any, now: Any) -> Any:
-        return judge(op, None, evidence, now)
+    def same(op: Any, vm_id: Any, *rest: Any) -> Any:
+        return judge(op, None, *rest)
 
     def unaware(status: Any, policy: Any, around: Any, now: Any) -> Any:
         known = status.machine
@@ -161,7 +173,7 @@ def vm_id_ignored() -> Patches:
                 around,
                 machine=replace(around.machine, vm_id=known.vm_id, time_created=known.time_created),
             )
-        return look(status, policy, around, now)
+        return watch(status, policy, around, now)
 
     return [
         patch.object(machine, "cleared", blind),
@@ -185,10 +197,11 @@ def lost_answer_never_retried() -> Patches:
     is_lost = operation._is_lost
 
     def patient(op: Any, evidence: Any, now: Any) -> bool:
-        return op.operation_id is not None and is_lost(op, evidence, now)
+        return op.state is OperationState.STARTED and is_lost(op, evidence, now)
 
     return [
-        patch.object(operation, "NOT_STARTED_AFTER", NEVER),
+        patch.object(traces, "NOT_STARTED_AFTER", NEVER),
+        patch.object(traces, "ARC_NOT_STARTED_AFTER", NEVER),
         patch.object(operation, "_is_lost", patient),
     ]
 
@@ -196,6 +209,31 @@ def lost_answer_never_retried() -> Patches:
 def registration_hurried() -> Patches:
     """A registration whose answer is lost is sent again at once."""
     return [patch.object(registration, "NOT_BEGUN_AFTER", timedelta(0))]
+
+
+def rows_ignored_on_arc() -> Patches:
+    """What Resource Graph shows to be at work on an Arc-enabled server does not count."""
+    going = look._going
+
+    def careless(view: Any) -> Any:
+        return None if view.machine.kind is MachineKind.ARC_SERVER else going(view)
+
+    return [patch.object(look, "_going", careless)]
+
+
+def absence_hurried_on_arc() -> Patches:
+    """An operation on an Arc-enabled server that has no row when it is looked for did not start."""
+    return [patch.object(traces, "ARC_NOT_STARTED_AFTER", timedelta(0))]
+
+
+def url_taken_for_activity_on_arc() -> Patches:
+    """The operation's URL is taken to name its activity, as a virtual machine's does."""
+    return [patch.object(traces._ByTime, "activity", lambda self, operation_id: operation_id)]
+
+
+def billing_ignored() -> Patches:
+    """What Azure charges for an Arc-enabled server is incurred unasked."""
+    return [patch.object(decision, "_unpaid", lambda machine, subscription: None)]
 
 
 @dataclass(frozen=True)
@@ -223,6 +261,12 @@ MUTATIONS = {
     "a lost answer never retried": Mutation(lost_answer_never_retried, 0, 10),
     # Seeds in which a registration is long on its way.
     "a registration not waited for": Mutation(registration_hurried, 154, 21),
+    "the verdict ignored": Mutation(lambda: [*verdict_ignored()], 0, 5),
+    "the gate ignored": Mutation(lambda: [*gate_ignored()], 0, 30),
+    "Arc: what runs ignored": Mutation(rows_ignored_on_arc, 0, 30),
+    "Arc: absence of a row hurried": Mutation(absence_hurried_on_arc, 0, 30),
+    "Arc: a URL taken for an activity": Mutation(url_taken_for_activity_on_arc, 0, 30),
+    "Arc: billing ignored": Mutation(billing_ignored, 0, 30),
 }
 
 

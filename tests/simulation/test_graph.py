@@ -21,7 +21,7 @@ from azsim.http import Principal, Request
 from azsim.journal import Journal
 from azsim.meddling import Meddling
 from azsim.resourcegraph import ResourceGraph
-from simulation import fleets
+from simulation import fleets, images
 from simulation.graph import DirectGraph
 
 SERVERS = [
@@ -91,7 +91,7 @@ class Twin:
     def ask(self, query: str) -> Any:
         self.wait(seconds=5)  # Inside the quota.
         body = {
-            "subscriptions": [fleets.subscription_id(1), fleets.subscription_id(2)],
+            "subscriptions": [images.subscription_id(1), images.subscription_id(2)],
             "query": query,
             "options": {"resultFormat": "objectArray"},
         }

@@ -103,6 +103,10 @@ class _Claims:
             return
         shown = self._of("Install", claim.get("activityId"))
         if shown is None:
+            # Azure took it, no agent heard of it: it failed, and never began.
+            hopeless = claim["outcome"] in ("Failed", "NotBack", "Unknown")
+            if hopeless and claim.get("activityId") in self._unreached:
+                return
             if claim.get("activityId") or claim["outcome"] not in ("Unknown", "Skipped"):
                 yield f"no install {claim.get('activityId')}, but outcome {claim['outcome']}"
             return

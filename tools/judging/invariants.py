@@ -2,11 +2,12 @@
 
 They take plain data (entries, machines, PatchTargets as the API server gives them), so that any
 test can use them: one that kills the operator, one that simulates it. `ours` are the names of the
-principals that the operator signs in as; everybody else is foreign. Invariant 9 is in `claims`.
+principals that the operator signs in as; everybody else is foreign.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,15 +20,38 @@ LOOK = timedelta(minutes=1)
 """How long before our POST a foreign operation may have begun, or the machine been made anew,
 without our having seen it."""
 
-ROWS_LATE = timedelta(minutes=2)
-"""How late Resource Graph's rows come, by default, which alone show what others do on an Azure
-Arc-enabled server; while its agent is cut off, or Resource Graph stands still, they come later."""
+ARC_LATE = timedelta(minutes=10)
+"""How late Resource Graph shows what others do on an Arc-enabled server. Nothing else shows it."""
+
+ARC_BELIEVED = timedelta(days=1)
+"""For how long it is believed that an operation runs there: the row of one that came to nothing
+says so for ever."""
 
 TOKEN_PATH = "/oauth2/"
 RESOURCE_GRAPH_PATH = "/providers/microsoft.resourcegraph/resources"
+_IMAGE_DEFINITION = re.compile(r"GET /subscriptions/.+/galleries/[^/]+/images/[^/]+", re.IGNORECASE)
+"""Method and path of a request for one. Those of shared galleries have other paths: they are asked
+for in the name of a subscription, which must be its own."""
 
 
-def at_most_one_in_flight(journal: Journal, ours: Collection[str]) -> Violations:
+Shown = Mapping[str, datetime]
+"""Since when Resource Graph shows an operation on an Azure Arc-enabled server, by its id. One that
+is not there it does not show."""
+
+
+def seen_from(operation: Operation, shown: Shown | None) -> datetime | None:
+    """From when on who looks at the machine sees an operation of somebody else's; None: not yet.
+    Without `shown`, Resource Graph is taken to be late by as much as is usual."""
+    if not is_arc(operation.machine):
+        return operation.started
+    if shown is None:
+        return operation.started + ARC_LATE
+    return shown.get(operation.id)
+
+
+def at_most_one_in_flight(
+    journal: Journal, ours: Collection[str], shown: Shown | None = None
+) -> Violations:
     """1: none of our operations begins while another is in flight on the machine."""
     operations = journal.operations()
     return [
@@ -35,7 +59,7 @@ def at_most_one_in_flight(journal: Journal, ours: Collection[str]) -> Violations
         for mine in operations
         if mine.principal in ours
         for other in operations
-        if _beside(mine, other) and not _unseen(mine, other, ours)
+        if _beside(mine, other) and not _unseen(mine, other, ours, shown)
     ]
 
 
@@ -46,14 +70,14 @@ def _beside(mine: Operation, other: Operation) -> bool:
     return other.superseded == mine.id or (other.first < mine.first and other.covers(mine.first))
 
 
-def _unseen(mine: Operation, other: Operation, ours: Collection[str]) -> bool:
-    """A foreign operation may begin after our last look, and what it can see."""
-    return other.principal not in ours and mine.started - other.started <= _blind(mine.machine)
-
-
-def _blind(machine: str) -> timedelta:
-    """How long before our POST something may have happened on the machine without being seen."""
-    return LOOK + (ROWS_LATE if is_arc(machine) else timedelta(0))
+def _unseen(mine: Operation, other: Operation, ours: Collection[str], shown: Shown | None) -> bool:
+    """A foreign operation may begin, or begin to show, after our last look."""
+    if other.principal in ours:
+        return False
+    if is_arc(other.machine) and mine.started - other.started > ARC_BELIEVED:
+        return True
+    seen = seen_from(other, shown)
+    return seen is None or mine.started - seen <= LOOK
 
 
 GIVEN_UP = timedelta(minutes=119)
@@ -75,6 +99,7 @@ def max_unavailable_kept(
     ours: Collection[str],
     since: int = 0,
     forgotten: Iterable[tuple[str, int]] = (),
+    shown: Shown | None = None,
 ) -> Violations:
     """3: when one of our installs begins, at most `limit` of its policy's machines are unavailable.
 
@@ -97,7 +122,7 @@ def max_unavailable_kept(
                 one.install.machine
                 for one in mine
                 if one.covers(new.first)
-                and (one.install.principal in ours or _seen(journal, one.install, new, ours))
+                and (one.install.principal in ours or _seen(journal, one.install, new, ours, shown))
             } | {new.machine}
             if len(out) > rollout.limit:
                 names = ", ".join(sorted(map(name_of, out)))
@@ -108,13 +133,19 @@ def max_unavailable_kept(
     return broken
 
 
-def _seen(journal: Journal, foreign: Operation, before: Operation, ours: Collection[str]) -> bool:
+def _seen(
+    journal: Journal,
+    foreign: Operation,
+    before: Operation,
+    ours: Collection[str],
+    shown: Shown | None,
+) -> bool:
     """Whether Azure had shown us a foreign operation when `before` began."""
-    shown = foreign.started + (ROWS_LATE if is_arc(foreign.machine) else timedelta(0))
-    return any(
+    seen = seen_from(foreign, shown)
+    return seen is not None and any(
         request.method == "GET"
         and foreign.first < request.number < before.first
-        and request.time >= shown
+        and request.time >= seen
         and request.path.lower().startswith(foreign.machine)
         for request in journal.requests(ours)
     )
@@ -150,7 +181,7 @@ def _unavailable(
             and install.last is not None
             and after.first > install.last
             and after.last is not None
-            and (after.status == "Succeeded" or install.status == "Succeeded")
+            and (after.status == "Succeeded" or _came_to_a_good_end(install))
         ]
         ends += [
             journal.first_at(after.started + GIVEN_UP)
@@ -159,14 +190,14 @@ def _unavailable(
             and after.kind == "Assess"
             and install.last is not None
             and after.first > install.last
-            and install.status == "Succeeded"
+            and _came_to_a_good_end(install)
         ]
         ends += [
             event.number
             for event in journal.events("OperationUnreached")
             if event.resource == install.machine
             and event.details["operation"] == "Assess"
-            and install.status == "Succeeded"
+            and _came_to_a_good_end(install)
             and install.last is not None
             and event.number > install.last
         ]
@@ -177,6 +208,18 @@ def _unavailable(
         ]
         ends += [gone[install.machine]] if gone.get(install.machine, 0) > install.first else []
         yield _Stretch(install, min(ends, default=None))
+
+
+def _came_to_a_good_end(install: Operation) -> bool:
+    """Also with a warning that says no more than that a reboot is left to a person."""
+    if install.status != "CompletedWithWarnings":
+        return install.status == "Succeeded"
+    result = install.result
+    return (
+        result.get("rebootStatus") == "Required"
+        and not result.get("failedPatchCount")
+        and not result.get("maintenanceWindowExceeded")
+    )
 
 
 @dataclass(frozen=True)
@@ -191,7 +234,10 @@ class Verdict:
 
 
 def verdicts_kept(
-    journal: Journal, verdicts: Iterable[Verdict], ours: Collection[str]
+    journal: Journal,
+    verdicts: Iterable[Verdict],
+    ours: Collection[str],
+    shown: Shown | None = None,
 ) -> Violations:
     """5: nothing is sent to a machine whose verdict forbids it, or not yet allows it.
 
@@ -205,15 +251,18 @@ def verdicts_kept(
             assert asked is not None
             if not allowed[asked[1]]:
                 broken.append(f"{request}: the verdict forbids it")
-        broken += _without_evidence(journal, verdict, ours)
+        broken += _without_evidence(journal, verdict, ours, shown)
     return broken
 
 
-def _without_evidence(journal: Journal, verdict: Verdict, ours: Collection[str]) -> Iterator[str]:
+def _without_evidence(
+    journal: Journal, verdict: Verdict, ours: Collection[str], shown: Shown | None
+) -> Iterator[str]:
     """Evidence is of one machine: one that was made anew under its name has none yet."""
     operations = journal.operations(verdict.machine)
     assessed = operations[0].vm_id if operations and verdict.assessed_before else None
     made = {event.details["vmId"]: event.time for event in journal.events("MachineCreated")}
+    never = datetime.max.replace(tzinfo=UTC)
     outdated = datetime.min.replace(tzinfo=UTC)
     for what, operation in _steps(operations):
         if operation.kind == "Assess" and what == "end" and operation.status == "Succeeded":
@@ -221,11 +270,10 @@ def _without_evidence(journal: Journal, verdict: Verdict, ours: Collection[str])
         elif operation.kind == "Install" and what == "start":
             if operation.principal in ours and assessed != operation.vm_id:
                 # What happened after our last look, no program could know.
-                since = max(outdated, made.get(operation.vm_id, outdated))
-                if operation.started - since > _blind(operation.machine):
+                if operation.started - max(outdated, made.get(operation.vm_id, outdated)) > LOOK:
                     yield f"{operation}: no assessment since the last install had succeeded"
             elif operation.principal not in ours:
-                outdated = operation.started
+                outdated = seen_from(operation, shown) or never
             assessed = None
 
 
@@ -260,7 +308,8 @@ def only_what_is_granted(
 ) -> Violations:
     """7: no guest patch request without leave, and no call with another subscription's identity.
 
-    `identities`: by principal of ours, the ids of the subscriptions that it is for.
+    `identities`: by principal of ours, the ids of the subscriptions that it is for. An image
+    definition is asked for wherever it lies.
     """
     leaves = tuple(leaves)
     broken = []
@@ -271,7 +320,7 @@ def only_what_is_granted(
             broken.append(f"{request}: no grant allows it")
         mine = {id_.lower() for id_ in identities[request.principal]}
         strange = _subscriptions(request) - mine
-        if strange:
+        if strange and not _IMAGE_DEFINITION.fullmatch(f"{request.method} {request.path}"):
             broken.append(f"{request}: not an identity of {', '.join(sorted(strange))}")
     return broken
 

@@ -29,6 +29,7 @@ Change = Literal["ADDED", "MODIFIED", "DELETED"]
 Name = tuple[Kind, str, str]
 """Kind, namespace ("" if cluster-scoped), name."""
 
+CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap", namespaced=True)
 LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True)
 
 UNDECIDED: Mapping[Kind, Mapping[str, Any]] = {
@@ -111,6 +112,11 @@ class ApiServer:
         meta = current["metadata"]
         meta = {**meta, "generation": meta["generation"] + 1}
         return self._put("MODIFIED", kind, {**current, "spec": dict(spec), "metadata": meta})
+
+    def replace_data(self, namespace: str, name: str, data: Mapping[str, str]) -> Object:
+        """A person applies another ConfigMap under its name."""
+        current = self.get(CONFIG_MAP, namespace, name)
+        return self._put("MODIFIED", CONFIG_MAP, {**current, "data": dict(data)})
 
     def replace_status(self, kind: Kind, base: Object, status: Mapping[str, Any]) -> Object:
         """Raises NotFound, or Conflict if `base` is not current."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
+from azsim.arcmachine import ArcMachine
 from azsim.faults import Fault, azure_away, sign_in_down
 from azsim.fleet import Patch
 from azsim.http import ArmError
@@ -122,13 +126,63 @@ class AzureTrouble(Maker):
         with suppress(LookupError, ArmError):
             self._meddling.agent_back(machine)
 
+    def disconnect(self, machine: str) -> None:
+        """An Arc-enabled server is cut off, for minutes or for hours; what its guest does goes on,
+        and Azure hears of it when it is back, or never."""
+        machine = self._server(machine)
+        with suppress(LookupError, ArmError):
+            if self.random.random() < 0.5:
+                self._meddling.disconnect(machine)
+            else:
+                self._meddling.lose_agent(machine)
+            self.later(
+                5 * MINUTE,
+                self.random.choice((40, 400)) * MINUTE,
+                partial(self._reconnect, machine),
+            )
+
+    def _reconnect(self, machine: str) -> None:
+        with suppress(LookupError, ArmError):
+            self._meddling.reconnect(machine)
+
+    def _server(self, machine: str) -> str:
+        """It, if it is an Arc-enabled server, or one that there is; there are few of them."""
+        machines = self.world.cloud.machines
+        servers = [key for key in sorted(machines) if isinstance(machines[key], ArcMachine)]
+        return machine if machine in servers or not servers else self.random.choice(servers)
+
     def foreign_assessment(self, machine: str) -> None:
         """A colleague, or the platform, assesses it."""
-        with suppress(LookupError, ArmError):
-            self._meddling.assess(machine, by=self._somebody())
+        self._foreign(machine, self._assess)
 
     def foreign_install(self, machine: str) -> None:
         """A colleague, or the platform, installs on it."""
+        self._foreign(machine, self._install)
+
+    def _foreign(self, machine: str, act: Callable[[str], None]) -> None:
+        """Once on a virtual machine. On a server, where what others do is seen late and by its rows
+        alone, they are at it for longer."""
+        if self.random.random() < 0.4:
+            machine = self._server(machine)
+        act(machine)
+        if not isinstance(self.world.cloud.machines.get(machine), ArcMachine):
+            return
+        for _ in range(6):
+            again = self.random.choice((self._assess, self._install))
+            seconds = self.random.uniform(60, 5400)
+            self.world.loop.call_later(
+                seconds, self._unless_over, again, machine, context=Context()
+            )
+
+    def _unless_over(self, act: Callable[[str], None], machine: str) -> None:
+        if not self.over:
+            act(machine)
+
+    def _assess(self, machine: str) -> None:
+        with suppress(LookupError, ArmError):
+            self._meddling.assess(machine, by=self._somebody())
+
+    def _install(self, machine: str) -> None:
         with suppress(LookupError, ArmError):
             self._meddling.install(machine, self._body(machine), by=self._somebody())
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, Kind, Object
+from judging.support import Truth
+from simulation import images, matrices
+from simulation.images import Built, subscription_id
 
 TENANT = "7e0a2c54-6b1d-4c8e-9a57-3d2f1b0c9e11"
 OPERATOR = "azpatch"
@@ -23,11 +26,17 @@ FEATURE = {
     "displayName": "VM Guest Patch Gallery Image Preview",
     "state": "Registered",
 }
-IMAGES = [
-    {"name": "web", "osState": "Generalized"},
-    {"name": "db", "osState": "Specialized"},
-    {"name": "win", "osState": "Generalized", "osType": "Windows"},
-]
+CLOSED = {**FEATURE, "state": "NotRegistered"}
+NAMELESS = {"name": "VMGuestPatchGallerySim", "state": "Registered"}
+ANOTHER = {"name": "AnotherGuestPatchGallery", "state": "Registered"}
+FEATURES: Sequence[Sequence[dict[str, Any]]] = (
+    *([FEATURE],) * 9,
+    *([CLOSED],) * 2,
+    [NAMELESS, ANOTHER],
+    [],
+)
+"""What a subscription may have: mostly the feature, sometimes one that nobody registered, two of
+which either might be meant, or none."""
 
 SIZES = (3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 8, 20)
 """Machines of a fleet. Most are small: what can go wrong needs few, and two policies that share
@@ -45,26 +54,20 @@ class Fleet:
     """azsim's fleet file."""
     subscriptions: Sequence[Object]
     policies: Sequence[Object]
+    matrices: Mapping[str, str] = field(default_factory=dict)
+    """Support matrices of the organisation's own: the text by the name of its ConfigMap."""
+    truths: Mapping[str, Truth] = field(default_factory=dict)
+    """What each machine is, by its key."""
 
 
-def subscription_id(number: int) -> str:
-    """A subscription's id."""
-    return f"5ab10000-0000-4000-8000-{number:012d}"
+VM_TYPE, ARC_TYPE = "Microsoft.Compute/virtualMachines", "Microsoft.HybridCompute/machines"
 
 
 def machine_id(name: str, subscription: int = 1, group: str = GROUP) -> str:
     """A machine's resource id."""
     return (
         f"/subscriptions/{subscription_id(subscription)}/resourceGroups/{group}"
-        f"/providers/Microsoft.Compute/virtualMachines/{name}"
-    )
-
-
-def image_id(name: str) -> str:
-    """An image definition's resource id."""
-    return (
-        f"/subscriptions/{subscription_id(1)}/resourceGroups/rg-images"
-        f"/providers/Microsoft.Compute/galleries/golden/images/{name}"
+        f"/providers/{VM_TYPE}/{name}"
     )
 
 
@@ -76,36 +79,83 @@ def draw(random: Random, *, large: bool) -> Fleet:
     )
     subscriptions = random.choice((1, 1, 2))
     names = [f"vm-{number}" for number in range(1, count + 1)]
-    machines = [_machine(random, name, subscriptions) for name in names]
+    drawn = [_machine(random, name, subscriptions) for name in names]
+    texts = {f"matrix-{number}": matrices.own(random) for number in range(1, subscriptions + 1)}
+    owned = [declared(random, number) for number in range(1, subscriptions + 1)]
     return Fleet(
         azure={
-            "principals": [
-                {
-                    "name": OPERATOR,
-                    "clientId": OPERATOR_CLIENT,
-                    "tenantId": TENANT,
-                    "secret": OPERATOR_SECRET,
-                },
-            ],
+            "principals": [operator(range(1, subscriptions + 1))],
             "subscriptions": [
-                {
-                    "id": subscription_id(number),
-                    "features": [FEATURE],
-                    "galleries": [{"name": "golden", "group": "rg-images", "images": IMAGES}]
-                    if number == 1
-                    else [],
-                }
-                for number in range(1, subscriptions + 1)
+                *(
+                    subscription(number, random.choice(FEATURES))
+                    for number in range(1, subscriptions + 1)
+                ),
+                vault(),
             ],
-            "machines": machines,
+            "machines": [machine for machine, _ in drawn],
             "resourceGraph": {
                 "lag": f"{random.choice((5, 20, 60))}s",
                 "tailLag": f"{random.choice((2, 10))}m",
                 "tailShare": random.choice((0, 0.05, 0.3)),
             },
         },
-        subscriptions=[_subscription(random, number) for number in range(1, subscriptions + 1)],
-        policies=list(_policies(random, machines)),
+        subscriptions=owned,
+        policies=list(_policies(random, drawn)),
+        matrices={
+            name: text
+            for name, text in texts.items()
+            if any(name in str(raw["spec"].get("supportMatrixRef")) for raw in owned)
+        },
+        truths={id_of(machine).lower(): truth_of(machine, built) for machine, built in drawn},
+    )
+
+
+def operator(subscriptions: Iterable[int]) -> dict[str, Any]:
+    """Who the operator is to azsim: owner of these subscriptions, and nobody elsewhere."""
+    return {
+        "name": OPERATOR,
+        "clientId": OPERATOR_CLIENT,
+        "tenantId": TENANT,
+        "secret": OPERATOR_SECRET,
+        "roleAssignments": [
+            {"scope": f"/subscriptions/{subscription_id(number)}", "role": "Owner"}
+            for number in subscriptions
+        ],
+    }
+
+
+def subscription(number: int, features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A subscription of the fleet file; the first has the gallery that serves all."""
+    return {
+        "id": subscription_id(number),
+        "features": list(features),
+        "resourceGroups": [images.nodes_group(number)],
+        "galleries": [images.gallery(images.GALLERY, images.DEFINITIONS)] if number == 1 else [],
+    }
+
+
+def vault() -> dict[str, Any]:
+    """The subscription whose gallery the operator may not read."""
+    return {
+        "id": subscription_id(images.VAULT_SUBSCRIPTION),
+        "galleries": [images.gallery(images.VAULT, images.SEALED)],
+    }
+
+
+def id_of(machine: Mapping[str, Any]) -> str:
+    """The resource id of a machine of the fleet file."""
+    id_ = machine_id(machine["name"], int(machine["subscription"][-12:]), machine["group"])
+    return id_ if "arc" not in machine else id_.replace(VM_TYPE, ARC_TYPE)
+
+
+def truth_of(machine: Mapping[str, Any], built: Built) -> Truth:
+    """What it is: its kind, and its guest."""
+    guest = machine["guest"]
+    return replace(
+        built.truth,
+        os_name=guest.get("os"),
+        os_version=guest.get("osVersion"),
+        detects=images.detected(guest),
     )
 
 
@@ -126,12 +176,11 @@ def patch(random: Random, number: int, *, windows: bool = False) -> dict[str, An
     return {**made, "version": f"1.{number}"}
 
 
-def _machine(random: Random, name: str, subscriptions: int) -> dict[str, Any]:
-    image = random.choice(("web", "web", "web", "db", "win"))
-    windows = image == "win"
+def _machine(random: Random, name: str, subscriptions: int) -> tuple[dict[str, Any], Built]:
+    built = images.draw(random)
     guest: dict[str, Any] = {
         "missing": [
-            patch(random, number, windows=windows)
+            patch(random, number, windows=built.windows)
             for number in random.sample(range(50), random.randint(0, 5))
         ],
         "durations": {
@@ -147,17 +196,38 @@ def _machine(random: Random, name: str, subscriptions: int) -> dict[str, Any]:
         guest["rebootPending"] = True
     if random.random() < 0.2:
         guest["failures"] = {**_failure(random), "times": 1}
-    if random.random() < 0.06:
+    if built.arc:
+        return _server(random, name, subscriptions, built, guest), built
+    if random.random() < 0.07:
         guest["patchable"] = False
-    if random.random() < 0.1:
+    elif random.random() < 0.12:
         guest["detected"] = random.choice(("Unknown", "Absent", "UnableToDetermine"))
+    if random.random() < 0.6:
+        guest["os"], guest["osVersion"] = random.choice(images.SYSTEMS[built.truth.os_type])
+    machine = {
+        "name": name,
+        "subscription": subscription_id(random.randint(1, subscriptions)),
+        "group": random.choice((GROUP, GROUP, GROUP, OTHER_GROUP)),
+        "osType": built.truth.os_type,
+        "image": dict(built.image),
+        **built.fields,
+        "guest": guest,
+    }
+    return machine, built
+
+
+def _server(
+    random: Random, name: str, subscriptions: int, built: Built, guest: dict[str, Any]
+) -> dict[str, Any]:
+    """An Azure Arc-enabled server. Of those that are cut off nobody hears as long as it lasts."""
+    guest["os"], guest["osVersion"] = images.SYSTEMS[built.truth.os_type][0]
+    cut_off = random.random() < 0.1
     return {
         "name": name,
         "subscription": subscription_id(random.randint(1, subscriptions)),
         "group": random.choice((GROUP, GROUP, GROUP, OTHER_GROUP)),
-        "osType": "Windows" if windows else "Linux",
-        "image": {"id": f"{image_id(image)}/versions/1.0.0"},
-        "osProfile": image != "db",
+        "osType": built.truth.os_type,
+        "arc": {"status": "Disconnected"} if cut_off else {},
         "guest": guest,
     }
 
@@ -190,7 +260,8 @@ def _object(kind: Kind, metadata: dict[str, Any], spec: dict[str, Any]) -> Objec
     }
 
 
-def _subscription(random: Random, number: int) -> Object:
+def declared(random: Random, number: int) -> Object:
+    """The AzureSubscription of a subscription."""
     return _object(
         AZURE_SUBSCRIPTION,
         {"name": f"sub-{number}"},
@@ -202,9 +273,10 @@ def _subscription(random: Random, number: int) -> Object:
                 "clientId": OPERATOR_CLIENT,
                 "secretRef": {"name": SECRET_NAME},
             },
-            "supportMatrix": "2023-05",
-            "previewFeature": {"mode": random.choice(("Check", "Ignore"))},
+            **matrices.drawn(random, number),
+            "previewFeature": {"mode": random.choice(("Check", "Check", "Ignore"))},
             "grants": grants("Patch"),
+            **({"arcBilling": "Accepted"} if random.random() < 0.85 else {}),
         },
     )
 
@@ -226,7 +298,10 @@ def policy(random: Random, name: str, namespace: str, target: dict[str, Any]) ->
         {"name": name, "namespace": namespace},
         {
             "target": target,
-            "assessment": {"maxAge": f"{random.choice((4, 12, 24))}h"},
+            "assessment": {
+                "maxAge": f"{random.choice((4, 12, 24))}h",
+                "probeUnsupported": random.random() < 0.2,
+            },
             "install": {
                 "linux": {"classificationsToInclude": ["Critical", "Security"]},
                 "windows": {"classificationsToInclude": ["Critical", "Security"]},
@@ -240,17 +315,20 @@ def policy(random: Random, name: str, namespace: str, target: dict[str, Any]) ->
     )
 
 
-def _policies(random: Random, machines: Sequence[dict[str, Any]]) -> Iterator[Object]:
-    """A policy for each image, and some for a single machine; they overlap."""
-    for image in ("web", "db", "win"):
-        namespace = random.choice(NAMESPACES)
-        yield policy(random, f"image-{image}", namespace, {"galleryImage": {"id": image_id(image)}})
+def _policies(random: Random, machines: Sequence[tuple[dict[str, Any], Built]]) -> Iterator[Object]:
+    """A policy for each usual image, one for each machine of any other, and some for a single
+    machine; they overlap."""
+    for name, built in images.USUAL.items():
+        target = {"galleryImage": {"id": built.target}}
+        yield policy(random, f"image-{name}", random.choice(NAMESPACES), target)
+    others = [machine for machine, built in machines if built not in images.USUAL.values()]
+    for machine in others:
+        yield _single(random, f"other-{machine['name']}", machine)
     for number in range(random.randint(0, 2)):
-        chosen = random.choice(machines)
-        id_ = machine_id(chosen["name"], int(chosen["subscription"][-12:]), chosen["group"])
-        yield policy(
-            random,
-            f"single-{number}",
-            random.choice(NAMESPACES),
-            {"virtualMachine": {"id": id_}},
-        )
+        yield _single(random, f"single-{number}", random.choice(machines)[0])
+
+
+def _single(random: Random, name: str, machine: Mapping[str, Any]) -> Object:
+    kind = "arcMachine" if "arc" in machine else "virtualMachine"
+    target = {kind: {"id": id_of(machine)}}
+    return policy(random, name, random.choice(NAMESPACES), target)

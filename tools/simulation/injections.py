@@ -51,6 +51,7 @@ KINDS: dict[str, Callable[[Troublemaker, str], None]] = {
     "the machine is deleted": Troublemaker.delete_machine,
     "the machine is rebuilt": Troublemaker.rebuild_machine,
     "the agent is silent": Troublemaker.lose_agent,
+    "the server is cut off": Troublemaker.disconnect,
     "somebody else assesses": Troublemaker.foreign_assessment,
     "somebody else installs": Troublemaker.foreign_install,
     "patches are published": Troublemaker.new_patches,
@@ -68,6 +69,7 @@ KINDS: dict[str, Callable[[Troublemaker, str], None]] = {
     "the policy is renamed": Troublemaker.rename,
     "the policy is deleted": Troublemaker.delete_policy,
     "the grant is narrowed": Troublemaker.narrow_grant,
+    "the support matrix is changed": Troublemaker.change_matrix,
     "the AzureSubscription is deleted": Troublemaker.delete_subscription,
     "the PatchTarget is deleted": Troublemaker.delete_target,
 }

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from contextvars import Context
+from datetime import datetime, timedelta
 from typing import Any
 
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Object
+from azsim.arcmachine import ArcMachine
 from azsim.journal import Entry, EventEntry, RequestEntry
 from azsim.records import Status
 from judging import claims, invariants, registrations
@@ -19,16 +21,24 @@ from judging.azure_journal import Journal, Operation, parse
 from simulation import fleets
 from simulation.apiserver import WatchEvent
 from simulation.permissions import Declarations
-from simulation.steps import PATCH_VERBS
+from simulation.steps import MACHINE, PATCH_VERBS
+from simulation.support import SupportRules
 from simulation.world import World
 
 OURS = (fleets.OPERATOR,)
 
-MACHINES_CHANGE = ("MachineDeleted", "MachineCreated")
+MACHINES_CHANGE = ("MachineDeleted", "MachineCreated", "StatusChanged", "AgentLost")
+"""Events beside those of operations."""
 
-LAG = timedelta(seconds=3)
-"""What may pass between a person's change and its being seen where an intent is written: the
-declarations are read once more right before, and these requests take their time."""
+SHOWN_EVERY = timedelta(seconds=20)
+"""Between two looks at whether Resource Graph shows an operation."""
+
+SHOWN_FOR = timedelta(hours=8)
+"""For how long after its start that is followed."""
+
+LAG = timedelta(seconds=6)
+"""What may pass between a person's change and the intent of what is sent in spite of it: the
+declarations are read once more right before, and an intent that stands 5 s later is dropped."""
 
 
 class Violation(Exception):
@@ -48,8 +58,12 @@ class Judge:
         self._registrations: list[Any] = []
         """What there is in the journal about preview features."""
         self._declarations = Declarations(world.api, world.clock.now)
+        self.support = SupportRules(world, self._declarations)
         self._attempts: dict[str, str] = {}
         """Kind of each intent, by attempt."""
+        self._not_to_be_sent: dict[str, tuple[str, str]] = {}
+        """Invariant and reason, by attempt. An intent alone does nothing: a slow API server may
+        take it when it was given up."""
         self._assessed_before = {
             machine.id.lower() for machine in world.cloud.machines.values() if machine.assessment
         }
@@ -59,6 +73,10 @@ class Judge:
         """uids of PatchTargets that are being deleted."""
         self._not_found: set[str] = set()
         """Machines for which ARM answered 404, truly or not."""
+        self._shown: dict[str, datetime] = {}
+        """Since when Resource Graph shows what others do on Arc-enabled servers."""
+        self._graph_failed = False
+        """Resource Graph was not itself at some time."""
         self.violation: Violation | None = None
         world.journal.listeners.append(self._entry)
         world.api.watchers.append(self._changed)
@@ -69,6 +87,8 @@ class Judge:
         if isinstance(entry, EventEntry):
             if entry.operation_id is not None or entry.event in MACHINES_CHANGE:
                 self._entries.append(parse(entry.to_json()))
+            if entry.event == "FaultBegan" and entry.details["fault"].get("graph"):
+                self._graph_failed = True
             if entry.event == registrations.CHANGED:
                 self._registrations.append(parse(entry.to_json()))
             if entry.event == "OperationStarted":
@@ -77,19 +97,22 @@ class Judge:
         self._earned_429(entry)
         if entry.status == 404 and entry.method == "GET":
             self._not_found.add(entry.path.lower())
-        if (
-            entry.method == "GET"
-            and entry.status == 200
-            and "/virtualmachines/" in entry.path.lower()
-        ):
+        if entry.method == "GET" and entry.status == 200 and MACHINE.fullmatch(entry.path.lower()):
             self._entries.append(parse(entry.to_json()))
         if entry.method == "POST" and "/features/" in entry.path:
             self._registered(entry)
         if entry.method == "POST" and entry.path.lower().rpartition("/")[2] in PATCH_VERBS:
             self._entries.append(parse(entry.to_json()))
-            if entry.principal in OURS and entry.client_request_id not in self._attempts:
-                machine = entry.path.lower().rpartition("/")[0]
-                self._break("intent", "a POST without an intent before it", machine)
+            if entry.principal in OURS:
+                self._sent(entry.client_request_id, entry.path.lower().rpartition("/")[0])
+
+    def _sent(self, attempt: str | None, machine: str) -> None:
+        """Every POST has an intent, and was allowed when that was written."""
+        if attempt not in self._attempts:
+            self._break("intent", "a POST without an intent before it", machine)
+        elif attempt in self._not_to_be_sent:
+            invariant, why = self._not_to_be_sent[attempt]
+            self._break(invariant, why, machine)
 
     def _registered(self, entry: RequestEntry) -> None:
         """Nobody asks for a preview feature that is on its way already."""
@@ -103,13 +126,41 @@ class Judge:
 
     def _began(self, entry: EventEntry) -> None:
         if entry.details.get("principal") not in OURS:
+            self._follow(entry)
             return
         journal, machine = self.journal(), entry.resource.lower()
-        self._all("1 at most one", invariants.at_most_one_in_flight(journal, OURS), machine)
+        self._all(
+            "1 at most one",
+            invariants.at_most_one_in_flight(journal, OURS, self._shown),
+            machine,
+        )
         self._all("5 evidence", self._evidence(journal, machine), machine)
         if entry.details["operation"] == "Install":
             self._needless(entry, machine)
             self._slots(journal, machine, entry.attempt_id)
+
+    def _follow(self, entry: EventEntry) -> None:
+        """Looks, as long as it matters, whether Resource Graph shows what somebody else does on an
+        Arc-enabled server."""
+        machine = self._world.cloud.machines[entry.resource.lower()]
+        if not isinstance(machine, ArcMachine) or entry.operation_id is None:
+            return
+        id_ = entry.operation_id
+
+        def look() -> None:
+            now, shown = self._world.clock.now(), self._world.cloud.graph.shown(machine)
+            there = shown is not None and (
+                id_ in shown.installations
+                or (shown.assessment is not None and shown.assessment.activity_id == id_)
+            )
+            if there:
+                self._shown.setdefault(id_, now)
+            else:
+                self._shown.pop(id_, None)
+            if now - entry.time < SHOWN_FOR:
+                self._world.loop.call_later(SHOWN_EVERY.total_seconds(), look, context=Context())
+
+        look()
 
     def _evidence(self, journal: Journal, machine: str) -> list[str]:
         """An install needs an assessment that succeeded, and a guest that Azure can patch."""
@@ -121,7 +172,7 @@ class Judge:
             install=patchable or found is None or found.spec.guest.detection != "Unsupported",
             assessed_before=machine in self._assessed_before,
         )
-        return invariants.verdicts_kept(journal, [verdict], OURS)
+        return invariants.verdicts_kept(journal, [verdict], OURS, self._shown)
 
     def _needless(self, entry: EventEntry, machine: str) -> None:
         """An install of what the machine's last assessment does not find missing."""
@@ -143,16 +194,19 @@ class Judge:
         if policy is None:
             return
         siblings = [t for t in targets if _owned(t, policy)]
-        left = {machine_of(t) for t in targets if not _owned(t, policy) and self._leaving(t)}
+        others = [t for t in targets if not _owned(t, policy)]
+        left = {machine_of(t) for t in others if self._leaving(t)}
+        # What a third policy acts on is counted there, whoever else leaves the machine.
+        left -= {machine_of(t) for t in others if _governs(t) and not self._leaving(t)}
         governed = {
-            machine_of(t)
-            for t in siblings
-            if (t.get("status") or {}).get("governs") is not False or machine_of(t) in left
+            machine_of(t) for t in siblings if _governs(t) is not False or machine_of(t) in left
         }
-        limit = max_unavailable(policy, siblings)
+        limit = max(
+            max_unavailable(one, siblings) for one in self._declarations.lately(policy, LAG)
+        )
         rollout = invariants.Rollout(policy["metadata"]["name"], frozenset(governed), limit)
         broken = invariants.max_unavailable_kept(
-            journal, [rollout], OURS, journal.end, self._forgotten
+            journal, [rollout], OURS, journal.end, self._forgotten, self._shown
         )
         self._all("3 maxUnavailable", broken, machine)
 
@@ -169,14 +223,27 @@ class Judge:
             self._given_up(target, machine)
             return
         operation = (target.get("status") or {}).get("operation")
-        if operation is None or operation["attemptId"] in self._attempts:
+        if operation is None:
+            return
+        self._named(operation.get("operationId"), machine)
+        if operation["attemptId"] in self._attempts:
             return
         self._attempts[operation["attemptId"]] = operation["kind"]
         if not target["metadata"].get("finalizers"):
             self._break("finalizer", "an intent on a PatchTarget without a finalizer", machine)
-        forbidden = self._declarations.forbidden(target, operation["kind"], LAG)
+        kind, attempt = operation["kind"], operation["attemptId"]
+        forbidden = self._declarations.forbidden(target, kind, LAG)
         if forbidden is not None:
-            self._break("2, 7 declared", f"{operation['kind']}, although {forbidden}", machine)
+            self._not_to_be_sent[attempt] = "2, 7 declared", f"{kind}, although {forbidden}"
+        forbidden = self.support.forbidden(target, kind, self.journal(), LAG)
+        if forbidden is not None:
+            self._not_to_be_sent[attempt] = "5 support", f"{kind}, although {forbidden}"
+
+    def _named(self, operation_id: str | None, machine: str) -> None:
+        """An operation is called by its activity, and not by what its URL ends with."""
+        found = self._world.cloud.operations.get(operation_id) if operation_id else None
+        if found is not None and found.id.lower() != str(operation_id).lower():
+            self._break("9 claims", f"operationId {operation_id}, in truth {found.id}", machine)
 
     def _lock_lost(self, target: Object, machine: str) -> None:
         """A PatchTarget went while an operation of ours is at work under it."""
@@ -229,14 +296,32 @@ class Judge:
         for target in self._targets():
             machine = machine_of(target)
             self._all("9 claims", list(self._of_another(target, machine)), machine)
+            self._all("9 claims", list(self._not_read(target, machine)), machine)
+
+    def _not_read(self, target: Object, machine: str) -> Iterator[str]:
+        """An install whose result is said to be unknown, although Azure had it for an hour."""
+        claim = (target.get("status") or {}).get("installation") or {}
+        if claim.get("outcome") != "Unknown" or self._graph_failed:
+            return
+        journal, said = self.journal(), datetime.fromisoformat(claim["time"])
+        silent = any(
+            event.resource == machine for event in journal.events("StatusChanged", "AgentLost")
+        )
+        mine = [
+            one
+            for one in journal.operations(machine)
+            if one.kind == "Install" and one.principal in OURS and one.started < said
+        ]
+        if silent or not mine or mine[-1].ended is None or mine[-1].status == "Deleted":
+            return
+        if said - mine[-1].ended > timedelta(hours=1):
+            yield f"the result of {mine[-1]} is not known at {said}"
 
     def _of_another(self, target: Object, machine: str) -> Iterator[str]:
         """Claims about a machine that had the name before."""
         status, now = target.get("status") or {}, self._world.cloud.machines.get(machine)
-        if now is None or "machine" not in status:
+        if now is None:
             return
-        if status["machine"].get("vmId", "").lower() != now.vm_id.lower():
-            yield f"vmId {status['machine'].get('vmId')}, in truth {now.vm_id}"
         activity = (status.get("assessment") or {}).get("activityId")
         for operation in self.journal().operations(machine):
             if operation.id == activity and operation.vm_id != now.vm_id:
@@ -274,6 +359,12 @@ def _attempt(target: Object) -> str | None:
     return operation.get("attemptId")
 
 
+def _governs(target: Object) -> bool | None:
+    """None: not decided yet."""
+    governs: bool | None = (target.get("status") or {}).get("governs")
+    return governs
+
+
 def _owned(target: Object, policy: Object) -> bool:
     uid = policy["metadata"]["uid"]
     return any(owner["uid"] == uid for owner in target["metadata"]["ownerReferences"])
@@ -309,9 +400,6 @@ TERMINAL = frozenset(
         "Suspended",
         "NothingInstallable",
         "AttemptsExhausted",
-        "DetectedUnsupported",
-        "ImageNotSupported",
-        "UnableToDetermine",
         "OSNotSelected",
         "RebootPending",
         "UbuntuProRequired",
@@ -323,10 +411,31 @@ TERMINAL = frozenset(
         "InstallFailed",
     }
 )
-"""Reasons with which a machine may be left alone, if they are true of it."""
+"""Reasons with which a machine may be left alone."""
+
+CUT_OFF = frozenset({"ArcDisconnected", "ArcExpired", "ArcError"})
+"""Likewise, of an Azure Arc-enabled server that Azure does not hear."""
+
+REFUSALS = frozenset(
+    {
+        "AKSNode",
+        "ArcBillingNotAccepted",
+        "DetectedUnsupported",
+        "ImageNotSupported",
+        "ImageUnknown",
+        "NoMarketplaceRule",
+        "PreviewFeatureNotRegistered",
+        "PreviewFeatureUndetermined",
+        "ScaleSetMember",
+        "SystemNotListed",
+        "UnableToDetermine",
+        "WindowsClient",
+    }
+)
+"""Likewise, unless the documents and the truth about the machine say that it can be patched."""
 
 
-def unsettled(world: World, *, patient: bool) -> Iterator[tuple[str, str]]:
+def unsettled(world: World, support: SupportRules, *, patient: bool) -> Iterator[tuple[str, str]]:
     """(machine key, what is still to come) for every machine that is not where it belongs. Unless
     `patient`, an install that is to be tried again in the next window is where it belongs."""
     subscriptions = {
@@ -344,10 +453,18 @@ def unsettled(world: World, *, patient: bool) -> Iterator[tuple[str, str]]:
             yield machine, "the machine is deleted, and its PatchTarget is not"
         elif status.get("operation"):
             yield machine, f"{status['operation']['kind']} in flight"
+        elif _replaced(world, machine, status):
+            yield machine, "its status is of the machine that had the name before"
         elif not _never_ends(world, machine):
-            left = _left(world, machine, status)
+            left = _left(world, support, target)
             if left is not None and (patient or not _tomorrow(status)):
                 yield machine, left
+
+
+def _replaced(world: World, machine: str, status: dict[str, Any]) -> bool:
+    """The next refresh of the inventory tells those that do not look at the machine themselves."""
+    known = (status.get("machine") or {}).get("vmId", "").lower()
+    return bool(known) and known != world.cloud.machines[machine].vm_id.lower()
 
 
 def _tomorrow(status: dict[str, Any]) -> bool:
@@ -383,7 +500,8 @@ def _never_ends(world: World, machine: str) -> bool:
     return task is not None and world.clock.now() - task.operation.start > timedelta(hours=5)
 
 
-def _left(world: World, machine: str, status: dict[str, Any]) -> str | None:
+def _left(world: World, support: SupportRules, target: Object) -> str | None:
+    machine, status = machine_of(target), target.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions", ())}
     compliant, ready = conditions.get("Compliant"), conditions.get("Ready")
     if compliant is None or ready is None:
@@ -394,5 +512,10 @@ def _left(world: World, machine: str, status: dict[str, Any]) -> str | None:
     if "AssessmentFailed" in reasons and not world.cloud.machines[machine].spec.guest.patchable:
         return None
     if reasons & TERMINAL:
+        return None
+    if reasons & REFUSALS and not support.may_install(target):
+        return None
+    found = world.cloud.machines[machine]
+    if reasons & CUT_OFF and isinstance(found, ArcMachine) and not found.heard:
         return None
     return f"Compliant={compliant['status']}/{compliant['reason']}, Ready={ready['reason']}"

@@ -19,7 +19,7 @@ from azpatch.handlers.events import take_in
 from azpatch.kube.port import WATCHED, Conflict, Kind, KubeError, NotFound, Object, Unavailable
 from azpatch.reconcile.queue import Key
 from azpatch.reconcile.store import Store
-from simulation.apiserver import LEASE, ApiServer, WatchEvent
+from simulation.apiserver import CONFIG_MAP, LEASE, ApiServer, WatchEvent
 
 AnswerT = TypeVar("AnswerT")
 
@@ -123,8 +123,10 @@ class SimulatedKube:
         return self._secrets[name]
 
     async def config_map(self, name: str) -> Mapping[str, str]:
-        """See Kube. No simulated AzureSubscription has a matrix of its own."""
-        raise NotFound(f'configmaps "{name}" not found')
+        """See Kube."""
+        found = await self.get(CONFIG_MAP, name, HOME)
+        data: Mapping[str, str] = found["data"]
+        return data
 
     async def get_lease(self, name: str) -> Object:
         """See Leases."""

@@ -20,9 +20,12 @@ class Maker:
         self.random = random
         self._undo: list[Callable[[], None]] = []
         """What calms down, newest last; doing it twice does nothing."""
+        self.over = False
+        """All is to be calm from now on."""
 
     def calm(self) -> None:
         """Undoes all that is not undone yet."""
+        self.over = True
         undo, self._undo = self._undo, []
         for step in reversed(undo):
             step()

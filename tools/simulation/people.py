@@ -14,8 +14,11 @@ from azpatch.kube.port import (
     NotFound,
     Object,
 )
-from simulation import fleets
+from simulation import fleets, matrices
+from simulation.apiserver import CONFIG_MAP
+from simulation.kube import HOME
 from simulation.maker import MINUTE, Maker
+from simulation.world import config_map
 
 
 class People(Maker):
@@ -126,6 +129,37 @@ class People(Maker):
             self._apply(raw, grants=narrowed)
             self.later(MINUTE, 120 * MINUTE, partial(self._apply, raw, grants=wide))
 
+    def change_matrix(self, machine: str) -> None:
+        """The platform team goes by another matrix, or breaks its own, and puts it right."""
+        for raw in self.world.api.list(AZURE_SUBSCRIPTION):
+            if raw["spec"]["subscriptionId"].lower() != machine.split("/")[2]:
+                continue
+            reference = raw["spec"].get("supportMatrixRef")
+            if reference is not None:
+                self._own_matrix(reference["name"])
+                continue
+            before = raw["spec"]["supportMatrix"]
+            self._apply(raw, supportMatrix=self.random.choice(matrices.REVISIONS))
+            self.later(MINUTE, 180 * MINUTE, partial(self._apply, raw, supportMatrix=before))
+
+    def _own_matrix(self, name: str) -> None:
+        found = self.world.api.find(CONFIG_MAP, HOME, name)
+        if found is None:
+            return
+        broken = self.random.choice((*matrices.BROKEN, None, matrices.own(self.random)))
+        if broken is None:
+            self.world.api.delete(CONFIG_MAP, HOME, name)
+        else:
+            self.world.api.replace_data(HOME, name, {matrices.KEY: broken})
+
+        def right() -> None:
+            if self.world.api.find(CONFIG_MAP, HOME, name) is None:
+                self.world.api.create(CONFIG_MAP, config_map(name, self.world.fleet.matrices[name]))
+            else:
+                self.world.api.replace_data(HOME, name, found["data"])
+
+        self.later(MINUTE, 180 * MINUTE, right)
+
     def delete_subscription(self, machine: str) -> None:
         """The platform team deletes the AzureSubscription, and makes it anew later."""
         for raw in self.world.api.list(AZURE_SUBSCRIPTION):
@@ -133,7 +167,9 @@ class People(Maker):
                 continue
             name = raw["metadata"]["name"]
             self.world.api.delete(AZURE_SUBSCRIPTION, "", name)
-            anew = {**raw, "metadata": {"name": name}}
+            # As it was at first: who narrowed it meanwhile finds no object to widen again.
+            declared = {one["metadata"]["name"]: one for one in self.world.fleet.subscriptions}
+            anew = declared[name]
 
             def recreate(anew: Object = anew) -> None:
                 try:

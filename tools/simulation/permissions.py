@@ -21,6 +21,10 @@ NEEDED = {"Assess": "Assess", "Install": "Patch"}
 DECLARED = (AZURE_SUBSCRIPTION, PATCH_POLICY, NAMESPACE)
 
 
+View = Mapping[Kind, Mapping[tuple[str, str], Object]]
+"""The declared objects at one time, by namespace and name."""
+
+
 @dataclass(frozen=True)
 class _Was:
     """What an object was until a change."""
@@ -57,16 +61,23 @@ class Declarations:
     def forbidden(self, target: Object, kind: str, within: timedelta) -> str | None:
         """Why this PatchTarget's policy must not send this, now and at every moment `within`
         before; None: it may, or might a moment ago, which the operator's watch may still show."""
-        reasons = [_forbidden(view, target, kind) for view in self._views(within)]
+        reasons = [_forbidden(view, target, kind) for view in self.views(within)]
         return reasons[0] if all(reasons) else None
 
     def ever_forbidden(self, target: Object, kind: str, within: timedelta) -> bool:
         """Whether it was, at any moment within this time."""
-        return any(_forbidden(view, alive(target), kind) for view in self._views(within))
+        return any(_forbidden(view, alive(target), kind) for view in self.views(within))
 
-    def _views(
-        self, within: timedelta
-    ) -> Iterator[Mapping[Kind, Mapping[tuple[str, str], Object]]]:
+    def lately(self, policy: Object, within: timedelta) -> Iterator[Object]:
+        """This policy as it is declared, and as it was at any moment within this time."""
+        for view in self.views(within):
+            was = view[PATCH_POLICY].get(_key(policy))
+            if was is not None and was["metadata"]["uid"] == policy["metadata"]["uid"]:
+                yield was
+
+    def views(self, within: timedelta) -> Iterator[View]:
+        """The declared objects now, and after each change that is no older than this, as they were
+        before it."""
         yield self._current
         view = {kind: dict(objects) for kind, objects in self._current.items()}
         for was in reversed(self._past):
@@ -97,9 +108,7 @@ def _declared(raw: Object | None) -> object:
     return meta["uid"], raw.get("spec"), meta.get("deletionTimestamp"), meta.get("labels")
 
 
-def _forbidden(
-    view: Mapping[Kind, Mapping[tuple[str, str], Object]], target: Object, kind: str
-) -> str | None:
+def _forbidden(view: View, target: Object, kind: str) -> str | None:
     meta, machine = target["metadata"], target["spec"]["machineId"].lower()
     namespace = meta["namespace"]
     policy = view[PATCH_POLICY].get((namespace, target["spec"]["policy"]))
@@ -116,7 +125,7 @@ def _forbidden(
 
 
 def _not_granted(
-    view: Mapping[Kind, Mapping[tuple[str, str], Object]],
+    view: View,
     namespace: str,
     machine: str,
     needed: str,

@@ -12,7 +12,7 @@ from azpatch.kube.port import AZURE_SUBSCRIPTION
 from azsim import features
 from azsim.calls import Call
 from azsim.faults import Delay, Drop
-from simulation import fleets
+from simulation import fleets, matrices
 from simulation.apiserver import WatchEvent
 from simulation.injections import Troublemaker
 from simulation.world import World
@@ -41,12 +41,20 @@ def drawn(fleet: fleets.Fleet, random: Random) -> fleets.Fleet:
         "registeringTakes": f"{random.randint(1, 20)}m",
     }
     azure = [{**one, "features": [feature]} for one in fleet.azure["subscriptions"]]
-    mode, grants = {"mode": "Register"}, fleets.grants("Configure")
+    needed = {
+        "supportMatrix": matrices.WITH_FEATURE,
+        "previewFeature": {"mode": "Register"},
+        "grants": fleets.grants("Configure"),
+    }
     declared = [
-        {**raw, "spec": {**raw["spec"], "previewFeature": mode, "grants": grants}}
-        for raw in fleet.subscriptions
+        {**raw, "spec": {**matrices.without(raw["spec"]), **needed}} for raw in fleet.subscriptions
     ]
-    return replace(fleet, azure={**fleet.azure, "subscriptions": azure}, subscriptions=declared)
+    return replace(
+        fleet,
+        azure={**fleet.azure, "subscriptions": azure},
+        subscriptions=declared,
+        matrices={},
+    )
 
 
 class Registrations:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
@@ -9,6 +10,12 @@ from typing import Any
 from azpatch.kube.port import PATCH_TARGET, Object
 from azsim.journal import Entry, EventEntry, RequestEntry
 from simulation.apiserver import ApiServer, WatchEvent
+
+MACHINE = re.compile(
+    r"/subscriptions/[^/]+/resourcegroups/[^/]+/providers"
+    r"/microsoft\.(?:compute/virtualmachines|hybridcompute/machines)/[^/]+"
+)
+"""The path of a machine of either kind, in lower case."""
 
 PATCH_VERBS = ("assesspatches", "installpatches")
 
@@ -60,7 +67,7 @@ class Steps:
             if entry.method == "POST" and verb in PATCH_VERBS and entry.client_request_id:
                 self._arrived.add(entry.client_request_id)
                 self._update(machine)
-            elif entry.method == "GET" and "/virtualmachines/" in path:
+            elif entry.method == "GET" and MACHINE.fullmatch(path):
                 self._looked_at(path)
         elif isinstance(entry, EventEntry) and entry.operation_id is not None:
             if entry.event == "OperationStarted" and entry.attempt_id:

@@ -8,13 +8,13 @@ from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from azpatch.kube.port import AZURE_SUBSCRIPTION, NAMESPACE, PATCH_POLICY, Kind
+from azpatch.kube.port import AZURE_SUBSCRIPTION, NAMESPACE, PATCH_POLICY, Kind, Object
 from azsim import fleetfile
 from azsim.cloud import Cloud
 from azsim.edge import build_router
 from azsim.journal import Entry, Journal
-from simulation import fleets
-from simulation.apiserver import ApiServer, WatchEvent
+from simulation import fleets, matrices
+from simulation.apiserver import CONFIG_MAP, ApiServer, WatchEvent
 from simulation.graph import DirectGraph
 from simulation.kube import HOME, KubeFate, SimulatedKube, SimulatedWatch
 from simulation.operator_process import OperatorProcess, ProcessClock
@@ -29,6 +29,11 @@ RESTART_AFTER = 5.0
 
 GARBAGE_AFTER = 2.0
 """Seconds until the garbage collector sees what has lost its owner."""
+
+
+def config_map(name: str, text: str) -> Object:
+    """A ConfigMap with an organisation's own support matrix."""
+    return {"metadata": {"name": name, "namespace": HOME}, "data": {matrices.KEY: text}}
 
 
 class LoopClock:
@@ -95,6 +100,8 @@ class World:
         self._interval = inventory_interval
         for name in (HOME, *fleets.NAMESPACES):
             self.api.create(NAMESPACE, {"metadata": {"name": name}})
+        for name, text in fleet.matrices.items():
+            self.api.create(CONFIG_MAP, config_map(name, text))
         for subscription in fleet.subscriptions:
             self.api.create(AZURE_SUBSCRIPTION, subscription)
         for policy in fleet.policies:

@@ -47,8 +47,9 @@ def holds_slots(target: PatchTarget) -> bool:
 
 
 def slot_limit(policy: PatchPolicy, targets: Sequence[PatchTarget]) -> int:
-    """maxUnavailable of the governed machines that are Supported."""
-    machines = machines_of(policy, targets)
+    """maxUnavailable of the governed machines that are Supported, without those that leave: when
+    they are gone, the share must not have been taken of them too."""
+    machines = machines_of(policy, [t for t in targets if t.metadata.deletion_timestamp is None])
     return share_of(sum(map(_counts_as_supported, machines)), policy.spec.max_unavailable)
 
 

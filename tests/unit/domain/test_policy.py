@@ -340,6 +340,12 @@ class TestSlots:
         others += [elsewhere(200 + n) for n in range(50)]
         assert slot_limit(policy, [*targets, *others]) == limit
 
+    def test_a_share_is_not_taken_of_machines_that_leave(self) -> None:
+        policy = patch_policy(rollout={"maxUnavailable": "50%"})
+        leaving = target(4)
+        leaving = leaving.replace(metadata=leaving.metadata.replace(deletion_timestamp=NOW))
+        assert slot_limit(policy, [*map(target, range(3)), leaving]) == 1
+
 
 def test_counts_speak_of_the_executors_operation() -> None:
     assert operation_of(POLICY.spec) is OperationName.ON_DEMAND_PATCHING

@@ -135,7 +135,7 @@ def test_a_foreign_operation_counts_once_it_could_be_seen(
 
 
 @pytest.mark.parametrize(
-    ("minutes", "broken"), [(2.5, 0), (4, 1)], ids=["its row was late", "there to be seen"]
+    ("minutes", "broken"), [(10.5, 0), (12, 1)], ids=["its row was late", "there to be seen"]
 )
 def test_on_an_arc_enabled_server_it_can_be_seen_by_its_row(
     written: Written, minutes: float, broken: int
@@ -192,6 +192,26 @@ def test_a_failed_install_keeps_its_slot_until_an_assessment_succeeds(
     assert len(max_unavailable_kept(written.journal, ONE_OF_TWO, OURS)) == broken
 
 
+@pytest.mark.parametrize(
+    ("result", "broken"),
+    [
+        ({"rebootStatus": "Required", "failedPatchCount": 0}, 0),
+        ({"rebootStatus": "Required", "failedPatchCount": 1}, 1),
+        ({"rebootStatus": "Required", "maintenanceWindowExceeded": True}, 1),
+        ({"rebootStatus": "NotNeeded"}, 1),
+    ],
+    ids=["a reboot is left", "a patch failed too", "time ran out too", "of another kind"],
+)
+def test_a_warning_of_a_reboot_alone_is_no_failure(
+    written: Written, result: dict[str, Any], broken: int
+) -> None:
+    written.start("Install", WEB, "i1")
+    written.end(WEB, "i1", "CompletedWithWarnings", **result)
+    written.assess(WEB, "a1", "Failed")
+    written.install(DB, "i2")
+    assert len(max_unavailable_kept(written.journal, ONE_OF_TWO, OURS)) == broken
+
+
 @pytest.mark.parametrize(("looked", "broken"), [(True, 1), (False, 0)])
 def test_a_foreign_install_takes_a_slot_once_it_was_seen(
     written: Written, looked: bool, broken: int
@@ -204,7 +224,7 @@ def test_a_foreign_install_takes_a_slot_once_it_was_seen(
     assert len(max_unavailable_kept(written.journal, ONE_OF_TWO, OURS)) == broken
 
 
-@pytest.mark.parametrize(("minutes", "broken"), [(1, 0), (2, 1)])
+@pytest.mark.parametrize(("minutes", "broken"), [(9, 0), (11, 1)])
 def test_on_an_arc_enabled_server_it_was_seen_once_its_row_was_there(
     written: Written, minutes: int, broken: int
 ) -> None:
@@ -294,6 +314,9 @@ def test_a_second_install_without_an_assessment_between_is_seen(written: Written
 # -- 7: grants and identities --------------------------------------------------------------------
 
 MINE = {"azpatch": [subscription_id(1)]}
+_COMPUTE = "providers/Microsoft.Compute"
+GALLERY = f"/subscriptions/{subscription_id(2)}/resourceGroups/rg/{_COMPUTE}/galleries/g"
+SHARED = f"/subscriptions/{subscription_id(2)}/{_COMPUTE}/locations/westeurope/sharedGalleries/g"
 
 
 @pytest.mark.parametrize(
@@ -334,6 +357,24 @@ def test_an_identity_used_for_another_subscription_is_seen(
     assert len(only_what_is_granted(written.journal, [], MINE)) == 1
     both = {"azpatch": [subscription_id(1), subscription_id(2)]}
     assert only_what_is_granted(written.journal, [], both) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "broken"),
+    [
+        ("GET", f"{GALLERY}/images/web", 0),
+        ("GET", f"{SHARED}/images/web", 1),
+        ("GET", GALLERY, 1),
+        ("GET", f"{GALLERY}/images/web/versions/1.0.0", 1),
+        ("DELETE", f"{GALLERY}/images/web", 1),
+    ],
+    ids=["a definition", "a shared one in their name", "a gallery", "a version", "no read"],
+)
+def test_only_image_definitions_are_read_wherever_they_lie(
+    written: Written, method: str, path: str, broken: int
+) -> None:
+    written.request(method, path)
+    assert len(only_what_is_granted(written.journal, [], MINE)) == broken
 
 
 # -- 8: silence ----------------------------------------------------------------------------------
