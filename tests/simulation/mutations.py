@@ -247,26 +247,26 @@ class Mutation:
 
 
 MUTATIONS = {
-    "intent forgotten": Mutation(intent_forgotten, 0, 5),
-    "intent written after the POST": Mutation(intent_after_the_post, 0, 5),
-    "the POST retried": Mutation(post_retried, 5, 30),
-    "recovery that does not look": Mutation(recovery_that_does_not_look, 0, 30),
-    "finalizer released early": Mutation(finalizer_released_early, 10, 40),
-    "a stale row trusted": Mutation(stale_row_trusted, 0, 20),
-    "budget off by one": Mutation(budget_off_by_one, 0, 30),
-    "deadline ignored": Mutation(deadline_ignored, 0, 10),
-    "absence taken for deletion": Mutation(absence_taken_for_deletion, 5, 15),
-    "vmId ignored": Mutation(vm_id_ignored, 0, 30),
+    "intent forgotten": Mutation(intent_forgotten, 0, 3),
+    "intent written after the POST": Mutation(intent_after_the_post, 0, 3),
+    "the POST retried": Mutation(post_retried, 3, 5),
+    "recovery that does not look": Mutation(recovery_that_does_not_look, 3, 10),
+    "finalizer released early": Mutation(finalizer_released_early, 20, 10),
+    "a stale row trusted": Mutation(stale_row_trusted, 0, 8),
+    "budget off by one": Mutation(budget_off_by_one, 0, 10),
+    "deadline ignored": Mutation(deadline_ignored, 14, 8),
+    "absence taken for deletion": Mutation(absence_taken_for_deletion, 0, 10),
+    "vmId ignored": Mutation(vm_id_ignored, 0, 8),
     "giving up after an error": Mutation(giving_up_after_an_error, 0, 20),
     "a lost answer never retried": Mutation(lost_answer_never_retried, 0, 10),
     # Seeds in which a registration is long on its way.
-    "a registration not waited for": Mutation(registration_hurried, 154, 21),
-    "the verdict ignored": Mutation(lambda: [*verdict_ignored()], 0, 5),
-    "the gate ignored": Mutation(lambda: [*gate_ignored()], 0, 30),
-    "Arc: what runs ignored": Mutation(rows_ignored_on_arc, 0, 30),
+    "a registration not waited for": Mutation(registration_hurried, 170, 8),
+    "the verdict ignored": Mutation(lambda: [*verdict_ignored()], 0, 3),
+    "the gate ignored": Mutation(lambda: [*gate_ignored()], 2, 8),
+    "Arc: what runs ignored": Mutation(rows_ignored_on_arc, 5, 8),
     "Arc: absence of a row hurried": Mutation(absence_hurried_on_arc, 0, 30),
-    "Arc: a URL taken for an activity": Mutation(url_taken_for_activity_on_arc, 0, 30),
-    "Arc: billing ignored": Mutation(billing_ignored, 0, 30),
+    "Arc: a URL taken for an activity": Mutation(url_taken_for_activity_on_arc, 14, 8),
+    "Arc: billing ignored": Mutation(billing_ignored, 4, 9),
 }
 
 

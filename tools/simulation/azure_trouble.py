@@ -153,11 +153,11 @@ class AzureTrouble(Maker):
 
     def foreign_assessment(self, machine: str) -> None:
         """A colleague, or the platform, assesses it."""
-        self._foreign(machine, self._assess)
+        self._foreign(machine, self.assess)
 
     def foreign_install(self, machine: str) -> None:
         """A colleague, or the platform, installs on it."""
-        self._foreign(machine, self._install)
+        self._foreign(machine, self.install)
 
     def _foreign(self, machine: str, act: Callable[[str], None]) -> None:
         """Once on a virtual machine. On a server, where what others do is seen late and by its rows
@@ -168,7 +168,7 @@ class AzureTrouble(Maker):
         if not isinstance(self.world.cloud.machines.get(machine), ArcMachine):
             return
         for _ in range(6):
-            again = self.random.choice((self._assess, self._install))
+            again = self.random.choice((self.assess, self.install))
             seconds = self.random.uniform(60, 5400)
             self.world.loop.call_later(
                 seconds, self._unless_over, again, machine, context=Context()
@@ -178,11 +178,13 @@ class AzureTrouble(Maker):
         if not self.over:
             act(machine)
 
-    def _assess(self, machine: str) -> None:
+    def assess(self, machine: str) -> None:
+        """Somebody's assessment, if Azure takes it."""
         with suppress(LookupError, ArmError):
             self._meddling.assess(machine, by=self._somebody())
 
-    def _install(self, machine: str) -> None:
+    def install(self, machine: str) -> None:
+        """Somebody's install, if Azure takes it."""
         with suppress(LookupError, ArmError):
             self._meddling.install(machine, self._body(machine), by=self._somebody())
 

@@ -25,7 +25,8 @@ class Servers:
         ]
         if not self._keys:
             return
-        for chance, begin in ((0.6, self._answer_lost), (0.3, self._cut_off)):
+        planned = ((0.6, self._answer_lost), (0.3, self._cut_off), (0.4, self._others_at_work))
+        for chance, begin in planned:
             if self._random.random() < chance:
                 begin()
 
@@ -35,6 +36,14 @@ class Servers:
         operation = self._random.choice(("assessPatches", "installPatches"))
         for machine in self._keys:
             self._trouble.fault(operation=operation, machine=machine, **fields)
+
+    def _others_at_work(self) -> None:
+        """Somebody is at work on one before azpatch looks at it first, and while it begins."""
+        machine = self._random.choice(self._keys).lower()
+        for least, most in ((1, 40), (120, 900), (120, 900)):
+            act = self._random.choice((self._trouble.install, self._trouble.assess))
+            seconds = self._random.uniform(least, most)
+            self._world.loop.call_later(seconds, act, machine, context=Context())
 
     def _cut_off(self) -> None:
         """One is cut off at some time."""

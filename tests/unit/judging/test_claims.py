@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from test_invariants import ARC, START, Written, vm_id
+from test_invariants import SERVER, START, WEB, Written, vm_id
 
 from judging.claims import status_claims_nothing_else
 
@@ -96,6 +96,16 @@ def test_a_claim_that_the_journal_does_not_show_is_seen(
     assert len(claims) == broken, claims
 
 
+@pytest.mark.parametrize("outcome", ["Failed", "NotBack", "Unknown", "Succeeded"])
+def test_an_install_that_no_agent_heard_of_may_only_be_told_as_one_that_came_to_nothing(
+    written: Written, outcome: str
+) -> None:
+    written.event("OperationUnreached", WEB, "u", timedelta(minutes=5), operation="Install")
+    told = {"status": "Failed", "outcome": outcome, "activityId": "u", "time": at(9)}
+    claims = status_claims_nothing_else(written.journal, [target(installation=told)])
+    assert len(claims) == (outcome == "Succeeded")
+
+
 def test_compliant_is_true_to_an_assessment_after_the_install(written: Written) -> None:
     written.install(id_="i")
     written.assess(id_="a")
@@ -109,12 +119,12 @@ GIVEN_UP = {"activityId": "i", "status": "Failed", "outcome": "NotBack", "time":
 
 def cut_off(written: Written, back_after: int | None = None) -> None:
     """An install that ended well in a guest that Azure did not hear any more."""
-    written.install(ARC, "i")
+    written.install(SERVER, "i")
     changed = {"before": "Connected", "after": "Disconnected"}
-    written.event("StatusChanged", ARC, None, timedelta(minutes=15), **changed)
+    written.event("StatusChanged", SERVER, None, timedelta(minutes=15), **changed)
     if back_after is not None:
         back = {"before": "Disconnected", "after": "Connected"}
-        written.event("StatusChanged", ARC, None, timedelta(minutes=back_after), **back)
+        written.event("StatusChanged", SERVER, None, timedelta(minutes=back_after), **back)
 
 
 @pytest.mark.parametrize(
@@ -132,14 +142,14 @@ def test_that_an_install_failed_is_true_where_azure_gave_it_up(
 ) -> None:
     cut_off(written)
     found = status_claims_nothing_else(
-        written.journal, [target(ARC, installation=GIVEN_UP | claim)]
+        written.journal, [target(SERVER, installation=GIVEN_UP | claim)]
     )
     assert len(found) == broken, found
 
 
 def test_it_is_not_true_of_a_server_that_was_back(written: Written) -> None:
     cut_off(written, back_after=5)
-    assert status_claims_nothing_else(written.journal, [target(ARC, installation=GIVEN_UP)])
+    assert status_claims_nothing_else(written.journal, [target(SERVER, installation=GIVEN_UP)])
 
 
 def test_it_is_not_true_of_a_virtual_machine(written: Written) -> None:
@@ -148,17 +158,19 @@ def test_it_is_not_true_of_a_virtual_machine(written: Written) -> None:
 
 
 def test_an_operation_that_no_agent_took_failed(written: Written) -> None:
-    written.event("OperationUnreached", ARC, "i", timedelta(minutes=30), operation="Install")
-    assert status_claims_nothing_else(written.journal, [target(ARC, installation=GIVEN_UP)]) == []
+    written.event("OperationUnreached", SERVER, "i", timedelta(minutes=30), operation="Install")
+    assert (
+        status_claims_nothing_else(written.journal, [target(SERVER, installation=GIVEN_UP)]) == []
+    )
 
 
 @pytest.mark.parametrize(("attempt", "broken"), [("attempt", 0), ("another", 2)])
 def test_an_operation_that_waits_for_its_agent_has_an_id_and_did_not_begin(
     written: Written, attempt: str, broken: int
 ) -> None:
-    written.request("POST", f"{ARC}/installPatches")
+    written.request("POST", f"{SERVER}/installPatches")
     operation = {
         "kind": "Install", "state": "Started", "attemptId": attempt, "operationId": "i",
     }  # fmt: skip
-    found = status_claims_nothing_else(written.journal, [target(ARC, operation=operation)])
+    found = status_claims_nothing_else(written.journal, [target(SERVER, operation=operation)])
     assert len(found) == broken, found

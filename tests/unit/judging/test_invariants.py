@@ -33,7 +33,7 @@ def vm_id(name: str, subscription: int = 1) -> str:
 
 
 WEB, DB = vm_id("web").lower(), vm_id("db").lower()
-ARC = WEB.replace("microsoft.compute/virtualmachines", "microsoft.hybridcompute/machines")
+SERVER = WEB.replace("microsoft.compute/virtualmachines", "microsoft.hybridcompute/machines")
 
 
 class Written:
@@ -135,13 +135,30 @@ def test_a_foreign_operation_counts_once_it_could_be_seen(
 
 
 @pytest.mark.parametrize(
-    ("minutes", "broken"), [(10.5, 0), (12, 1)], ids=["its row was late", "there to be seen"]
+    ("minutes", "shown_after", "broken"),
+    [
+        pytest.param(20, None, 0, id="its row is not there"),
+        pytest.param(20, 19.5, 0, id="its row has just come"),
+        pytest.param(20, 5, 1, id="its row was there to be seen"),
+        pytest.param(26 * 60, 5, 0, id="a row that nobody believes any more"),
+    ],
 )
-def test_on_an_arc_enabled_server_it_can_be_seen_by_its_row(
+def test_on_an_arc_server_a_foreign_operation_counts_once_its_row_could_be_seen(
+    written: Written, minutes: float, shown_after: float | None, broken: int
+) -> None:
+    written.start("Install", SERVER, "theirs", by="someone")
+    began = written.time
+    written.start("Install", SERVER, "ours", after=timedelta(minutes=minutes))
+    shown = {} if shown_after is None else {"theirs": began + timedelta(minutes=shown_after)}
+    assert len(at_most_one_in_flight(written.journal, OURS, shown)) == broken
+
+
+@pytest.mark.parametrize(("minutes", "broken"), [(10, 0), (12, 1)])
+def test_where_nobody_followed_its_rows_they_are_taken_to_be_late(
     written: Written, minutes: float, broken: int
 ) -> None:
-    written.start("Install", ARC, "theirs", by="someone")
-    written.start("Install", ARC, "ours", after=timedelta(minutes=minutes))
+    written.start("Install", SERVER, "theirs", by="someone")
+    written.start("Install", SERVER, "ours", after=timedelta(minutes=minutes))
     assert len(at_most_one_in_flight(written.journal, OURS)) == broken
 
 
@@ -228,10 +245,10 @@ def test_a_foreign_install_takes_a_slot_once_it_was_seen(
 def test_on_an_arc_enabled_server_it_was_seen_once_its_row_was_there(
     written: Written, minutes: int, broken: int
 ) -> None:
-    one_of_two = [Rollout("web", frozenset({ARC, DB}), 1)]
-    written.start("Install", ARC, "theirs", by="someone")
+    one_of_two = [Rollout("web", frozenset({SERVER, DB}), 1)]
+    written.start("Install", SERVER, "theirs", by="someone")
     written.time += timedelta(minutes=minutes - 1)
-    written.request("GET", ARC)
+    written.request("GET", SERVER)
     written.install(DB, "ours")
     assert len(max_unavailable_kept(written.journal, one_of_two, OURS)) == broken
 
