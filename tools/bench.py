@@ -19,6 +19,7 @@ import bench_operator
 import bench_reaction
 import bench_real_wave
 import bench_start
+import bench_support
 import bench_usual
 import bench_wave
 from bench_report import show
@@ -60,6 +61,7 @@ def main() -> int:
 def _measure(console: Console, folder: Path, machines: int) -> None:
     show(console, "azsim", bench_azsim.measure(machines, folder))
     show(console, "Marketplace rules", bench_marketplace.measure(machines))
+    show(console, "Without a cluster", bench_support.measure(machines, folder / "support"))
     with ControlPlane(folder / "controlplane") as controlplane:
         installed = chart.install(controlplane)
         with Stage(controlplane, installed, folder, 1).azure() as azsim:

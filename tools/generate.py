@@ -17,6 +17,7 @@ import fault_docs
 import fleet_docs
 import matrix_docs
 import outcome_docs
+import support_docs
 from azpatch.api import crd
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,6 +53,8 @@ def references() -> Files:
     yield "docs/errors.md", error_docs.page()
     yield "docs/support-matrix.md", matrix_docs.page()
     yield "docs/support-matrix.schema.json", matrix_docs.schema()
+    yield "docs/support-command.md", support_docs.page()
+    yield "docs/support-command.schema.json", support_docs.schema()
     yield "docs/outcomes.md", outcome_docs.page()
     yield "charts/azpatch/README.md", chart_docs.readme(ROOT / "charts" / "azpatch")
 

@@ -67,7 +67,7 @@ _PATHS: tuple[tuple[str, str, Call], ...] = (
     ),
     ("", r"/providers/Microsoft\.ResourceGraph/.+", Call.QUERY),
     ("", r"/subscriptions/.+/Microsoft\.Features(/.*)?", Call.FEATURES),
-    ("", r"/subscriptions/.+/galleries(/.*)?", Call.GALLERIES),
+    ("", r"/subscriptions/.+/(shared|community)?galleries(/.*)?", Call.GALLERIES),
     ("", r"/(subscriptions|providers|tenants)(/.*)?", Call.SUBSCRIPTIONS),
     ("", r".*/oauth2(/v2\.0)?/token", Call.TOKEN),
 )

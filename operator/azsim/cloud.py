@@ -334,7 +334,12 @@ def _subscription(spec: SubscriptionSpec) -> Subscription:
             for g in spec.galleries
             if g.group.lower() not in {group.name.lower() for group in spec.resource_groups}
         },
-        galleries={(g.group.lower(), g.name.lower()): g for g in spec.galleries},
+        galleries={
+            (g.group.lower(), g.name.lower()): g.model_copy(
+                update={"images": tuple(image for image in g.images if not image.deleted)}
+            )
+            for g in spec.galleries
+        },
         features={
             (f.namespace.lower(), f.name.lower()): FeatureRegistration(f, f.state)
             for f in spec.features

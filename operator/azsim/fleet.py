@@ -236,7 +236,10 @@ class PurchasePlan(Model):
 
 
 class ImageDefinition(Model):
-    """An image definition of a gallery, with the names of its versions."""
+    """An image definition of a gallery, with the names of its versions.
+
+    `deleted`: machines were built from it, and it is not there any more.
+    """
 
     name: Name
     os_state: OsState = OsState.GENERALIZED
@@ -246,15 +249,28 @@ class ImageDefinition(Model):
     identifier: dict[Literal["publisher", "offer", "sku"], str] | None = None
     purchase_plan: PurchasePlan | None = None
     versions: tuple[Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")], ...] = ("1.0.0",)
+    deleted: bool = False
 
 
 class Gallery(Model):
-    """An Azure Compute Gallery."""
+    """An Azure Compute Gallery.
+
+    `sharedWith`: the subscriptions and tenants, by id, that it is shared with directly, which see
+    it as `/SharedGalleries/UNIQUENAME` (absent: made of the subscription's id and its name).
+    `publicName`: everyone sees it as `/CommunityGalleries/PUBLICNAME`.
+    """
 
     name: Name
     group: Name = DEFAULT_GROUP
     location: str = DEFAULT_LOCATION
     images: tuple[ImageDefinition, ...] = ()
+    unique_name: Name | None = None
+    shared_with: tuple[Guid, ...] = ()
+    public_name: Name | None = None
+
+    def seen_as(self, subscription_id: str) -> str:
+        """Its unique name, given the subscription that it lies in."""
+        return self.unique_name or f"{subscription_id}-{self.name.upper()}"
 
 
 class Subscription(Model):

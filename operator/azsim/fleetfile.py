@@ -266,6 +266,14 @@ class _Resolver:
             for gallery in subscription.galleries:
                 found = self._galleries.setdefault(gallery.name.lower(), [])
                 found.append((subscription, gallery))
+        self._specialized_ids = {
+            id_
+            for galleries in self._galleries.values()
+            for subscription, gallery in galleries
+            for definition in gallery.images
+            if definition.os_state is OsState.SPECIALIZED
+            for id_ in _ids(subscription, gallery, definition.name)
+        }
 
     def machines(self, spec: MachineSpec) -> Iterable[MachineSpec]:
         """The machines that one entry stands for. ValueError for a reference to nothing."""
@@ -307,7 +315,7 @@ class _Resolver:
             folder = f"/subscriptions/{subscription}/resourceGroups/{spec.group}/{COMPUTE}/images"
             managed = _full(image.managed_image, folder)
             return image.model_copy(update={"managed_image": None, "id": managed}), True
-        return image, not image.attached_disk and not self._specialized(image.id)
+        return image, not image.attached_disk and not self._specialized(image)
 
     def _gallery(self, reference: str) -> tuple[str, ImageDefinition]:
         gallery_name, definition_name, *version = reference.split("/")
@@ -328,18 +336,21 @@ class _Resolver:
         )
         return image_id + (f"/versions/{version[0]}" if version else ""), definition
 
-    def _specialized(self, image_id: str | None) -> bool:
-        parts = (image_id or "").strip("/").lower().split("/")
-        if len(parts) < 10 or parts[6] != "galleries":
-            return False
-        return any(
-            definition.os_state is OsState.SPECIALIZED
-            for subscription, gallery in self._galleries.get(parts[7], [])
-            for definition in gallery.images
-            if subscription.id.lower() == parts[1]
-            and gallery.group.lower() == parts[3]
-            and definition.name.lower() == parts[9]
-        )
+    def _specialized(self, image: Image) -> bool:
+        source = image.id or image.shared_gallery_image_id or image.community_gallery_image_id
+        return (source or "").lower().partition("/versions/")[0] in self._specialized_ids
+
+
+def _ids(subscription: Subscription, gallery: Gallery, name: str) -> tuple[str, ...]:
+    """Every id by which an image definition goes, in lower case."""
+    ids = [
+        f"/subscriptions/{subscription.id}/resourceGroups/{gallery.group}/{COMPUTE}"
+        f"/galleries/{gallery.name}/images/{name}",
+        f"/SharedGalleries/{gallery.seen_as(subscription.id)}/Images/{name}",
+    ]
+    if gallery.public_name is not None:
+        ids.append(f"/CommunityGalleries/{gallery.public_name}/Images/{name}")
+    return tuple(id_.lower() for id_ in ids)
 
 
 def _exact_version(image_id: str, definition: ImageDefinition) -> str | None:

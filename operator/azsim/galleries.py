@@ -1,12 +1,17 @@
-"""Azure Compute Galleries, their image definitions and versions: to read, as the file has them."""
+"""Azure Compute Galleries, their image definitions and versions: to read, as the file has them.
+
+Definitions that are shared, directly or with everyone, are also looked up by name in a location, in
+the name of a subscription. It makes no difference here which location that is.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from azsim import throttling
 from azsim.fleet import Gallery, ImageDefinition
-from azsim.http import Params, Principal, Request, Response, Router, resource_not_found
+from azsim.http import ArmError, Params, Principal, Request, Response, Router, resource_not_found
 from azsim.subscriptions import subscription_of
 from azsim.throttling import charge
 
@@ -17,6 +22,8 @@ _SUBSCRIPTION = "/subscriptions/{sub}"
 _GALLERIES = "providers/Microsoft.Compute/galleries"
 _GROUP = f"{_SUBSCRIPTION}/resourceGroups/{{rg}}"
 _ACTION = "Microsoft.Compute/galleries"
+_LOCATION = f"{_SUBSCRIPTION}/providers/Microsoft.Compute/locations/{{location}}"
+_SHARED_ACTION = "Microsoft.Compute/locations/{}/images/read"
 
 
 def routes(router: Router) -> None:
@@ -32,6 +39,12 @@ def routes(router: Router) -> None:
     versions = f"{gallery}/images/{{image}}/versions"
     router.add("GET", versions, list_versions, action=f"{images}/versions/read")
     router.add("GET", f"{versions}/{{version}}", get_version, action=f"{images}/versions/read")
+    for kind, get in (
+        ("sharedGalleries", get_shared_image),
+        ("communityGalleries", get_community_image),
+    ):
+        shared = f"{_LOCATION}/{kind}/{{gallery}}/images/{{image}}"
+        router.add("GET", shared, get, action=_SHARED_ACTION.format(kind))
 
 
 def list_galleries(
@@ -90,6 +103,57 @@ def get_version(cloud: Cloud, request: Request, params: Params, principal: Princ
     return Response(200, version_to_arm(subscription.id, gallery, image, name), headers)
 
 
+def get_shared_image(
+    cloud: Cloud, request: Request, params: Params, principal: Principal
+) -> Response:
+    """An image definition of a gallery that is shared with the subscription or its tenant."""
+    subscription, headers = _enter(cloud, params, principal)
+    seen = {subscription.id.lower(), subscription.tenant_id.lower()}
+    found = [
+        gallery
+        for owner in cloud.subscriptions.values()
+        for gallery in owner.galleries.values()
+        if gallery.seen_as(owner.id).lower() == params["gallery"].lower()
+        and seen & {id_.lower() for id_ in gallery.shared_with}
+    ]
+    if not found:
+        status, code = cloud.quirks.not_shared
+        raise ArmError(
+            status, code, f"Gallery '{params['gallery']}' is not shared with the caller."
+        )
+    return Response(200, _shared(request, params, "SharedGalleries", found), headers)
+
+
+def get_community_image(
+    cloud: Cloud, request: Request, params: Params, principal: Principal
+) -> Response:
+    """An image definition of a gallery that is shared with everyone."""
+    _, headers = _enter(cloud, params, principal)
+    found = [
+        gallery
+        for owner in cloud.subscriptions.values()
+        for gallery in owner.galleries.values()
+        if (gallery.public_name or "").lower() == params["gallery"].lower()
+    ]
+    return Response(200, _shared(request, params, "CommunityGalleries", found), headers)
+
+
+def _shared(
+    request: Request, params: Params, kind: str, galleries: Iterable[Gallery]
+) -> dict[str, Any]:
+    """A definition as those see it who may only use it. ArmError 404."""
+    for gallery in galleries:
+        for image in gallery.images:
+            if image.name.lower() == params["image"].lower():
+                return {
+                    "name": image.name,
+                    "location": params["location"],
+                    "identifier": {"uniqueId": f"/{kind}/{params['gallery']}/Images/{image.name}"},
+                    "properties": _image_properties(gallery, image),
+                }
+    raise resource_not_found(request.path)
+
+
 def _enter(
     cloud: Cloud, params: Params, principal: Principal
 ) -> tuple[Subscription, dict[str, str]]:
@@ -137,7 +201,7 @@ def gallery_to_arm(subscription_id: str, gallery: Gallery) -> dict[str, Any]:
         "location": gallery.location,
         "tags": {},
         "properties": {
-            "identifier": {"uniqueName": f"{subscription_id}-{gallery.name.upper()}"},
+            "identifier": {"uniqueName": gallery.seen_as(subscription_id)},
             "provisioningState": "Succeeded",
         },
     }
@@ -145,6 +209,20 @@ def gallery_to_arm(subscription_id: str, gallery: Gallery) -> dict[str, Any]:
 
 def image_to_arm(subscription_id: str, gallery: Gallery, image: ImageDefinition) -> dict[str, Any]:
     """An image definition as ARM prints it."""
+    return {
+        "name": image.name,
+        "id": image_id(subscription_id, gallery, image),
+        "type": "Microsoft.Compute/galleries/images",
+        "location": gallery.location,
+        "tags": {},
+        "properties": {
+            **_image_properties(gallery, image),
+            "provisioningState": "Succeeded",
+        },
+    }
+
+
+def _image_properties(gallery: Gallery, image: ImageDefinition) -> dict[str, Any]:
     made_up = {
         "publisher": "azsim",
         "offer": gallery.name,
@@ -156,18 +234,10 @@ def image_to_arm(subscription_id: str, gallery: Gallery, image: ImageDefinition)
         "osType": image.os_type.value,
         "osState": image.os_state.value,
         "identifier": dict(image.identifier or made_up),
-        "provisioningState": "Succeeded",
     }
     if image.purchase_plan is not None:
         properties["purchasePlan"] = image.purchase_plan.model_dump(by_alias=True)
-    return {
-        "name": image.name,
-        "id": image_id(subscription_id, gallery, image),
-        "type": "Microsoft.Compute/galleries/images",
-        "location": gallery.location,
-        "tags": {},
-        "properties": properties,
-    }
+    return properties
 
 
 def version_to_arm(

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from azsim.fleet import Fleet, guid
+from azsim.fleet import DEFAULT_TENANT_ID, Fleet, guid
 from azsim.fleetfile import build
 
 GALLERY = "images"
@@ -216,7 +216,20 @@ def _subscription(n: int, seed: int) -> dict[str, Any]:
                     {"name": "golden", "osState": "Specialized", "versions": ["1.0.0"]},
                     {"name": "win", "osType": "Windows", "versions": ["2026.11.1"]},
                 ],
-            }
+            },
+            {
+                "name": "partner",
+                "group": GALLERY_GROUP,
+                "uniqueName": SHARED.split("/")[2],
+                "sharedWith": [DEFAULT_TENANT_ID],
+                "images": [{"name": "web"}],
+            },
+            {
+                "name": "public",
+                "group": GALLERY_GROUP,
+                "publicName": COMMUNITY.split("/")[2],
+                "images": [{"name": "base", "versions": ["2.1.0"]}],
+            },
         ]
     return subscription
 

@@ -47,6 +47,9 @@ class Quirks:
     lost_reboot_status: RebootStatus
     """`rebootStatus` of an installation whose machine did not come back."""
 
+    not_shared: tuple[int, str]
+    """Status and code for an image of a gallery that is not shared with who asks."""
+
     @property
     def unsupported_guest(self) -> ErrorDetail:
         """What an operation says on a guest that patching does not work on."""
@@ -55,8 +58,14 @@ class Quirks:
     @classmethod
     def drawn(cls, rng: random.Random) -> Quirks:
         """A draw."""
+        # From a copy, so that the rest of what is drawn does not hang on what galleries do.
+        own = random.Random()
+        own.setstate(rng.getstate())
         number = rng.randint(100, 999)
         return cls(
+            not_shared=own.choice(
+                [(404, "ResourceNotFound"), (404, "GalleryNotFound"), (403, "AuthorizationFailed")]
+            ),
             not_running_code=rng.choice(["OperationNotAllowed", "VMNotRunning", "Conflict"]),
             not_running_message=rng.choice(
                 [

@@ -79,4 +79,4 @@ def test_the_examples_show_every_way_to_sign_in_and_every_target() -> None:
     identities = {spec["identity"]["type"] for spec in bodies if "identity" in spec}
     targets = {next(iter(spec["target"])) for spec in bodies if "target" in spec}
     assert identities >= {"WorkloadIdentity", "ManagedIdentity", "ClientSecret"}
-    assert targets == {"virtualMachine", "galleryImage"}
+    assert targets == {"virtualMachine", "arcMachine", "galleryImage"}

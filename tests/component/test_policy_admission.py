@@ -300,7 +300,6 @@ def test_a_wrong_policy_is_refused_with_the_field_and_the_remedy(
     "field",
     [
         "spec.target.selector",
-        "spec.target.arcMachine",
         "spec.schedule.windows",
         "spec.schedule.timeZone",
         "spec.schedule.freezes",
@@ -321,6 +320,7 @@ def test_a_policy_has_no_field_that_this_release_does_not_act_on(
     "changes",
     [
         pytest.param([machine_target(MACHINE.upper())], id="an id in other case"),
+        pytest.param([put("spec.target", {"arcMachine": {"id": SERVER}})], id="an Arc server"),
         pytest.param([image_target(IMAGE)], id="an image definition"),
         pytest.param([image_target(f"{IMAGE}/versions/1.4.0")], id="an image version"),
         pytest.param([put("spec.install.maximumDuration", "PT3H55M")], id="the longest install"),

@@ -130,7 +130,7 @@ def test_a_wrong_subscription_is_refused_with_the_field_and_the_remedy(
         ),
         pytest.param(put("spec.freezes", []), 'unknown field "spec.freezes"', id="freezes"),
         pytest.param(
-            put("spec.arcBilling", "Accepted"), 'unknown field "spec.arcBilling"', id="arcBilling"
+            put("spec.arcBilling", "Refused"), 'supported values: "Accepted"', id="arcBilling"
         ),
     ],
 )

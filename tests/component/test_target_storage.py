@@ -77,6 +77,7 @@ def full_target() -> dict[str, Any]:
     body["spec"] = {"machineId": f"{group}/virtualMachines/{'m' * 64}", "policy": "p" * 46}
     body["status"] = {
         "machine": {
+            "kind": "VirtualMachine",
             "vmId": guid,
             "timeCreated": time,
             "osType": "Windows",
@@ -85,7 +86,12 @@ def full_target() -> dict[str, Any]:
             "zone": "1",
             "availabilitySet": f"{group}/availabilitySets/{'a' * 80}",
         },
-        "image": {"class": "GallerySpecialized", "reference": image, "evidence": WORDY},
+        "image": {
+            "class": "GallerySpecialized",
+            "reference": image,
+            "evidence": WORDY,
+            "confidence": "Medium",
+        },
         "detected": {
             "state": "UnableToDetermine",
             "time": time,

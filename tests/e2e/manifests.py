@@ -134,6 +134,23 @@ def vm_id(name: str, subscription: int = 1, group: str = GROUP) -> str:
     )
 
 
+def server(name: str, *, os: str | None = "Ubuntu", **more: Any) -> Manifest:
+    """An Azure Arc-enabled server of a fleet file, connected unless told otherwise; `machine` has
+    the rest."""
+    described = machine(name, {}, **{"arc": {}, **more})
+    del described["image"]
+    described["guest"]["os"] = os
+    return described
+
+
+def arc_id(name: str, subscription: int = 1) -> str:
+    """An Azure Arc-enabled server's resource id."""
+    return (
+        f"/subscriptions/{subscription_id(subscription)}/resourceGroups/{GROUP}"
+        f"/providers/Microsoft.HybridCompute/machines/{name}"
+    )
+
+
 def image_id(name: str, subscription: int = 1) -> str:
     """The id of an image definition of the gallery."""
     return (
@@ -173,6 +190,14 @@ def grant(*namespaces: str, access: str = "Patch", **more: Any) -> Manifest:
     }
 
 
+_TARGETS = {
+    "/galleries/": "galleryImage",
+    "/virtualMachines/": "virtualMachine",
+    "/Microsoft.HybridCompute/": "arcMachine",
+}
+"""What is in an id → the field of spec.target that takes it."""
+
+
 def policy(
     namespace: str,
     name: str,
@@ -183,7 +208,7 @@ def policy(
     **more: Any,
 ) -> Manifest:
     """A PatchPolicy that assesses and patches Linux; `target` is the id of a machine or image."""
-    kind = "galleryImage" if "/galleries/" in target else "virtualMachine"
+    kind = next(kind for part, kind in _TARGETS.items() if part in target)
     spec: Manifest = {
         "target": {kind: {"id": target}},
         "install": {"linux": {}, "maximumDuration": "PT30M"} if install is None else install,

@@ -26,11 +26,11 @@ from manifests import (
     vm_id,
 )
 
+from judging.claims import status_claims_nothing_else
 from judging.invariants import (
     Rollout,
     at_most_one_in_flight,
     max_unavailable_kept,
-    status_claims_nothing_else,
 )
 from judging.lock import lock_kept
 from lab.controlplane import ControlPlane

@@ -26,7 +26,8 @@ from manifests import (
 from world import path_of
 
 from judging.azure_journal import Operation
-from judging.invariants import at_most_one_in_flight, status_claims_nothing_else
+from judging.claims import status_claims_nothing_else
+from judging.invariants import at_most_one_in_flight
 from judging.lock import FINALIZER, lock_kept
 from lab.apiclient import ApiError
 from lab.controlplane import ControlPlane

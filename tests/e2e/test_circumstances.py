@@ -32,13 +32,13 @@ from manifests import (
 )
 from world import World, path_of
 
+from judging.claims import status_claims_nothing_else
 from judging.invariants import (
     Leave,
     Rollout,
     at_most_one_in_flight,
     max_unavailable_kept,
     only_what_is_granted,
-    status_claims_nothing_else,
 )
 from judging.leaks import leaks
 from lab.chart import NAMESPACE as OPERATOR_NAMESPACE

@@ -31,6 +31,7 @@ from manifests import (
 from steps import ASSESSMENT, END, INSTALL, REASSESSMENT
 from world import path_of
 
+from judging.claims import status_claims_nothing_else
 from judging.invariants import (
     Leave,
     Rollout,
@@ -39,7 +40,6 @@ from judging.invariants import (
     azure_writes,
     max_unavailable_kept,
     only_what_is_granted,
-    status_claims_nothing_else,
     verdicts_kept,
 )
 from judging.lock import lock_kept

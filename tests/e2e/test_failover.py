@@ -20,11 +20,11 @@ from manifests import (
 )
 from world import World, leads
 
+from judging.claims import status_claims_nothing_else
 from judging.invariants import (
     Rollout,
     at_most_one_in_flight,
     max_unavailable_kept,
-    status_claims_nothing_else,
 )
 from lab import chart
 from lab.controlplane import ControlPlane

@@ -193,6 +193,11 @@ def parse(line: Mapping[str, Any], before: int = 0) -> Entry:
     )
 
 
+def is_arc(machine: str) -> bool:
+    """Whether a key is that of an Azure Arc-enabled server."""
+    return "/providers/microsoft.hybridcompute/machines/" in machine.lower()
+
+
 def name_of(machine: str) -> str:
     """The last segment of an id."""
     return machine.rstrip("/").rsplit("/", 1)[-1]

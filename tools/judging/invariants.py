@@ -7,12 +7,12 @@ principals that the operator signs in as; everybody else is foreign.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from judging.azure_journal import Journal, Kind, Operation, Request, name_of
+from judging.azure_journal import Journal, Kind, Operation, Request, is_arc, name_of
 
 Violations = list[str]
 
@@ -27,14 +27,11 @@ ARC_BELIEVED = timedelta(days=1)
 """For how long it is believed that an operation runs there: the row of one that came to nothing
 says so for ever."""
 
-ARC = "/providers/microsoft.hybridcompute/machines/"
-"""What the keys of Azure Arc-enabled servers have in them."""
-
-CLOCK_STEP = timedelta(seconds=1)
-"""By how much a time in status may differ from the journal's: their last digits are cut."""
-
 TOKEN_PATH = "/oauth2/"
 RESOURCE_GRAPH_PATH = "/providers/microsoft.resourcegraph/resources"
+_IMAGE_DEFINITION = re.compile(r"GET /subscriptions/.+/galleries/[^/]+/images/[^/]+", re.IGNORECASE)
+"""Method and path of a request for one. Those of shared galleries have other paths: they are asked
+for in the name of a subscription, which must be its own."""
 
 
 Shown = Mapping[str, datetime]
@@ -45,7 +42,7 @@ is not there it does not show."""
 def seen_from(operation: Operation, shown: Shown | None) -> datetime | None:
     """From when on who looks at the machine sees an operation of somebody else's; None: not yet.
     Without `shown`, Resource Graph is taken to be late by as much as is usual."""
-    if ARC not in operation.machine:
+    if not is_arc(operation.machine):
         return operation.started
     if shown is None:
         return operation.started + ARC_LATE
@@ -77,7 +74,7 @@ def _unseen(mine: Operation, other: Operation, ours: Collection[str], shown: Sho
     """A foreign operation may begin, or begin to show, after our last look."""
     if other.principal in ours:
         return False
-    if ARC in other.machine and mine.started - other.started > ARC_BELIEVED:
+    if is_arc(other.machine) and mine.started - other.started > ARC_BELIEVED:
         return True
     seen = seen_from(other, shown)
     return seen is None or mine.started - seen <= LOOK
@@ -311,7 +308,8 @@ def only_what_is_granted(
 ) -> Violations:
     """7: no guest patch request without leave, and no call with another subscription's identity.
 
-    `identities`: by principal of ours, the ids of the subscriptions that it is for.
+    `identities`: by principal of ours, the ids of the subscriptions that it is for. An image
+    definition is asked for wherever it lies.
     """
     leaves = tuple(leaves)
     broken = []
@@ -322,7 +320,7 @@ def only_what_is_granted(
             broken.append(f"{request}: no grant allows it")
         mine = {id_.lower() for id_ in identities[request.principal]}
         strange = _subscriptions(request) - mine
-        if strange:
+        if strange and not _IMAGE_DEFINITION.fullmatch(f"{request.method} {request.path}"):
             broken.append(f"{request}: not an identity of {', '.join(sorted(strange))}")
     return broken
 
@@ -347,144 +345,3 @@ def azure_writes(journal: Journal, ours: Collection[str]) -> Violations:
         and request.path.lower() != RESOURCE_GRAPH_PATH
         and TOKEN_PATH not in request.path
     ]
-
-
-def status_claims_nothing_else(
-    journal: Journal,
-    targets: Iterable[Mapping[str, Any]],
-    ours: Collection[str] | None = None,
-) -> Violations:
-    """9: what a PatchTarget says of assessments and installs is what the journal shows. With `ours`
-    given, compliance need not know of what others installed."""
-    broken = []
-    for target in targets:
-        machine = target["spec"]["machineId"].lower()
-        claims = _Claims(journal, machine, target.get("status") or {}, ours)
-        where = f"{target['metadata'].get('namespace')}/{name_of(machine)}"
-        broken += [f"{where}: {claim}" for claim in claims.untrue()]
-    return broken
-
-
-_COUNTS = {
-    "installed": "installedPatchCount",
-    "failed": "failedPatchCount",
-    "pending": "pendingPatchCount",
-    "notSelected": "notSelectedPatchCount",
-    "excluded": "excludedPatchCount",
-}
-"""Field of status.installation → the journal's name for it."""
-
-
-class _Claims:
-    """One PatchTarget's claims."""
-
-    def __init__(
-        self,
-        journal: Journal,
-        machine: str,
-        status: Mapping[str, Any],
-        ours: Collection[str] | None,
-    ) -> None:
-        self._ours = ours
-        self._operations = journal.operations(machine)
-        self._begin = journal.entries[0].time if journal.entries else None
-        self._attempts = {request.attempt_id for request in journal.posts(machine)}
-        self._status = status
-        self._unreached = {
-            event.operation_id
-            for event in journal.events("OperationUnreached")
-            if event.resource == machine
-        }
-        """Operations that Azure took and no agent heard of: they failed, and never began."""
-        self._cut_off = ARC in machine and any(
-            event.resource == machine for event in journal.events("StatusChanged", "AgentLost")
-        )
-        """Azure may have concluded by itself what became of an operation of which it did not hear,
-        and the journal shows what the server did."""
-
-    def untrue(self) -> Iterator[str]:
-        yield from self._assessment()
-        yield from self._installation()
-        yield from self._operation()
-        yield from self._compliant()
-
-    def _of(self, kind: Kind, id_: str | None) -> Operation | None:
-        return next(
-            (one for one in self._operations if one.kind == kind and same(one.id, id_)), None
-        )
-
-    def _assessment(self) -> Iterator[str]:
-        claim = self._status.get("assessment")
-        if claim is None or claim["status"] == "Unknown":
-            return
-        time = datetime.fromisoformat(claim["time"])
-        if self._begin is None or time < self._begin or self._cut_off:
-            return
-        ended = [one for one in self._operations if one.kind == "Assess" and one.ended]
-        if claim.get("activityId"):
-            ended = [one for one in ended if same(one.id, claim["activityId"])]
-        if not any(same(one.status, claim["status"]) and close(one.ended, time) for one in ended):
-            yield f"no assessment {claim['status']} at {claim['time']}"
-
-    def _installation(self) -> Iterator[str]:
-        claim = self._status.get("installation")
-        if claim is None:
-            return
-        shown = self._of("Install", claim.get("activityId"))
-        if shown is None:
-            hopeless = claim["outcome"] in ("Failed", "NotBack", "Unknown")
-            if hopeless and claim.get("activityId") in self._unreached:
-                return
-            if claim.get("activityId") or claim["outcome"] not in ("Unknown", "Skipped"):
-                yield f"no install {claim.get('activityId')}, but outcome {claim['outcome']}"
-            return
-        if claim["outcome"] in ("Unknown", "Skipped") or self._cut_off:
-            return
-        if shown.ended is None:
-            yield f"{shown} has no end, but outcome {claim['outcome']}"
-            return
-        if not close(shown.ended, datetime.fromisoformat(claim["time"])):
-            yield f"install at {claim['time']}, in truth at {shown.ended}"
-        if not same(shown.status, claim["status"]):
-            yield f"install {claim['status']}, in truth {shown.status}"
-        if not shown.result.keys() & set(_COUNTS.values()):
-            return  # It failed as a whole, and tells no counts; the machine may.
-        for field, truth in _COUNTS.items():
-            if claim.get(field, 0) != shown.result.get(truth, 0):
-                yield f"{field} {claim.get(field, 0)}, in truth {shown.result.get(truth, 0)}"
-
-    def _operation(self) -> Iterator[str]:
-        claim = self._status.get("operation")
-        if claim is None or claim["state"] == "Intent":
-            return
-        if claim.get("operationId") and not self._of(claim["kind"], claim["operationId"]):
-            yield f"no {claim['kind']} {claim['operationId']}"
-        if claim["state"] == "Started" and claim["attemptId"] not in self._attempts:
-            yield f"no request of attempt {claim['attemptId']}"
-
-    def _compliant(self) -> Iterator[str]:
-        for condition in self._status.get("conditions") or ():
-            if condition["type"] != "Compliant" or condition["status"] != "True":
-                continue
-            installs = [
-                one.last or 0
-                for one in self._operations
-                if one.kind == "Install" and (self._ours is None or one.principal in self._ours)
-            ]
-            since = max(installs, default=-1)
-            fresh = any(
-                one.kind == "Assess" and one.status == "Succeeded" and one.first > since
-                for one in self._operations
-            )
-            if not fresh and installs:
-                yield "Compliant, but no assessment succeeded since the last install"
-
-
-def same(one: str | None, other: str | None) -> bool:
-    """Two ids or statuses, compared without case."""
-    return one is not None and other is not None and one.lower() == other.lower()
-
-
-def close(one: datetime | None, other: datetime) -> bool:
-    """The same time, up to the digits that are cut."""
-    return one is not None and abs(one - other) <= CLOCK_STEP

@@ -35,14 +35,17 @@ REQUEST_LIMIT = 1 << 20
 class Nursery:
     """Forks `main(arguments)` of a module, from construction to `stop`."""
 
-    def __init__(self, module: str, folder: Path, env: Mapping[str, str]) -> None:
-        """`env` is what Python itself needs; each process is given its own, whole."""
+    def __init__(
+        self, module: str, folder: Path, env: Mapping[str, str], imports: Sequence[str] = ()
+    ) -> None:
+        """`env` is what Python itself needs; each process is given its own, whole. `imports` are
+        modules that the module itself imports only when it is called."""
         # A path in a socket address is short, so not in `folder`.
         scratch = Path(tempfile.mkdtemp(prefix="azpatch-nursery-"))
         self._address = str(scratch / "socket")
         self._child = Child(
             "nursery",
-            [sys.executable, "-m", "lab.nursery", module, self._address],
+            [sys.executable, "-m", "lab.nursery", self._address, module, *imports],
             folder / "nursery.log",
             env=env,
             cwd=folder,
@@ -207,4 +210,5 @@ def _become(told: Mapping[str, object], sockets: Sequence[socket.socket]) -> Non
 
 
 if __name__ == "__main__":
-    tend(importlib.import_module(sys.argv[1]).main, sys.argv[2])
+    program, *_ = [importlib.import_module(name) for name in sys.argv[2:]]
+    tend(program.main, sys.argv[1])

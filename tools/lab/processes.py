@@ -263,7 +263,7 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 def operator_nursery(folder: Path) -> Nursery:
     """Where operators are forked from, for a test that starts very many."""
-    return Nursery("azpatch.__main__", folder, python_env())
+    return Nursery("azpatch.__main__", folder, python_env(), ["azpatch.operate"])
 
 
 def python_env() -> dict[str, str]:

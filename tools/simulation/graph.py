@@ -185,7 +185,7 @@ def _path(text: str) -> Value:
     def value(row: Row) -> Any:
         found = row.get(first, "" if first in strings else None)
         for step in rest:
-            found = found.get(step) if isinstance(found, Mapping) else None
+            found = found.get(step) if isinstance(found, dict) else None
         return found
 
     return value

@@ -16,7 +16,7 @@ from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Ob
 from azsim.arcmachine import ArcMachine
 from azsim.journal import Entry, EventEntry, RequestEntry
 from azsim.records import Status
-from judging import invariants, registrations
+from judging import claims, invariants, registrations
 from judging.azure_journal import Journal, Operation, parse
 from simulation import fleets
 from simulation.apiserver import WatchEvent
@@ -36,9 +36,9 @@ SHOWN_EVERY = timedelta(seconds=20)
 SHOWN_FOR = timedelta(hours=8)
 """For how long after its start that is followed."""
 
-LAG = timedelta(seconds=3)
-"""What may pass between a person's change and its being seen where an intent is written: the
-declarations are read once more right before, and these requests take their time."""
+LAG = timedelta(seconds=6)
+"""What may pass between a person's change and the intent of what is sent in spite of it: the
+declarations are read once more right before, and an intent that stands 5 s later is dropped."""
 
 
 class Violation(Exception):
@@ -61,6 +61,9 @@ class Judge:
         self.support = SupportRules(world, self._declarations)
         self._attempts: dict[str, str] = {}
         """Kind of each intent, by attempt."""
+        self._not_to_be_sent: dict[str, tuple[str, str]] = {}
+        """Invariant and reason, by attempt. An intent alone does nothing: a slow API server may
+        take it when it was given up."""
         self._assessed_before = {
             machine.id.lower() for machine in world.cloud.machines.values() if machine.assessment
         }
@@ -100,9 +103,16 @@ class Judge:
             self._registered(entry)
         if entry.method == "POST" and entry.path.lower().rpartition("/")[2] in PATCH_VERBS:
             self._entries.append(parse(entry.to_json()))
-            if entry.principal in OURS and entry.client_request_id not in self._attempts:
-                machine = entry.path.lower().rpartition("/")[0]
-                self._break("intent", "a POST without an intent before it", machine)
+            if entry.principal in OURS:
+                self._sent(entry.client_request_id, entry.path.lower().rpartition("/")[0])
+
+    def _sent(self, attempt: str | None, machine: str) -> None:
+        """Every POST has an intent, and was allowed when that was written."""
+        if attempt not in self._attempts:
+            self._break("intent", "a POST without an intent before it", machine)
+        elif attempt in self._not_to_be_sent:
+            invariant, why = self._not_to_be_sent[attempt]
+            self._break(invariant, why, machine)
 
     def _registered(self, entry: RequestEntry) -> None:
         """Nobody asks for a preview feature that is on its way already."""
@@ -221,12 +231,13 @@ class Judge:
         self._attempts[operation["attemptId"]] = operation["kind"]
         if not target["metadata"].get("finalizers"):
             self._break("finalizer", "an intent on a PatchTarget without a finalizer", machine)
-        forbidden = self._declarations.forbidden(target, operation["kind"], LAG)
+        kind, attempt = operation["kind"], operation["attemptId"]
+        forbidden = self._declarations.forbidden(target, kind, LAG)
         if forbidden is not None:
-            self._break("2, 7 declared", f"{operation['kind']}, although {forbidden}", machine)
-        forbidden = self.support.forbidden(target, operation["kind"], self.journal(), LAG)
+            self._not_to_be_sent[attempt] = "2, 7 declared", f"{kind}, although {forbidden}"
+        forbidden = self.support.forbidden(target, kind, self.journal(), LAG)
         if forbidden is not None:
-            self._break("5 support", f"{operation['kind']}, although {forbidden}", machine)
+            self._not_to_be_sent[attempt] = "5 support", f"{kind}, although {forbidden}"
 
     def _named(self, operation_id: str | None, machine: str) -> None:
         """An operation is called by its activity, and not by what its URL ends with."""
@@ -280,7 +291,7 @@ class Judge:
 
     def claims(self) -> None:
         """9: the status of every PatchTarget says what the journal shows."""
-        broken = invariants.status_claims_nothing_else(self.journal(), self._targets(), OURS)
+        broken = claims.status_claims_nothing_else(self.journal(), self._targets(), OURS)
         self._all("9 claims", broken)
         for target in self._targets():
             machine = machine_of(target)

@@ -1,4 +1,4 @@
-"""One process of the operator: the parts that `azpatch.__main__` composes, on simulated ports."""
+"""One process of the operator: the parts that `azpatch.operate` composes, on simulated ports."""
 
 from __future__ import annotations
 

@@ -365,6 +365,14 @@ class ImageClass(StrEnum):
     UNKNOWN = "Unknown"
 
 
+class Confidence(StrEnum):
+    """How sure an image class is."""
+
+    HIGH = "High"
+    MEDIUM = "Medium"
+    LOW = "Low"
+
+
 class OperationName(StrEnum):
     """The operations of the support matrix."""
 

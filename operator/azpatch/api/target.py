@@ -11,6 +11,7 @@ from azpatch.api.common import (
     MACHINE_PATTERN,
     ApiModel,
     Condition,
+    Confidence,
     Count,
     DetectedState,
     ImageClass,
@@ -121,6 +122,9 @@ class ImageStatus(ApiModel):
     """The image reference of the machine's model."""
     evidence: ShortMessage | None = None
     """What the class was concluded from."""
+    confidence: Confidence | None = None
+    """High: Azure's own records say so. Medium: osProfile stands in for an image definition that
+    is not at hand, or contradicts it. Low: nothing tells what the machine was built from."""
 
 
 class DetectedStatus(ApiModel):
@@ -333,6 +337,7 @@ class PatchTarget(Resource):
         Column("Age", ".metadata.creationTimestamp", type="date"),
         Column("Kind", ".status.machine.kind", wide=True),
         Column("Power", ".status.machine.powerState", wide=True),
+        Column("Confidence", ".status.image.confidence", wide=True),
         Column("Arc", ".status.machine.arcStatus", wide=True),
         Column("Detected", ".status.detected.state", wide=True),
         Column("Assessed", ".status.assessment.time", type="date", wide=True),

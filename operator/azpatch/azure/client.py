@@ -13,6 +13,7 @@ from azpatch.azure.arm import Arm
 from azpatch.azure.cloud import CloudSettings
 from azpatch.azure.compute import Compute
 from azpatch.azure.credentials import SignIn
+from azpatch.azure.galleries import Galleries
 from azpatch.azure.graph_quota import GraphQuota
 from azpatch.azure.hybrid_compute import HybridCompute, is_operation_of_arc
 from azpatch.azure.metrics import AzureMetrics, MeasuredClient
@@ -26,6 +27,7 @@ from azpatch.domain import ids
 from azpatch.domain.facts import (
     AssessmentResult,
     Feature,
+    ImageDefinition,
     InstallationResult,
     MachineView,
     MissingPatch,
@@ -65,6 +67,7 @@ class SdkAzureClient:
         )
         self._arm = Arm(self._pipeline_client, cloud, throttles)
         self._compute = Compute(self._compute_client, self._arm, throttles)
+        self._galleries = Galleries(self._arm, throttles)
         self._hybrid = HybridCompute(self._pipeline_client, self._arm, throttles)
         self._graph = ResourceGraph(self._pipeline_client, cloud, clock, quota or GraphQuota(clock))
 
@@ -103,6 +106,12 @@ class SdkAzureClient:
     async def machine(self, machine_id: str) -> MachineView:
         """See AzureClient."""
         return await self._of(machine_id).machine(machine_id)
+
+    async def image_definition(
+        self, definition_id: str, subscription: str, location: str
+    ) -> ImageDefinition:
+        """See AzureClient."""
+        return await self._galleries.definition(definition_id, subscription, location)
 
     async def assess(self, machine_id: str, attempt_id: str) -> Accepted:
         """See AzureClient."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from azure.core.rest import HttpRequest
 from azure.mgmt.compute.aio import ComputeManagementClient
 
-from azpatch.azure import limits, rows
+from azpatch.azure import limits, models, rows
 from azpatch.azure.arm import CLIENT_REQUEST_ID, Arm
 from azpatch.azure.errors import NOT_JSON, UNREADABLE, Call, asking
 from azpatch.azure.port import Accepted, Denied, Gone, Progress, Retry, Unconfirmed
@@ -156,31 +156,21 @@ def progress(body: Mapping[str, Any]) -> Progress:
 
 def machine_view(model: Mapping[str, Any]) -> MachineView:
     """A VM's model with its instance view."""
-    view = mapping(mapping(model.get("properties")).get("instanceView"))
+    view = models.instance_view(model)
     patches = mapping(view.get("patchStatus"))
     available = mapping(patches.get("availablePatchSummary"))
     installed = mapping(patches.get("lastPatchInstallationSummary"))
-    shown = {
-        "powerCode": _power_code(view),
-        "osName": view.get("osName"),
-        "osVersion": view.get("osVersion"),
-    }
     return MachineView(
-        machine=rows.machine({**rows.flat(model), **shown}),
+        machine=models.virtual_machine(model),
         agent_ready=agent_ready(view),
         assessment=rows.assessment_answer(available) if available else None,
         installation=rows.installation(installed) if installed else None,
     )
 
 
-def _power_code(view: Mapping[str, Any]) -> str | None:
-    codes = (str(status.get("code") or "") for status in _statuses(view))
-    return next((code for code in codes if code.lower().startswith("powerstate/")), None)
-
-
 def agent_ready(view: Mapping[str, Any]) -> bool:
     """Whether the latest status of the VM agent says `Ready` (`ProvisioningState/succeeded`)."""
-    statuses = _statuses(mapping(view.get("vmAgent")))
+    statuses = models.statuses(mapping(view.get("vmAgent")))
     latest = max(statuses, key=_time, default={})
     display = str(latest.get("displayStatus") or "")
     if display:
@@ -191,8 +181,3 @@ def agent_ready(view: Mapping[str, Any]) -> bool:
 def _time(status: Mapping[str, Any]) -> float:
     time = moment(status.get("time"))
     return time.timestamp() if time else 0.0
-
-
-def _statuses(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    listed = holder.get("statuses")
-    return [mapping(status) for status in listed] if isinstance(listed, list) else []

@@ -13,7 +13,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.core.rest import HttpRequest
 from azure.mgmt.core import AsyncARMPipelineClient
 
-from azpatch.azure import limits, rows
+from azpatch.azure import limits, models, rows
 from azpatch.azure.arm import CLIENT_REQUEST_ID, Arm, answered
 from azpatch.azure.compute import ACCEPTED, accepted
 from azpatch.azure.errors import NOT_JSON, UNREADABLE, Call, asking, outcome, retry_after
@@ -136,7 +136,7 @@ def progress(result: Mapping[str, Any]) -> Progress:
 
 def machine_view(model: Mapping[str, Any]) -> MachineView:
     """An Arc-enabled server's model."""
-    machine = rows.arc_server(rows.flat_arc(model))
+    machine = models.arc_server(model)
     return MachineView(
         machine=machine,
         agent_ready=machine.arc_status == ARC_CONNECTED,

@@ -13,6 +13,7 @@ from azpatch.azure.port import Accepted, AzureClient, AzureError, Progress
 from azpatch.domain.facts import (
     AssessmentResult,
     Feature,
+    ImageDefinition,
     InstallationResult,
     MachineView,
     MissingPatch,
@@ -109,6 +110,13 @@ class MeasuredClient:
         """See AzureClient."""
         async with self._measured("machine"):
             return await self._client.machine(machine_id)
+
+    async def image_definition(
+        self, definition_id: str, subscription: str, location: str
+    ) -> ImageDefinition:
+        """See AzureClient."""
+        async with self._measured("image_definition"):
+            return await self._client.image_definition(definition_id, subscription, location)
 
     async def assess(self, machine_id: str, attempt_id: str) -> Accepted:
         """See AzureClient."""

@@ -10,6 +10,7 @@ from typing import Protocol
 from azpatch.domain.facts import (
     AssessmentResult,
     Feature,
+    ImageDefinition,
     InstallationResult,
     MachineView,
     MissingPatch,
@@ -139,6 +140,13 @@ class AzureClient(Protocol):
 
     async def machine(self, machine_id: str) -> MachineView:
         """GET at ARM, of a VM with instanceView. It does not say who manages the resource group."""
+        ...
+
+    async def image_definition(
+        self, definition_id: str, subscription: str, location: str
+    ) -> ImageDefinition:
+        """GET of a gallery image definition at ARM; of a shared or community gallery's, as this
+        subscription sees it in this location. Denied also where it lies in another tenant."""
         ...
 
     async def assess(self, machine_id: str, attempt_id: str) -> Accepted:

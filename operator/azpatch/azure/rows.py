@@ -61,19 +61,29 @@ REBOOT_BEHAVIORS = ("NeverReboots", "AlwaysRequiresReboot", "CanRequestReboot", 
 
 def flat(model: Row) -> dict[str, Any]:
     """A VM's model as ARM answers it, in the columns of a machine's row."""
-    return _flat(model, MACHINE_COLUMNS)
+    return _flat(model, _MACHINE_PATHS)
 
 
 def flat_arc(model: Row) -> dict[str, Any]:
     """An Arc-enabled server's model, likewise."""
-    return _flat(model, ARC_COLUMNS)
+    return _flat(model, _ARC_PATHS)
 
 
-def _flat(model: Row, columns: Mapping[str, str]) -> dict[str, Any]:
+Paths = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def _paths(columns: Mapping[str, str]) -> Paths:
+    return tuple((column, tuple(path.split("."))) for column, path in columns.items())
+
+
+_MACHINE_PATHS, _ARC_PATHS = _paths(MACHINE_COLUMNS), _paths(ARC_COLUMNS)
+
+
+def _flat(model: Row, paths: Paths) -> dict[str, Any]:
     row: dict[str, Any] = {name: model.get(name) for name in ("id", "location", "tags", "zones")}
-    for column, path in columns.items():
+    for column, path in paths:
         value: Any = model
-        for step in path.split("."):
+        for step in path:
             value = mapping(value).get(step)
         row[column] = value
     return row

@@ -53,7 +53,8 @@ def member(kind: type[E], value: object) -> E | None:
 
 def mapping(value: object) -> Mapping[str, Any]:
     """The object; empty for null and for anything else."""
-    return value if isinstance(value, Mapping) else {}
+    # What JSON gives is told ten times as fast as what might be a mapping.
+    return value if isinstance(value, dict | Mapping) else {}
 
 
 def texts(value: object) -> tuple[str, ...]:

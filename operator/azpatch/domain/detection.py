@@ -92,6 +92,15 @@ def detect(
     return Detection(sign, status, row_counts, probe_due=_probe_due(sign, status, now))
 
 
+def assumed(state: DetectedState | None) -> Detection:
+    """The evidence where all that is known is the state of an assessment that has just succeeded;
+    None: there was none."""
+    found = Sign.NONE
+    if state is not None:
+        found = _sign(AssessmentResult(GuestStatus.SUCCEEDED, detected=state))
+    return Detection(found, None, row_counts=False, probe_due=False)
+
+
 def _sign(row: AssessmentResult) -> Sign:
     ended_well = row.status in {GuestStatus.SUCCEEDED, GuestStatus.COMPLETED_WITH_WARNINGS}
     match row.detected:

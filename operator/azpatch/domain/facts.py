@@ -115,6 +115,17 @@ class ImageDefinition:
     os_type: OsType | None = None
 
 
+class Unread(StrEnum):
+    """Why a gallery image definition is not at hand."""
+
+    REFUSED = "Refused"
+    """No identity of ours may read it, or see the subscription that it lies in."""
+    GONE = "Gone"
+    """Azure answered 404: it was deleted, or a shared one is shared no longer."""
+    UNANSWERED = "Unanswered"
+    """Azure had no answer yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class OperationError:
     """Azure's error, verbatim. Code `0` inside a result is a success and never arrives here."""

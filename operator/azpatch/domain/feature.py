@@ -82,11 +82,32 @@ def feature_gate(
             Reason.PREVIEW_FEATURE_UNDETERMINED,
             f"{why} {_UNTIL_THEN}",
         )
+    shown = str(name)
+    remedy = _AZPATCH if spec.mode is PreviewFeatureMode.REGISTER else _remedy(state, by_hand(name))
+    return _by_state(shown, name, state, remedy)
+
+
+def assumed_gate(needed: NeededFeature, state: FeatureState | None) -> FeatureGate:
+    """The gate where a person says what state the feature is in, without a cluster that would know
+    its name. None: nothing was said."""
+    shown = f'"{needed.display_name}"'
+    if state is None or state is FeatureState.UNDETERMINED:
+        undetermined = FeatureState.UNDETERMINED
+        reason = Reason.PREVIEW_FEATURE_UNDETERMINED
+        message = (
+            f"It is not known whether the preview feature {shown} is registered in the machine's "
+            f"subscription. {_UNTIL_THEN}"
+        )
+        return FeatureGate(Gate.UNDETERMINED, None, undetermined, (), reason, message)
+    how = f"{by_hand('NAME')}; az feature list --namespace {needed.namespace} has the NAME"
+    return _by_state(shown, None, state, _remedy(state, how))
+
+
+def _by_state(shown: str, name: str | None, state: FeatureState, remedy: str) -> FeatureGate:
     if state is FeatureState.REGISTERED:
-        message = f"The preview feature {name} is registered."
+        message = f"The preview feature {shown} is registered."
         return FeatureGate(Gate.PASSED, name, state, (), Reason.FEATURE_REGISTERED, message)
-    remedy = _AZPATCH if spec.mode is PreviewFeatureMode.REGISTER else _remedy(name, state)
-    message = f"The preview feature {name} is {state}. {remedy}"
+    message = f"The preview feature {shown} is {state}. {remedy}"
     return FeatureGate(Gate.CLOSED, name, state, (), Reason.PREVIEW_FEATURE_NOT_REGISTERED, message)
 
 
@@ -151,17 +172,14 @@ def _why_undetermined(
     return f"No feature of Microsoft.Compute looks like the preview feature. {_REMEDY_NAME}"
 
 
-def _remedy(name: str | None, state: FeatureState) -> str:
+def _remedy(state: FeatureState, how: str) -> str:
     """What becomes of it, and who can do what. A registration takes up to 15 minutes."""
     if state in {FeatureState.REGISTERING, FeatureState.PENDING}:
         return (
             "It is read again at every refresh, and gallery machines go on as soon as it is "
             "Registered; Azure takes up to 15 minutes."
         )
-    return (
-        f"Register it in the machine's subscription: {by_hand(name)}. It is read again at every "
-        "refresh."
-    )
+    return f"Register it in the machine's subscription: {how}. It is read again at every refresh."
 
 
 def by_hand(name: str | None) -> str:

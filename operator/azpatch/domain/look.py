@@ -42,11 +42,14 @@ def cleared(
     if view.machine.vm_id.lower() != machine.vm_id.lower():
         return not_sent(Reason.MACHINE_REPLACED, now + LOOK_AT_FOREIGN)
     unreachable = _unreachable(view.machine)
-    if unreachable is not None:
+    if unreachable is Reason.VM_STOPPED:
         return not_sent(unreachable, now + LOOK_AT_FOREIGN)
+    # A server that Azure does not hear works on.
     at_work = under_way(view, status, now)
     if at_work is not None:
         return at_work
+    if unreachable is not None:
+        return not_sent(unreachable, now + LOOK_AT_FOREIGN)
     if not view.agent_ready:
         return not_sent(Reason.AGENT_NOT_READY, now + LOOK_AT_AGENT)
     return None

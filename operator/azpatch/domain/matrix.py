@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache, cached_property
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainSerializer, model_validator
 
 from azpatch.api.common import ImageClass, OperationName, Support
 from azpatch.api.revisions import REVISIONS
@@ -25,19 +25,30 @@ CUSTOM_IMAGES = (
 _ALL_BUT_AUTOMATIC = frozenset(OperationName) - {OperationName.AUTOMATIC_GUEST_PATCHING}
 
 
+# A set has another order in each process; what is printed has that of the vocabulary.
+OperationSet = Annotated[
+    frozenset[OperationName],
+    PlainSerializer(lambda members: [name for name in OperationName if name in members]),
+]
+ImageClassSet = Annotated[
+    frozenset[ImageClass],
+    PlainSerializer(lambda members: [name for name in ImageClass if name in members]),
+]
+
+
 class NeededFeature(Data):
     """A preview feature that machines of some image classes need in their own subscription."""
 
     namespace: str = Field(min_length=1)
     display_name: str = Field(min_length=1)
-    image_classes: frozenset[ImageClass]
+    image_classes: ImageClassSet
 
 
 class Operations(Data):
     """What is supported for one image class: every operation stands on one side."""
 
-    supported: frozenset[OperationName]
-    unsupported: frozenset[OperationName]
+    supported: OperationSet
+    unsupported: OperationSet
 
     @model_validator(mode="after")
     def _each_operation_once(self) -> Self:
@@ -81,7 +92,7 @@ class Matrix(DatedData):
     automatic_guest_patching: str
     """The exact list of images for automatic guest patching that goes with it."""
     preview_feature: NeededFeature | None = None
-    preview: frozenset[ImageClass] = frozenset()
+    preview: ImageClassSet = frozenset()
     """Image classes whose support the source calls a preview."""
     image_classes: Mapping[ImageClass, Operations]
     """A custom image class that the source does not decide is absent."""

@@ -128,6 +128,7 @@ def _identified(
             image_class=around.image.image_class,
             reference=around.image.reference,
             evidence=around.image.evidence,
+            confidence=around.image.confidence,
         ),
     )
 

@@ -122,7 +122,7 @@ def judge(
     if evidence.view is not None and vm_id and not same_id(evidence.view.machine.vm_id, vm_id):
         return Lost(LostReason.REPLACED)
     row = _by_row(operation, traces, evidence)
-    ended = _own_word(operation, evidence)
+    ended = _own_word(operation, traces, evidence)
     if ended is not None:
         return _with_names(operation, ended, row, now)
     if row is not None:
@@ -142,7 +142,7 @@ def _is_lost(operation: Operation, evidence: Evidence, now: datetime) -> bool:
 
 
 def _own_word(
-    operation: Operation, evidence: Evidence
+    operation: Operation, traces: Traces, evidence: Evidence
 ) -> AssessmentResult | InstallationResult | None:
     result = evidence.result
     if result is not None:
@@ -151,10 +151,12 @@ def _own_word(
     if evidence.error is None:
         return None
     failed = AssessmentResult if operation.kind is OperationKind.ASSESS else InstallationResult
+    row = evidence.row
+    shown = row.activity_id if row is not None and traces.answers(operation, row) else None
     return failed(
         GuestStatus.FAILED,
         last_modified=evidence.ended,
-        activity_id=operation.operation_id,
+        activity_id=operation.operation_id or shown,
         error=evidence.error,
     )
 

@@ -26,8 +26,9 @@ ARC_NOT_STARTED_AFTER = timedelta(minutes=60)
 """Azure holds an operation for a silent agent for up to half an hour, and its row may take as long.
 Counted is the time in which the server was Connected: one that is cut off tells nothing."""
 
-SAME_SECOND = timedelta(seconds=1)
-"""Azure cuts the last digits off the times in a row."""
+CLOCKS_DIFFER = timedelta(minutes=1)
+"""By how much Azure's clock may be behind ours. Who else began something so shortly before is taken
+for us: it is followed, and nothing is sent beside it."""
 
 
 class Traces(Protocol):
@@ -150,4 +151,4 @@ def _is_new(activity_id: str | None, operation: Operation) -> bool:
 
 
 def _since(operation: Operation, time: datetime) -> bool:
-    return time >= operation.intent_time - SAME_SECOND
+    return time >= operation.intent_time - CLOCKS_DIFFER

@@ -21,7 +21,7 @@ from azpatch.domain.facts import AssessmentResult, Machine, MissingPatch
 from azpatch.domain.governor import Claim, governor, specificity
 from azpatch.domain.grants import Namespace, access
 from azpatch.domain.ids import subscription_of
-from azpatch.domain.image import classify
+from azpatch.domain.image import Image, with_os_type
 from azpatch.domain.matrix import Matrix
 from azpatch.domain.observe import Observed, Surroundings, awaits_row, observe
 from azpatch.domain.own_matrix import in_force
@@ -85,6 +85,7 @@ class _Case:
     subscription: Stored[AzureSubscription]
     client: AzureClient
     machine: Machine
+    image: Image
     matrix: Matrix
     memory: MachineMemory
 
@@ -184,6 +185,7 @@ class Decider:
             return None
         subscription = self._context.store.subscription(usable.metadata.name)
         assert subscription is not None
+        image = self._context.inventory.image(machine)
         return _Case(
             key,
             stored,
@@ -192,7 +194,8 @@ class Decider:
             policy.parsed,
             subscription,
             inventory.client,
-            machine,
+            with_os_type(machine, image),
+            image,
             matrix,
             memory,
         )
@@ -203,7 +206,7 @@ class Decider:
         inventory = self._context.inventory.subscription(subscription.spec.subscription_id)
         return Surroundings(
             machine=machine,
-            image=classify(machine, self._context.inventory.definitions()),
+            image=case.image,
             matrix=case.matrix,
             gate=gate_of(subscription, inventory),
             row=self._context.inventory.row(machine.id),

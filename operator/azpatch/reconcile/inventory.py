@@ -6,11 +6,12 @@ answers 404 for it: a role that was lost, too, makes Resource Graph answer with 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from azpatch.azure.port import AzureClient, AzureError
+from azpatch.clock import Clock
 from azpatch.domain.facts import (
     AssessmentResult,
     Feature,
@@ -20,8 +21,11 @@ from azpatch.domain.facts import (
     MissingPatch,
     Permissions,
     Snapshot,
+    Unread,
 )
 from azpatch.domain.ids import is_arc_server, key, subscription_of
+from azpatch.domain.image import Definitions, Image, built_from, classify
+from azpatch.reconcile.definitions import ImageDefinitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +33,10 @@ class Changes:
     """What a refresh found different."""
 
     machines: frozenset[str] = frozenset()
-    """Keys of machines whose model or assessment row changed, that came or that left."""
+    """Keys of machines whose model, image definition or assessment row changed, that came or that
+    left."""
     subscription: bool = False
-    """Something about the subscription itself: its features, rights, an error, its images."""
+    """Something about the subscription itself: its features, rights, an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,16 @@ class PatchesOf:
 
     row_time: datetime | None
     patches: tuple[MissingPatch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Concluded:
+    """What a machine was built from, and what that was concluded from."""
+
+    machine: Machine
+    definition_key: str | None
+    definition: ImageDefinition | Unread | None
+    image: Image
 
 
 @dataclass(slots=True)
@@ -56,7 +71,6 @@ class SubscriptionInventory:
     error: AzureError | None = None
     """Why the last refresh failed; None if it did not."""
     machines: dict[str, Machine] = field(default_factory=dict)
-    definitions: Mapping[str, ImageDefinition] = field(default_factory=dict)
     assessments: dict[str, AssessmentResult] = field(default_factory=dict)
     has_virtual_machines: bool = False
     """What shows that Microsoft.Compute is registered in the subscription."""
@@ -77,6 +91,7 @@ class SubscriptionInventory:
     """By scope; None: they cannot be read."""
     rights_error: AzureError | None = None
     """Why the permissions cannot be read."""
+    _images: dict[str, _Concluded] = field(default_factory=dict)
 
     def take(self, snapshot: Snapshot, known: Iterable[str], now: timedelta) -> Changes:
         """Takes in what Resource Graph shows; what it no longer shows becomes `missing`.
@@ -93,14 +108,14 @@ class SubscriptionInventory:
         self.gone -= set(machines)
         changed = {k for k, m in machines.items() if self.machines.get(k) != m}
         newer = {k: r for k, r in rows.items() if self._newer(k, r)}
-        images = self.definitions != snapshot.definitions
-        self.definitions = snapshot.definitions
-        self.machines.update(machines)
+        # A machine that stays the same stays the same object, by which what was concluded of it
+        # is found again.
+        self.machines.update((k, machines[k]) for k in changed)
         self.assessments.update(newer)
         self.has_virtual_machines = not all(map(is_arc_server, self.machines))
         first = self.refreshed is None
         self.refreshed = now
-        return Changes(frozenset(changed | newer.keys() | lost), images or first)
+        return Changes(frozenset(changed | newer.keys() | lost), first)
 
     def take_features(self, features: tuple[Feature, ...] | None, began: timedelta) -> bool:
         """Takes in the features, unless what is here was read later; True if they are news."""
@@ -126,6 +141,7 @@ class SubscriptionInventory:
         self.missing.discard(machine_key)
         self.machines.pop(machine_key, None)
         self.assessments.pop(machine_key, None)
+        self._images.pop(machine_key, None)
         self.gone.add(machine_key)
 
     def confirm_there(self, machine: Machine) -> None:
@@ -137,6 +153,32 @@ class SubscriptionInventory:
         known = self.machines.get(machine_key)
         if known is not None:
             self.machines[machine_key] = replace(machine, group_managed_by=known.group_managed_by)
+
+    def image(self, machine_key: str, machine: Machine, definitions: Definitions) -> Image:
+        """What a machine was built from. Concluded anew only where its model or its image
+        definition is another: it is asked of thousands of machines at a time."""
+        last = self._images.get(machine_key)
+        if last is not None and last.machine is machine:
+            of = last.definition_key
+            if (definitions.get(of) if of else None) is last.definition:
+                return last.image
+        gallery = built_from(machine)
+        definition = definitions.get(gallery.definition) if gallery else None
+        image = classify(machine, definitions)
+        self._images[machine_key] = _Concluded(
+            machine, gallery.definition if gallery else None, definition, image
+        )
+        return image
+
+    def made_from(self, definition_keys: Collection[str]) -> frozenset[str]:
+        """Keys of the machines that were built from one of these image definitions."""
+        if not definition_keys:
+            return frozenset()
+        return frozenset(
+            machine_key
+            for machine_key, machine in self.machines.items()
+            if (image := built_from(machine)) and image.definition in definition_keys
+        )
 
     def _newer(self, machine_key: str, row: AssessmentResult) -> bool:
         """Resource Graph's replicas may answer with an older row after a newer one."""
@@ -153,10 +195,9 @@ class SubscriptionInventory:
 class Inventory:
     """Every configured subscription, by its id in lower case."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._subscriptions: dict[str, SubscriptionInventory] = {}
-        self._parts: list[Mapping[str, ImageDefinition]] = []
-        self._merged: dict[str, ImageDefinition] = {}
+        self.definitions = ImageDefinitions(clock)
         self.patches: dict[str, PatchesOf] = {}
         """What assessments found, by machine key, from when it was asked for until it is used."""
         self.installations: dict[str, InstallationResult] = {}
@@ -204,12 +245,19 @@ class Inventory:
         subscription = self.of(machine_id)
         return subscription is not None and key(machine_id) in subscription.gone
 
-    def definitions(self) -> Mapping[str, ImageDefinition]:
-        """Every image definition that any identity can read, by key."""
-        parts = [subscription.definitions for subscription in self._subscriptions.values()]
-        if len(parts) != len(self._parts) or any(
-            new is not old for new, old in zip(parts, self._parts, strict=True)
-        ):
-            # Asked for once a machine, and changed by a refresh at most.
-            self._parts, self._merged = parts, {k: d for part in parts for k, d in part.items()}
-        return self._merged
+    def image(self, machine: Machine) -> Image:
+        """What a machine was built from."""
+        subscription = self.of(machine.id)
+        if subscription is None:
+            return classify(machine, self.definitions.known)
+        return subscription.image(key(machine.id), machine, self.definitions.known)
+
+    def images(self, subscription_id: str) -> list[Image]:
+        """What each machine of a subscription was built from."""
+        subscription = self.subscription(subscription_id)
+        if subscription is None:
+            return []
+        known = self.definitions.known
+        return [
+            subscription.image(k, machine, known) for k, machine in subscription.machines.items()
+        ]

@@ -77,7 +77,7 @@ def build(
 ) -> Operator:
     """An operator over these ports. What it decides is done only while `leading` says that this
     process holds the Lease."""
-    inventory = Inventory()
+    inventory = Inventory(clock)
 
     def wake_machine(machine_key: str) -> None:
         for target in store.targets_on(machine_key):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from enum import Enum
+from itertools import chain
 from random import Random
 
 import structlog
@@ -131,13 +132,39 @@ class Refresher:
                     self._on_change(subscription.subscription_id, Changes(subscription=True))
             log.warning("inventory not refreshed", error=str(error), code=error.code)
         else:
+            # A machine that is seen before its image definition was asked for would be taken for
+            # one whose definition cannot be read.
+            rebuilt = await self._definitions(client, mine, snapshot)
             for subscription in mine:
-                await self._take(subscription, snapshot)
+                await self._take(subscription, snapshot, rebuilt)
+            for other in self._inventory.subscriptions():
+                if other.client is not client and (machines := other.made_from(rebuilt)):
+                    self._on_change(other.subscription_id, Changes(machines))
         self.rounds += 1
 
-    async def _take(self, subscription: SubscriptionInventory, snapshot: Snapshot) -> None:
+    async def _definitions(
+        self, client: AzureClient, mine: Iterable[SubscriptionInventory], snapshot: Snapshot
+    ) -> frozenset[str]:
+        """Reads the image definitions of an identity's machines; those that are known otherwise
+        now."""
+        lost = (
+            machine
+            for subscription in mine
+            for machine_key, machine in subscription.machines.items()
+            if machine_key not in snapshot.machines
+        )
+        machines = chain(snapshot.machines.values(), lost)
+        others = {s.client for s in self._inventory.subscriptions()} - {client}
+        return await self._inventory.definitions.refresh(
+            client, snapshot.definitions, machines, others
+        )
+
+    async def _take(
+        self, subscription: SubscriptionInventory, snapshot: Snapshot, rebuilt: frozenset[str]
+    ) -> None:
         """Machines and what gates them become visible at once: a machine that is seen before its
-        subscription's features were read would be taken for one whose features cannot be read."""
+        subscription's features were read would be taken for one whose features cannot be read.
+        `rebuilt`: image definitions that are known otherwise now."""
         began = self._clock.elapsed()
         features = await self._features(subscription)
         permissions, rights_error = await self._permissions(subscription)
@@ -149,8 +176,9 @@ class Refresher:
         known = self._known(subscription.subscription_id)
         changes = subscription.take(snapshot, known, self._clock.elapsed())
         await self._confirm(subscription)
+        machines = changes.machines | subscription.made_from(rebuilt)
         self._on_change(
-            subscription.subscription_id, Changes(changes.machines, changes.subscription or news)
+            subscription.subscription_id, Changes(machines, changes.subscription or news)
         )
 
     async def _confirm(self, subscription: SubscriptionInventory) -> None:

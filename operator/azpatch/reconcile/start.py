@@ -43,6 +43,10 @@ FRESH = 60.0
 ROOM = 15.0
 """Real seconds of these that a POST needs at least: one that is cut off counts as unconfirmed."""
 
+DECLARED = 5.0
+"""Real seconds from when what people declared is asked for until the intent stands. If the API
+server is slower, who suspends a policy meanwhile would see it start something."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -85,9 +89,10 @@ class Starter:
         """
         with self._context.holds.hold(own_key(first.policy), own_key(first.subscription)):
             await self._finalizers(first)
+            asked = self._context.clock.monotonic()
             await self._reread(first)
             decision = again()
-            late = self._left(verified) < ROOM
+            late = self._left(verified) < ROOM or self._since(asked) > DECLARED
             if decision is None or late:
                 return NOT_ANY_MORE
             self._context.must_lead()
@@ -95,7 +100,7 @@ class Starter:
         # The last moment: whoever leads now finds the intent, and waits for what may come of it.
         self._context.must_lead()
         left = self._left(verified)
-        if left <= 0:
+        if left <= 0 or self._since(asked) > DECLARED:
             log.warning("attempt dropped, it took too long", machine=decision.machine.id)
             return await self._drop(decision, stored, _too_late(self._context.clock.now()))
         try:
@@ -120,7 +125,11 @@ class Starter:
 
     def _left(self, verified: float) -> float:
         """Real seconds that the look at the machine is still fresh."""
-        return FRESH - (self._context.clock.monotonic() - verified)
+        return FRESH - self._since(verified)
+
+    def _since(self, then: float) -> float:
+        """Real seconds."""
+        return self._context.clock.monotonic() - then
 
     async def _finalizers(self, first: Decision) -> None:
         """What reads the result must outlive the operation."""
@@ -237,7 +246,7 @@ def _too_late(now: datetime) -> Idle:
     return Idle(
         True,
         Reason.RETRY_LATER,
-        "The request was about to go out too long after the last look at the machine; it is "
-        "looked at again.",
+        "The request was about to go out too long after the last look at the machine, or at what "
+        "is declared; both are looked at again.",
         now + timedelta(seconds=10),
     )

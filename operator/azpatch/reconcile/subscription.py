@@ -14,7 +14,6 @@ from azpatch.azure.port import AzureClient, Credentials, Denied
 from azpatch.domain import subscription as decide
 from azpatch.domain.feature import FeatureGate, feature_gate
 from azpatch.domain.ids import subscription_of
-from azpatch.domain.image import classify
 from azpatch.domain.membership import usable
 from azpatch.domain.own_matrix import MatrixTrouble, chosen, in_force
 from azpatch.domain.rights import scopes
@@ -208,7 +207,6 @@ class SubscriptionReconciler:
         if inventory is None or (trouble and trouble.reason is Reason.DUPLICATE_SUBSCRIPTION):
             gate = gate_of(subscription, None)
             return SubscriptionFacts(trouble, False, 0, None, False, gate, (), ())
-        definitions = self._context.inventory.definitions()
         return SubscriptionFacts(
             trouble=trouble,
             read=inventory.refreshed is not None,
@@ -217,8 +215,8 @@ class SubscriptionReconciler:
             denied=isinstance(inventory.rights_error, Denied),
             gate=gate_of(subscription, inventory),
             image_classes=[
-                classify(machine, definitions).image_class
-                for machine in inventory.machines.values()
+                image.image_class
+                for image in self._context.inventory.images(inventory.subscription_id)
             ],
             detected=[row.detected for row in inventory.assessments.values() if row.detected],
         )

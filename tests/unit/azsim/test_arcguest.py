@@ -382,6 +382,9 @@ def test_whatever_is_done_in_whatever_order_its_story_stays_a_possible_one(
     meddling.reconnect("dc")
     meddling.start("dc")
     sim.wait(hours=6)
+    # An install that went on when the server started may have lost the agent once more.
+    meddling.reconnect("dc")
+    sim.wait(minutes=1)
 
     machine = sim.arc("dc")
     assert machine.heard or "rebootDoesNotComeBack" in failures

@@ -224,8 +224,9 @@ def test_a_generated_fleet_can_be_served(tmp_path: Path) -> None:
 def test_the_fleet_files_of_the_documentation_are_some() -> None:
     page = Path(__file__).parents[3] / "docs" / "azsim.md"
     examples = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
-    machines, servers = (parse(example).machines for example in examples)
+    machines, images, servers = (parse(example).machines for example in examples)
 
     assert [machine.name for machine in machines][:2] == ["web-1", "web-2"]
     assert len(machines) == 7
+    assert [image.os_profile for image in images] == [True, True, False, False]
     assert [server.arc and server.arc.status for server in servers] == ["Connected", "Disconnected"]

@@ -70,6 +70,11 @@ def test_the_last_look_before_the_post(seen: MachineView, reason: Reason | None)
         pytest.param(arc_view(status="Expired"), Reason.ARC_EXPIRED, id="expired"),
         pytest.param(arc_view(status=None), Reason.ARC_DISCONNECTED, id="status not known"),
         pytest.param(
+            arc_view(status="Disconnected", installation=InstallationResult(RUNS, start_time=NOW)),
+            Reason.FOREIGN_OPERATION,
+            id="disconnected in the middle of an install: it works on",
+        ),
+        pytest.param(
             arc_view(assessment=AssessmentResult(RUNS, start_time=NOW - HOUR)),
             Reason.FOREIGN_OPERATION,
             id="its row says that an assessment runs",

@@ -58,6 +58,18 @@ CLUSTER = (
             Reason.WINDOWS_CLIENT,
             id="publisher microsoftwindowsdesktop",
         ),
+        pytest.param(
+            {
+                "image": ImageReference(
+                    id=f"{COMPUTE}/galleries/g/images/desktop",
+                    publisher="microsoftwindowsdesktop",
+                    offer="windows-11",
+                    sku="win11-24h2-pro",
+                )
+            },
+            Reason.WINDOWS_CLIENT,
+            id="a gallery image made from it",
+        ),
         pytest.param({"license_type": "Windows_Client"}, Reason.WINDOWS_CLIENT, id="licenseType"),
         *(
             pytest.param({"os_sku": sku}, Reason.WINDOWS_CLIENT, id=sku)

@@ -14,7 +14,6 @@ from judging.invariants import (
     azure_writes,
     max_unavailable_kept,
     only_what_is_granted,
-    status_claims_nothing_else,
     verdicts_kept,
 )
 
@@ -70,7 +69,7 @@ class Written:
         self.event("OperationEnded", machine, id_, timedelta(minutes=1), status=status, **details)
 
     def event(
-        self, name: str, machine: str, id_: str | None, after: timedelta, **details: Any
+        self, name: str, machine: str, id_: str | None, after: timedelta, /, **details: Any
     ) -> None:
         self._tick(after)
         self.entries.append(Event(self._number, self.time, machine, name, id_, "attempt", details))
@@ -242,6 +241,18 @@ def test_a_foreign_install_takes_a_slot_once_it_was_seen(
     assert len(max_unavailable_kept(written.journal, ONE_OF_TWO, OURS)) == broken
 
 
+@pytest.mark.parametrize(("minutes", "broken"), [(9, 0), (11, 1)])
+def test_on_an_arc_enabled_server_it_was_seen_once_its_row_was_there(
+    written: Written, minutes: int, broken: int
+) -> None:
+    one_of_two = [Rollout("web", frozenset({SERVER, DB}), 1)]
+    written.start("Install", SERVER, "theirs", by="someone")
+    written.time += timedelta(minutes=minutes - 1)
+    written.request("GET", SERVER)
+    written.install(DB, "ours")
+    assert len(max_unavailable_kept(written.journal, one_of_two, OURS)) == broken
+
+
 def test_what_the_cluster_has_forgotten_takes_no_slot(written: Written) -> None:
     written.start("Install", WEB, "i1")
     written.end(WEB, "i1")
@@ -320,6 +331,9 @@ def test_a_second_install_without_an_assessment_between_is_seen(written: Written
 # -- 7: grants and identities --------------------------------------------------------------------
 
 MINE = {"azpatch": [subscription_id(1)]}
+_COMPUTE = "providers/Microsoft.Compute"
+GALLERY = f"/subscriptions/{subscription_id(2)}/resourceGroups/rg/{_COMPUTE}/galleries/g"
+SHARED = f"/subscriptions/{subscription_id(2)}/{_COMPUTE}/locations/westeurope/sharedGalleries/g"
 
 
 @pytest.mark.parametrize(
@@ -362,6 +376,24 @@ def test_an_identity_used_for_another_subscription_is_seen(
     assert only_what_is_granted(written.journal, [], both) == []
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "broken"),
+    [
+        ("GET", f"{GALLERY}/images/web", 0),
+        ("GET", f"{SHARED}/images/web", 1),
+        ("GET", GALLERY, 1),
+        ("GET", f"{GALLERY}/images/web/versions/1.0.0", 1),
+        ("DELETE", f"{GALLERY}/images/web", 1),
+    ],
+    ids=["a definition", "a shared one in their name", "a gallery", "a version", "no read"],
+)
+def test_only_image_definitions_are_read_wherever_they_lie(
+    written: Written, method: str, path: str, broken: int
+) -> None:
+    written.request(method, path)
+    assert len(only_what_is_granted(written.journal, [], MINE)) == broken
+
+
 # -- 8: silence ----------------------------------------------------------------------------------
 
 
@@ -383,120 +415,6 @@ def test_a_write_to_azure_is_seen(
 ) -> None:
     written.request(method, path, principal)
     assert len(azure_writes(written.journal, OURS)) == writes
-
-
-# -- 9: status -----------------------------------------------------------------------------------
-
-
-def target(**status: Any) -> dict[str, Any]:
-    return {
-        "metadata": {"namespace": "web", "name": "web-1"},
-        "spec": {"machineId": vm_id("web")},
-        "status": status,
-    }
-
-
-def at(minutes: float) -> str:
-    return (START + timedelta(minutes=minutes)).isoformat()
-
-
-TRUE_INSTALL = {
-    "activityId": "I",
-    "status": "succeeded",
-    "outcome": "Succeeded",
-    "installed": 2,
-    "time": at(6),
-}
-TRUE_ASSESSMENT = {"activityId": "a", "status": "Succeeded", "time": at(3)}
-COMPLIANT = {"type": "Compliant", "status": "True"}
-
-
-@pytest.mark.parametrize(
-    ("status", "broken"),
-    [
-        ({"assessment": TRUE_ASSESSMENT, "installation": TRUE_INSTALL}, 0),
-        ({"assessment": TRUE_ASSESSMENT | {"activityId": "x"}}, 1),
-        ({"assessment": TRUE_ASSESSMENT | {"status": "Failed"}}, 1),
-        ({"assessment": TRUE_ASSESSMENT | {"time": at(4)}}, 1),
-        ({"assessment": {"status": "Succeeded", "time": at(-60)}}, 0),
-        ({"installation": TRUE_INSTALL | {"activityId": "x"}}, 1),
-        ({"installation": TRUE_INSTALL | {"installed": 3}}, 1),
-        ({"installation": TRUE_INSTALL | {"failed": 1}}, 1),
-        ({"installation": TRUE_INSTALL | {"status": "Failed"}}, 1),
-        ({"installation": TRUE_INSTALL | {"time": at(7)}}, 1),
-        ({"installation": {"status": "Unknown", "outcome": "Unknown", "time": at(9)}}, 0),
-        ({"installation": {"status": "Unknown", "outcome": "Succeeded", "time": at(9)}}, 1),
-        ({"operation": {"kind": "Install", "state": "Started", "attemptId": "x"}}, 1),
-        ({"operation": {"kind": "Install", "state": "Intent", "attemptId": "x"}}, 0),
-        (
-            {
-                "operation": {
-                    "kind": "Assess",
-                    "state": "Started",
-                    "attemptId": "attempt",
-                    "operationId": "x",
-                }
-            },
-            1,
-        ),
-        ({"conditions": [COMPLIANT]}, 1),
-    ],
-    ids=[
-        "the truth",
-        "an assessment that was not",
-        "an assessment that failed",
-        "an assessment at another time",
-        "an assessment before the journal",
-        "an install that was not",
-        "one more installed",
-        "one more failed",
-        "an install that ended otherwise",
-        "an install at another time",
-        "a result that nobody knows",
-        "a success that nobody knows",
-        "a request that was not",
-        "an intent",
-        "an operation that was not",
-        "compliant without an assessment since",
-    ],
-)
-def test_a_claim_that_the_journal_does_not_show_is_seen(
-    written: Written, status: dict[str, Any], broken: int
-) -> None:
-    written.assess(id_="a")
-    written.install(id_="i")
-    written.request("POST", f"{vm_id('web')}/installPatches")
-    claims = status_claims_nothing_else(written.journal, [target(**status)])
-    assert len(claims) == broken, claims
-
-
-@pytest.mark.parametrize("outcome", ["Failed", "NotBack", "Unknown", "Succeeded"])
-def test_an_install_that_no_agent_heard_of_may_only_be_told_as_one_that_came_to_nothing(
-    written: Written, outcome: str
-) -> None:
-    written.event("OperationUnreached", WEB, "u", timedelta(minutes=5), operation="Install")
-    told = {"status": "Failed", "outcome": outcome, "activityId": "u", "time": at(9)}
-    claims = status_claims_nothing_else(written.journal, [target(installation=told)])
-    assert len(claims) == (outcome == "Succeeded")
-
-
-@pytest.mark.parametrize(("machine", "broken"), [(SERVER, 0), (WEB, 1)])
-def test_what_an_arc_server_did_while_it_was_cut_off_azure_may_not_know(
-    written: Written, machine: str, broken: int
-) -> None:
-    written.start("Install", machine, "i")
-    written.event("StatusChanged", machine, None, timedelta(minutes=1))
-    written.end(machine, "i", installedPatchCount=1)
-    told = {"status": "Failed", "outcome": "Failed", "activityId": "i", "time": at(4)}
-    claim = target(installation={**told, "installed": 1})
-    claim["spec"]["machineId"] = machine
-    assert len(status_claims_nothing_else(written.journal, [claim])) == broken
-
-
-def test_compliant_is_true_to_an_assessment_after_the_install(written: Written) -> None:
-    written.install(id_="i")
-    written.assess(id_="a")
-    assert status_claims_nothing_else(written.journal, [target(conditions=[COMPLIANT])]) == []
 
 
 # -- reading -------------------------------------------------------------------------------------

@@ -18,11 +18,12 @@ from typing import Any, cast
 
 from azpatch.api.common import API_VERSION, DetectedState, OsType
 from azpatch.api.target import PatchTarget, PatchTargetStatus
-from azpatch.azure.port import Accepted, AzureError, Credentials, Gone, Progress
+from azpatch.azure.port import Accepted, AzureError, Credentials, Denied, Gone, Progress
 from azpatch.domain.facts import (
     AssessmentResult,
     Feature,
     GuestStatus,
+    ImageDefinition,
     ImageReference,
     InstallationResult,
     Machine,
@@ -296,6 +297,12 @@ class Azure:
         """ARM, by key; a machine that is not here is 404."""
         self.hidden: set[str] = set()
         """Keys of machines that Resource Graph does not show."""
+        self.shown_definitions: Mapping[str, ImageDefinition] = {}
+        """Image definitions that Resource Graph shows, by key."""
+        self.definitions: dict[str, ImageDefinition | AzureError] = {}
+        """Those that ARM shows, by key, or by key and subscription; one that is not here is 403."""
+        self.looked_up: list[tuple[str, str, str]] = []
+        """(definition, subscription, location) of each that ARM was asked for."""
         self.rows: dict[str, AssessmentResult] = {}
         self.install_rows: dict[str, InstallationResult] = {}
         self.patches: dict[str, tuple[MissingPatch, ...]] = {}
@@ -342,7 +349,7 @@ class Azure:
             if isinstance(v, MachineView) and k not in self.hidden and subscription_of(k) in wanted
         }
         rows = {k: row for k, row in self.rows.items() if k in machines}
-        return Snapshot(machines=machines, definitions={}, assessments=rows)
+        return Snapshot(machines=machines, definitions=self.shown_definitions, assessments=rows)
 
     async def assessments(self, machine_ids: Iterable[str]) -> Mapping[str, AssessmentResult]:
         wanted = self._wanted("assessments", machine_ids)
@@ -361,6 +368,18 @@ class Azure:
     async def machine(self, machine_id: str) -> MachineView:
         self._read("machine", 1)
         found = self.views.get(key(machine_id), Gone("ResourceNotFound", "It is not there."))
+        if isinstance(found, AzureError):
+            raise found
+        return found
+
+    async def image_definition(
+        self, definition_id: str, subscription: str, location: str
+    ) -> ImageDefinition:
+        self._read("image_definition", 1)
+        self.looked_up.append((definition_id, subscription, location))
+        found = self.definitions.get(key(definition_id)) or self.definitions.get(
+            f"{key(definition_id)} {subscription}", Denied("AuthorizationFailed", "It may not.")
+        )
         if isinstance(found, AzureError):
             raise found
         return found

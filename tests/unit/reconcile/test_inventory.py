@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 from fakes import (
-    IMAGE,
     MINUTE,
     START,
     SUBSCRIPTION,
     VM,
     Azure,
+    VirtualClock,
     assessment_row,
     machine,
     numbered,
@@ -21,7 +21,6 @@ from fakes import (
 from azpatch.api import MachineKind
 from azpatch.domain.facts import (
     AssessmentResult,
-    ImageDefinition,
     Machine,
     Snapshot,
 )
@@ -96,12 +95,6 @@ class TestWhatARefreshFinds:
     ) -> None:
         inventory.take(shown([machine()]), (), START)
         assert inventory.take(snapshot, (), LATER) == Changes(frozenset({key(VM)}))
-
-    def test_images_are_news_to_all(self, inventory: SubscriptionInventory) -> None:
-        inventory.take(shown([machine()]), (), START)
-        images = {key(IMAGE): ImageDefinition(IMAGE, "Generalized")}
-        found = inventory.take(replace(shown([machine()]), definitions=images), (), LATER)
-        assert found == Changes(subscription=True)
 
     def test_other_subscriptions_are_not_its(self, inventory: SubscriptionInventory) -> None:
         there = VM.replace(SUBSCRIPTION, "22222222-2222-2222-2222-222222222222")
@@ -244,7 +237,7 @@ class TestRows:
 
 class TestAllSubscriptions:
     def test_a_subscription_is_configured_by_its_id_without_case(self) -> None:
-        all_of_them, azure = Inventory(), Azure([])
+        all_of_them, azure = Inventory(VirtualClock()), Azure([])
         assert all_of_them.configure(SUBSCRIPTION.upper(), azure, ("/a",))
         assert not all_of_them.configure(SUBSCRIPTION, azure, ("/a",))
         assert all_of_them.configure(SUBSCRIPTION, azure, ("/b",)), "other scopes are news"
@@ -256,7 +249,7 @@ class TestAllSubscriptions:
     def test_another_client_goes_on_from_what_is_known(self) -> None:
         """A rotated secret changes nothing; what a lesser identity does not see is missing, not
         deleted."""
-        all_of_them = Inventory()
+        all_of_them = Inventory(VirtualClock())
         all_of_them.configure(SUBSCRIPTION, Azure([]), ())
         first = all_of_them.of(VM)
         assert first is not None
@@ -268,20 +261,8 @@ class TestAllSubscriptions:
         assert all_of_them.machine(VM) == machine()
 
     def test_what_is_not_configured_is_not_known(self) -> None:
-        all_of_them = Inventory()
+        all_of_them = Inventory(VirtualClock())
         assert all_of_them.of(VM) is None
         assert all_of_them.machine(VM) is None
         assert all_of_them.row(VM) is None
         assert not all_of_them.is_gone(VM)
-
-    def test_definitions_of_every_subscription_serve_all(self) -> None:
-        all_of_them = Inventory()
-        for number in range(2):
-            id_ = f"{number}" * 8
-            all_of_them.configure(id_, Azure([]), ())
-            found = all_of_them.subscription(id_)
-            assert found is not None
-            found.definitions = {f"image-{number}": ImageDefinition(IMAGE, "Generalized")}
-        assert set(all_of_them.definitions()) == {"image-0", "image-1"}
-        all_of_them.remove("0" * 8)
-        assert set(all_of_them.definitions()) == {"image-1"}

@@ -41,7 +41,7 @@ class Looking:
     def __init__(self) -> None:
         self.clock = VirtualClock()
         self.azure = Azure([])
-        self.inventory = Inventory()
+        self.inventory = Inventory(self.clock)
         self.inventory.configure(SUBSCRIPTION, self.azure, ())
         self.woken: list[str] = []
         self.looks = Looks(self.inventory, self.clock, self.woken.append)

@@ -11,6 +11,7 @@ from random import Random
 import pytest
 from fakes import (
     HOUR,
+    IMAGE,
     MINUTE,
     SECOND,
     SUBSCRIPTION,
@@ -22,14 +23,17 @@ from fakes import (
     settle,
 )
 
+from azpatch.api.common import ImageClass
 from azpatch.azure.port import AzureError, Denied, Retry, SignInFailed
-from azpatch.domain.facts import Snapshot
+from azpatch.domain.facts import ImageDefinition, Snapshot
 from azpatch.domain.ids import key
+from azpatch.domain.image import Image
 from azpatch.reconcile.inventory import Changes, Inventory, SubscriptionInventory
 from azpatch.reconcile.refresh import CONFIRMATIONS, Refresher
 
 INTERVAL = 5 * MINUTE
 SECOND_SUBSCRIPTION = SUBSCRIPTION.replace("1", "2")
+SPECIALIZED = ImageDefinition(IMAGE, "Specialized")
 
 
 class Reading:
@@ -38,7 +42,7 @@ class Reading:
     def __init__(self) -> None:
         self.clock = VirtualClock()
         self.azure = Azure([])
-        self.inventory = Inventory()
+        self.inventory = Inventory(self.clock)
         self.known: list[str] = []
         self.changes: list[tuple[str, Changes]] = []
         self.refresher = Refresher(
@@ -59,6 +63,12 @@ class Reading:
         found = self.inventory.subscription(SUBSCRIPTION)
         assert found is not None
         return found
+
+    def image(self) -> Image:
+        """Of the machine that there is from the start."""
+        found = self.inventory.machine(VM)
+        assert found is not None
+        return self.inventory.image(found)
 
     @property
     def rounds(self) -> int:
@@ -211,6 +221,66 @@ class TestNews:
             reading.azure.broken["features"] = error
             await reading.clock.advance(INTERVAL)
             assert reading.subscription.features == ()
+
+
+class TestImages:
+    """A machine's image definition is read before the machine is seen."""
+
+    async def test_a_machine_is_never_seen_before_its_image_was_asked_for(
+        self, reading: Reading
+    ) -> None:
+        reading.azure.definitions[key(IMAGE)] = SPECIALIZED
+        reading.configure()
+        async with reading.running():
+            assert reading.image().image_class is ImageClass.GALLERY_SPECIALIZED
+            assert reading.changes == [(SUBSCRIPTION, Changes(frozenset({key(VM)}), True))]
+
+    async def test_an_image_that_becomes_known_wakes_its_machines(self, reading: Reading) -> None:
+        other = numbered(2)
+        reading.azure.add(machine(id=other, image=None))
+        reading.configure()
+        async with reading.running():
+            assert reading.image().image_class is ImageClass.GALLERY_GENERALIZED
+            reading.azure.shown_definitions = {key(IMAGE): SPECIALIZED}
+            await reading.clock.advance(INTERVAL)
+            assert reading.changes[-1] == (SUBSCRIPTION, Changes(frozenset({key(VM)})))
+            assert reading.image().image_class is ImageClass.GALLERY_SPECIALIZED
+
+    async def test_also_those_of_another_identity(self, reading: Reading) -> None:
+        """The image lies in the second subscription, its machine in the first."""
+        second = Azure([])
+        reading.configure()
+        async with reading.running():
+            second.shown_definitions = {key(IMAGE): SPECIALIZED}
+            reading.configure(SECOND_SUBSCRIPTION, second)
+            await settle()
+            assert (SUBSCRIPTION, Changes(frozenset({key(VM)}))) in reading.changes
+            assert reading.image().image_class is ImageClass.GALLERY_SPECIALIZED
+
+    async def test_the_same_again_concludes_nothing_anew(self, reading: Reading) -> None:
+        reading.azure.shown_definitions = {key(IMAGE): SPECIALIZED}
+        reading.configure()
+        async with reading.running():
+            concluded = reading.image()
+            assert reading.image() is concluded
+            reading.azure.add(machine())
+            await reading.clock.advance(INTERVAL)
+            assert reading.rounds == 2
+            assert reading.image() is concluded, "an equal model is the same model"
+            reading.azure.add(machine(tags={"a": "b"}))
+            await reading.clock.advance(INTERVAL)
+            assert reading.image() is not concluded
+
+    async def test_a_machine_that_resource_graph_lost_keeps_its_image(
+        self, reading: Reading
+    ) -> None:
+        reading.azure.definitions[key(IMAGE)] = SPECIALIZED
+        reading.configure()
+        async with reading.running():
+            reading.azure.hidden = {key(VM)}
+            reading.azure.broken["machine"] = Retry("HTTP503", "Later.")
+            await reading.clock.advance(INTERVAL)
+            assert reading.image().image_class is ImageClass.GALLERY_SPECIALIZED
 
 
 class TestFailure:

@@ -1,0 +1,169 @@
+"""Invariant 9: what a PatchTarget's status says of operations is what azsim's journal shows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from judging.azure_journal import Event, Journal, Kind, Operation, is_arc, name_of
+
+CLOCK_STEP = timedelta(seconds=1)
+"""By how much a time in status may differ from the journal's: their last digits are cut."""
+
+
+def status_claims_nothing_else(
+    journal: Journal,
+    targets: Iterable[Mapping[str, Any]],
+    ours: Collection[str] | None = None,
+) -> list[str]:
+    """9: what a PatchTarget says of assessments and installs is what the journal shows. With `ours`
+    given, compliance need not know of what others installed."""
+    broken = []
+    for target in targets:
+        machine = target["spec"]["machineId"].lower()
+        claims = _Claims(journal, machine, target.get("status") or {}, ours)
+        where = f"{target['metadata'].get('namespace')}/{name_of(machine)}"
+        broken += [f"{where}: {claim}" for claim in claims.untrue()]
+    return broken
+
+
+_COUNTS = {
+    "installed": "installedPatchCount",
+    "failed": "failedPatchCount",
+    "pending": "pendingPatchCount",
+    "notSelected": "notSelectedPatchCount",
+    "excluded": "excludedPatchCount",
+}
+"""Field of status.installation → the journal's name for it."""
+
+
+class _Claims:
+    """One PatchTarget's claims."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        machine: str,
+        status: Mapping[str, Any],
+        ours: Collection[str] | None,
+    ) -> None:
+        self._ours = ours
+        self._operations = journal.operations(machine)
+        self._begin = journal.entries[0].time if journal.entries else None
+        self._attempts = {request.attempt_id for request in journal.posts(machine)}
+        self._arc = is_arc(machine)
+        self._unreached = {
+            event.operation_id for event in _of_machine(journal, machine, "OperationUnreached")
+        }
+        self._statuses = _of_machine(journal, machine, "StatusChanged")
+        self._status = status
+
+    def untrue(self) -> Iterator[str]:
+        yield from self._assessment()
+        yield from self._installation()
+        yield from self._operation()
+        yield from self._compliant()
+
+    def _of(self, kind: Kind, id_: str | None) -> Operation | None:
+        return next(
+            (one for one in self._operations if one.kind == kind and same(one.id, id_)), None
+        )
+
+    def _assessment(self) -> Iterator[str]:
+        claim = self._status.get("assessment")
+        if claim is None or claim["status"] == "Unknown":
+            return
+        time = datetime.fromisoformat(claim["time"])
+        if self._begin is None or time < self._begin:
+            return
+        ended = [one for one in self._operations if one.kind == "Assess" and one.ended]
+        if claim.get("activityId"):
+            ended = [one for one in ended if same(one.id, claim["activityId"])]
+        if self._concluded(claim):
+            return
+        if not any(same(one.status, claim["status"]) and close(one.ended, time) for one in ended):
+            yield f"no assessment {claim['status']} at {claim['time']}"
+
+    def _concluded(self, claim: Mapping[str, Any]) -> bool:
+        """It is what Azure concluded by itself, of an Arc-enabled server that it did not hear: that
+        the operation failed, whatever became of it in the guest."""
+        failed = same(claim["status"], "Failed") and not any(claim.get(field) for field in _COUNTS)
+        if not self._arc or not failed:
+            return False
+        if claim.get("activityId") in self._unreached:
+            return True
+        time = datetime.fromisoformat(claim["time"]) + CLOCK_STEP
+        known = [event.details["after"] for event in self._statuses if event.time <= time]
+        return bool(known) and known[-1] != "Connected"
+
+    def _installation(self) -> Iterator[str]:
+        claim = self._status.get("installation")
+        if claim is None or self._concluded(claim):
+            return
+        shown = self._of("Install", claim.get("activityId"))
+        if shown is None:
+            # Azure took it, no agent heard of it: it failed, and never began.
+            hopeless = claim["outcome"] in ("Failed", "NotBack", "Unknown")
+            if hopeless and claim.get("activityId") in self._unreached:
+                return
+            if claim.get("activityId") or claim["outcome"] not in ("Unknown", "Skipped"):
+                yield f"no install {claim.get('activityId')}, but outcome {claim['outcome']}"
+            return
+        if claim["outcome"] in ("Unknown", "Skipped"):
+            return
+        if shown.ended is None:
+            yield f"{shown} has no end, but outcome {claim['outcome']}"
+            return
+        if not close(shown.ended, datetime.fromisoformat(claim["time"])):
+            yield f"install at {claim['time']}, in truth at {shown.ended}"
+        if not same(shown.status, claim["status"]):
+            yield f"install {claim['status']}, in truth {shown.status}"
+        if not shown.result.keys() & set(_COUNTS.values()):
+            return  # It failed as a whole, and tells no counts; the machine may.
+        for field, truth in _COUNTS.items():
+            if claim.get(field, 0) != shown.result.get(truth, 0):
+                yield f"{field} {claim.get(field, 0)}, in truth {shown.result.get(truth, 0)}"
+
+    def _operation(self) -> Iterator[str]:
+        claim = self._status.get("operation")
+        if claim is None or claim["state"] == "Intent":
+            return
+        # Azure holds an operation for the agent of an Arc-enabled server that is silent.
+        held = self._arc and claim["attemptId"] in self._attempts
+        named = claim.get("operationId")
+        if named and not held and not self._of(claim["kind"], named):
+            yield f"no {claim['kind']} {named}"
+        if claim["state"] == "Started" and claim["attemptId"] not in self._attempts:
+            yield f"no request of attempt {claim['attemptId']}"
+
+    def _compliant(self) -> Iterator[str]:
+        for condition in self._status.get("conditions") or ():
+            if condition["type"] != "Compliant" or condition["status"] != "True":
+                continue
+            installs = [
+                one.last or 0
+                for one in self._operations
+                if one.kind == "Install" and (self._ours is None or one.principal in self._ours)
+            ]
+            since = max(installs, default=-1)
+            fresh = any(
+                one.kind == "Assess" and one.status == "Succeeded" and one.first > since
+                for one in self._operations
+            )
+            if not fresh and installs:
+                yield "Compliant, but no assessment succeeded since the last install"
+
+
+def _of_machine(journal: Journal, machine: str, name: str) -> list[Event]:
+    return [event for event in journal.events(name) if event.resource == machine]
+
+
+def same(one: str | None, other: str | None) -> bool:
+    """Two ids or statuses, compared without case."""
+    return one is not None and other is not None and one.lower() == other.lower()
+
+
+def close(one: datetime | None, other: datetime) -> bool:
+    """The same time, up to the digits that are cut."""
+    return one is not None and abs(one - other) <= CLOCK_STEP
