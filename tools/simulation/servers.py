@@ -4,6 +4,7 @@ true of them would strike too seldom by itself."""
 from __future__ import annotations
 
 from contextvars import Context
+from datetime import timedelta
 from typing import Any
 
 from azsim.arcmachine import ArcMachine
@@ -31,11 +32,15 @@ class Servers:
                 begin()
 
     def _answer_lost(self) -> None:
-        """Azure takes an operation and nobody hears of it; its row is all that will tell."""
+        """Azure takes an operation and nobody hears of it; its row is all that will tell, and that
+        may come late."""
         fields: dict[str, Any] = {"drop": Drop.AFTER, "count": self._random.choice((1, 1, 2))}
         operation = self._random.choice(("assessPatches", "installPatches"))
         for machine in self._keys:
             self._trouble.fault(operation=operation, machine=machine, **fields)
+            if self._random.random() < 0.7:
+                late = timedelta(minutes=self._random.randint(5, 40))
+                self._trouble.fault(graph="Frozen", machine=machine, lasts=late)
 
     def _others_at_work(self) -> None:
         """Somebody is at work on one before azpatch looks at it first, and while it begins."""
