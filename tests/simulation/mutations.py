@@ -258,12 +258,12 @@ MUTATIONS = {
     "absence taken for deletion": Mutation(absence_taken_for_deletion, 0, 10),
     "vmId ignored": Mutation(vm_id_ignored, 0, 8),
     "giving up after an error": Mutation(giving_up_after_an_error, 5, 6),
-    "a lost answer never retried": Mutation(lost_answer_never_retried, 0, 10),
+    "a lost answer never retried": Mutation(lost_answer_never_retried, 163, 5),
     # Seeds in which a registration is long on its way.
     "a registration not waited for": Mutation(registration_hurried, 170, 8),
     "the verdict ignored": Mutation(lambda: [*verdict_ignored()], 0, 3),
     "the gate ignored": Mutation(lambda: [*gate_ignored()], 2, 8),
-    "Arc: what runs ignored": Mutation(rows_ignored_on_arc, 5, 8),
+    "Arc: what runs ignored": Mutation(rows_ignored_on_arc, 20, 6),
     # Seeds in which an answer about a server is lost and its row comes late.
     "Arc: absence of a row hurried": Mutation(absence_hurried_on_arc, 75, 5),
     "Arc: a URL taken for an activity": Mutation(url_taken_for_activity_on_arc, 14, 8),
