@@ -1,18 +1,17 @@
 """Judges a simulation while it runs, and at its end.
 
 The invariants of the design, checked at every POST and every intent, by the same checkers that the
-end-to-end tests use; and what only a simulation can ask: did every machine get there?
+end-to-end tests use.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextvars import Context
 from datetime import datetime, timedelta
 from typing import Any
 
-from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Object
+from azpatch.kube.port import PATCH_POLICY, PATCH_TARGET, Object
 from azsim.arcmachine import ArcMachine
 from azsim.journal import Entry, EventEntry, RequestEntry
 from azsim.records import Status
@@ -23,6 +22,7 @@ from simulation.apiserver import WatchEvent
 from simulation.permissions import Declarations
 from simulation.steps import MACHINE, PATCH_VERBS
 from simulation.support import SupportRules
+from simulation.targets import attempt_of, governs, machine_of, max_unavailable, owned
 from simulation.world import World
 
 OURS = (fleets.OPERATOR,)
@@ -189,17 +189,17 @@ class Judge:
     def _slots(self, journal: Journal, machine: str, attempt: str | None) -> None:
         """maxUnavailable of the policy whose install this is."""
         targets = self._targets()
-        mine = next((t for t in targets if _attempt(t) == attempt), None)
-        policy = mine and next((p for p in self._policies() if _owned(mine, p)), None)
+        mine = next((t for t in targets if attempt_of(t) == attempt), None)
+        policy = mine and next((p for p in self._policies() if owned(mine, p)), None)
         if policy is None:
             return
-        siblings = [t for t in targets if _owned(t, policy)]
-        others = [t for t in targets if not _owned(t, policy)]
+        siblings = [t for t in targets if owned(t, policy)]
+        others = [t for t in targets if not owned(t, policy)]
         left = {machine_of(t) for t in others if self._leaving(t)}
         # What a third policy acts on is counted there, whoever else leaves the machine.
-        left -= {machine_of(t) for t in others if _governs(t) and not self._leaving(t)}
+        left -= {machine_of(t) for t in others if governs(t) and not self._leaving(t)}
         governed = {
-            machine_of(t) for t in siblings if _governs(t) is not False or machine_of(t) in left
+            machine_of(t) for t in siblings if governs(t) is not False or machine_of(t) in left
         }
         limit = max(
             max_unavailable(one, siblings) for one in self._declarations.lately(policy, LAG)
@@ -262,7 +262,7 @@ class Judge:
         return bool(
             meta.get("deletionTimestamp")
             or policy is None
-            or not _owned(target, policy)
+            or not owned(target, policy)
             or policy["metadata"].get("deletionTimestamp")
         )
 
@@ -346,176 +346,3 @@ class Judge:
             self.violation = Violation(invariant, details, machine)
             self._world.story.tell("judge", f"VIOLATION {self.violation}")
             self._world.ended.set()
-
-
-def machine_of(target: Object) -> str:
-    """The key of its machine."""
-    return str(target["spec"]["machineId"]).lower()
-
-
-def _attempt(target: Object) -> str | None:
-    """The attempt in flight on it."""
-    operation = (target.get("status") or {}).get("operation") or {}
-    return operation.get("attemptId")
-
-
-def _governs(target: Object) -> bool | None:
-    """None: not decided yet."""
-    governs: bool | None = (target.get("status") or {}).get("governs")
-    return governs
-
-
-def _owned(target: Object, policy: Object) -> bool:
-    uid = policy["metadata"]["uid"]
-    return any(owner["uid"] == uid for owner in target["metadata"]["ownerReferences"])
-
-
-def max_unavailable(policy: Object, targets: list[Object]) -> int:
-    """A count, or a percentage of the governed machines that are supported, rounded down, but one
-    at least."""
-    value = policy["spec"].get("rollout", {}).get("maxUnavailable", "10%")
-    if isinstance(value, int):
-        return value
-    supported = sum(map(_supported, targets))
-    return max(1, math.floor(supported * int(value.removesuffix("%")) / 100))
-
-
-def _supported(target: Object) -> bool:
-    """Or installed on before, while new evidence is awaited."""
-    status = target.get("status") or {}
-    verdict = next(
-        (v["verdict"] for v in status.get("verdicts", ()) if v["operation"] == "OnDemandPatching"),
-        "Unknown",
-    )
-    if status.get("governs") is False or verdict == "Unsupported":
-        return False
-    return verdict == "Supported" or "installation" in status
-
-
-# --- did it get there? ----------------------------------------------------------------------------
-
-TERMINAL = frozenset(
-    {
-        "AssessOnly",
-        "Suspended",
-        "NothingInstallable",
-        "AttemptsExhausted",
-        "OSNotSelected",
-        "RebootPending",
-        "UbuntuProRequired",
-        "GovernedElsewhere",
-        "VMStopped",
-        "AgentNotReady",
-        "NotBack",
-        "ResultUnknown",
-        "InstallFailed",
-    }
-)
-"""Reasons with which a machine may be left alone."""
-
-CUT_OFF = frozenset({"ArcDisconnected", "ArcExpired", "ArcError"})
-"""Likewise, of an Azure Arc-enabled server that Azure does not hear."""
-
-REFUSALS = frozenset(
-    {
-        "AKSNode",
-        "ArcBillingNotAccepted",
-        "DetectedUnsupported",
-        "ImageNotSupported",
-        "ImageUnknown",
-        "NoMarketplaceRule",
-        "PreviewFeatureNotRegistered",
-        "PreviewFeatureUndetermined",
-        "ScaleSetMember",
-        "SystemNotListed",
-        "UnableToDetermine",
-        "WindowsClient",
-    }
-)
-"""Likewise, unless the documents and the truth about the machine say that it can be patched."""
-
-
-def unsettled(world: World, support: SupportRules, *, patient: bool) -> Iterator[tuple[str, str]]:
-    """(machine key, what is still to come) for every machine that is not where it belongs. Unless
-    `patient`, an install that is to be tried again in the next window is where it belongs."""
-    subscriptions = {
-        raw["spec"]["subscriptionId"].lower() for raw in world.api.list(AZURE_SUBSCRIPTION)
-    }
-    targets = world.api.list(PATCH_TARGET)
-    for target in targets:
-        machine = target["spec"]["machineId"].lower()
-        status = target.get("status") or {}
-        if machine.split("/")[2] not in subscriptions:
-            continue
-        if _waits_for_others(world, target, targets):
-            continue
-        if machine not in world.cloud.machines:
-            yield machine, "the machine is deleted, and its PatchTarget is not"
-        elif status.get("operation"):
-            yield machine, f"{status['operation']['kind']} in flight"
-        elif _replaced(world, machine, status):
-            yield machine, "its status is of the machine that had the name before"
-        elif not _never_ends(world, machine):
-            left = _left(world, support, target)
-            if left is not None and (patient or not _tomorrow(status)):
-                yield machine, left
-
-
-def _replaced(world: World, machine: str, status: dict[str, Any]) -> bool:
-    """The next refresh of the inventory tells those that do not look at the machine themselves."""
-    known = (status.get("machine") or {}).get("vmId", "").lower()
-    return bool(known) and known != world.cloud.machines[machine].vm_id.lower()
-
-
-def _tomorrow(status: dict[str, Any]) -> bool:
-    """An install did not end well, and the next window is known."""
-    ready = any(c["reason"] == "RetryLater" for c in status.get("conditions", ()))
-    return ready and (status.get("attempts") or {}).get("retryAfter") is not None
-
-
-def _waits_for_others(world: World, target: Object, targets: Iterable[Object]) -> bool:
-    """All slots of its policy are held by machines that need a person."""
-    conditions = (target.get("status") or {}).get("conditions", ())
-    if not any(c["reason"] == "WaitingForSlot" for c in conditions):
-        return False
-    meta = target["metadata"]
-    policy = world.api.find(PATCH_POLICY, meta["namespace"], target["spec"]["policy"])
-    siblings = [one for one in targets if policy is not None and _owned(one, policy)]
-    helpless = sum(_needs_a_person(world, one) for one in siblings)
-    return policy is not None and helpless >= max_unavailable(policy, siblings)
-
-
-def _needs_a_person(world: World, target: Object) -> bool:
-    machine = target["spec"]["machineId"].lower()
-    status = target.get("status") or {}
-    if machine not in world.cloud.machines or status.get("governs") is False:
-        return False
-    reasons = {c["reason"] for c in status.get("conditions", ())}
-    return _never_ends(world, machine) or bool(reasons & {"NotBack", "ResultUnknown"})
-
-
-def _never_ends(world: World, machine: str) -> bool:
-    """Its guest is at work on something that will have no result: a person must see to it."""
-    task = world.cloud.guest(world.cloud.machines[machine]).task
-    return task is not None and world.clock.now() - task.operation.start > timedelta(hours=5)
-
-
-def _left(world: World, support: SupportRules, target: Object) -> str | None:
-    machine, status = machine_of(target), target.get("status") or {}
-    conditions = {c["type"]: c for c in status.get("conditions", ())}
-    compliant, ready = conditions.get("Compliant"), conditions.get("Ready")
-    if compliant is None or ready is None:
-        return "nothing is decided"
-    if compliant["status"] == "True":
-        return None
-    reasons = {compliant["reason"], ready["reason"]}
-    if "AssessmentFailed" in reasons and not world.cloud.machines[machine].spec.guest.patchable:
-        return None
-    if reasons & TERMINAL:
-        return None
-    if reasons & REFUSALS and not support.may_install(target):
-        return None
-    found = world.cloud.machines[machine]
-    if reasons & CUT_OFF and isinstance(found, ArcMachine) and not found.heard:
-        return None
-    return f"Compliant={compliant['status']}/{compliant['reason']}, Ready={ready['reason']}"

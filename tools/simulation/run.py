@@ -21,8 +21,9 @@ from azsim.journal import Entry, EventEntry, RequestEntry
 from simulation import fleets, registration, servers
 from simulation.apiserver import WatchEvent
 from simulation.injections import KINDS, Injection, Troublemaker, name_of
-from simulation.judge import Judge, unsettled
+from simulation.judge import Judge
 from simulation.loop import run as run_virtual
+from simulation.settled import unsettled
 from simulation.steps import PATCH_VERBS, Step, Steps
 from simulation.world import START, World
 

@@ -1,0 +1,51 @@
+"""PatchTargets as the API server holds them, read without the operator's models."""
+
+from __future__ import annotations
+
+import math
+
+from azpatch.kube.port import Object
+
+
+def machine_of(target: Object) -> str:
+    """The key of its machine."""
+    return str(target["spec"]["machineId"]).lower()
+
+
+def attempt_of(target: Object) -> str | None:
+    """The attempt in flight on it."""
+    operation = (target.get("status") or {}).get("operation") or {}
+    return operation.get("attemptId")
+
+
+def governs(target: Object) -> bool | None:
+    """None: not decided yet."""
+    said: bool | None = (target.get("status") or {}).get("governs")
+    return said
+
+
+def owned(target: Object, policy: Object) -> bool:
+    uid = policy["metadata"]["uid"]
+    return any(owner["uid"] == uid for owner in target["metadata"]["ownerReferences"])
+
+
+def max_unavailable(policy: Object, targets: list[Object]) -> int:
+    """A count, or a percentage of the governed machines that are supported, rounded down, but one
+    at least."""
+    value = policy["spec"].get("rollout", {}).get("maxUnavailable", "10%")
+    if isinstance(value, int):
+        return value
+    supported = sum(map(_supported, targets))
+    return max(1, math.floor(supported * int(value.removesuffix("%")) / 100))
+
+
+def _supported(target: Object) -> bool:
+    """Or installed on before, while new evidence is awaited."""
+    status = target.get("status") or {}
+    verdict = next(
+        (v["verdict"] for v in status.get("verdicts", ()) if v["operation"] == "OnDemandPatching"),
+        "Unknown",
+    )
+    if status.get("governs") is False or verdict == "Unsupported":
+        return False
+    return verdict == "Supported" or "installation" in status
