@@ -61,7 +61,8 @@ come with a newer revision only.
 |---|---|---|---|
 """
 
-MARKETPLACE_NOTES = """ An image is **allowed** if a rule matches it; **denied** if a rule would
+MARKETPLACE_NOTES = """
+An image is **allowed** if a rule matches it; **denied** if a rule would
 match it but excepts its offer or SKU, and no other rule allows it; of all others **no rule**
 speaks. Case does not matter, `*` stands for any characters. The message of a verdict names the
 rule that decided.
@@ -73,7 +74,8 @@ OWN = """## A matrix of your own
 key `matrix.yaml` holds a matrix in the form of those that ship
 ([2025-02](../operator/azpatch/domain/data/matrix-2025-02.yaml) is one;
 [support-matrix.schema.json](support-matrix.schema.json) has the fields), with a `revision` of your
-own. Its `marketplaceRules` and `automaticGuestPatching` name ones that ship.
+own. Its `marketplaceRules` and `automaticGuestPatching` name ones that ship. The examples have
+[one](../examples/own-matrix/matrix.yaml).
 
 ```sh
 kubectl --namespace azpatch-system create configmap our-matrix --from-file matrix.yaml

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from domain_builders import READABLE, subscription
 
@@ -10,6 +12,8 @@ from azpatch.api.reasons import Reason
 from azpatch.api.subscription import MATRIX_LENGTH, AzureSubscription, SupportMatrixStatus
 from azpatch.domain.matrix import revision
 from azpatch.domain.own_matrix import MATRIX_KEY, chosen, in_force
+
+ROOT = Path(__file__).parents[3]
 
 OWN = """
 revision: contoso-1
@@ -35,6 +39,13 @@ def test_a_shipped_revision_is_in_force_at_once_and_needs_no_config_map() -> Non
 
     assert in_force(named) is revision("2023-11")
     assert chosen(named, None) == (SupportMatrixStatus(revision="2023-11"), None)
+
+
+def test_the_example_is_one() -> None:
+    text = (ROOT / "examples" / "own-matrix" / "matrix.yaml").read_text()
+    kept, trouble = chosen(referring(), {MATRIX_KEY: text})
+    assert trouble is None
+    assert kept == SupportMatrixStatus(revision="ours-2026-11", text=text)
 
 
 def test_a_matrix_of_ones_own_is_kept_in_the_status_and_in_force_from_there() -> None:
