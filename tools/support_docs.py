@@ -32,12 +32,15 @@ machines that will be made from a gallery image. It needs no cluster, no Azure a
 reads what the Azure CLI prints, and asks the decisions that the operator itself goes by. Verdicts,
 reasons and messages are those that a PatchTarget has.
 
-`pip install .` in a checkout gives the command, and the image that [install.md](install.md) builds has it. Virtual machines
-and Azure Arc-enabled servers may be asked about together:
+`pip install .` in a checkout gives the command, and the image that
+[install.md](install.md) builds has it. Virtual machines and Azure Arc-enabled servers may be
+asked about together:
 
 ```sh
-az vm list -o json | podman run --rm --interactive "$REGISTRY/azpatch:$VERSION" support --revision {NEWEST} --vm-json -
-jq -s add <(az vm list -o json) <(az connectedmachine list -o json) | azpatch support --revision {NEWEST} --vm-json -
+podman run --rm "$REGISTRY/azpatch:$VERSION" support --revision {NEWEST}
+az vm list -o json | azpatch support --revision {NEWEST} --vm-json -
+jq -s add <(az vm list -o json) <(az connectedmachine list -o json) |
+  azpatch support --revision {NEWEST} --vm-json -
 ```
 
 `--revision` is required, as in an AzureSubscription: {", ".join(REVISIONS)}
