@@ -368,6 +368,16 @@ async def test_an_operation_that_runs_says_when_to_look_again(
         ),
         pytest.param({**INSTALLED, "status": "InProgress"}, port.Progress(running=True), id="runs"),
         pytest.param(None, port.Progress(running=False), id="no result"),
+        pytest.param(
+            {**INSTALLED, "status": "Unknown"},
+            port.Progress(running=False, ended=END),
+            id="an install of which Azure does not know what became of it",
+        ),
+        pytest.param(
+            {**ASSESSED, "status": "Levitating"},
+            port.Progress(running=False, ended=END),
+            id="an assessment with a word that is new",
+        ),
     ],
 )
 async def test_what_the_url_gives_is_a_result(
