@@ -83,8 +83,8 @@ class HybridCompute:
         """One GET of the operation's URL.
 
         What Compute says in the body of an operation, this provider may say by the status of its
-        answer: a refusal in ARM's own form, that is about the operation and not about who asks, is
-        the operation's error. 403 is Gone, for Compute's reason.
+        answer: a refusal in ARM's own form, that is about the operation and not about who asks or
+        how, is the operation's error. 403 is Gone, for Compute's reason.
         """
         self._arm.require_own(poll_url)
         path = urlsplit(poll_url).path.lower()
