@@ -184,10 +184,15 @@ class ImageDefinitions:
         return frozenset(k for k in before.keys() | merged if before.get(k) != merged.get(k))
 
 
-def _weight(reading: _Reading) -> tuple[bool, bool, timedelta]:
-    """Who was not refused knows more than who was, and who was asked last more than others."""
-    answered = reading.found is not Unread.UNANSWERED
-    return answered, answered and reading.found is not Unread.REFUSED, reading.read
+_BY_WEIGHT = (Unread.UNANSWERED, Unread.REFUSED, Unread.GONE)
+
+
+def _weight(reading: _Reading) -> tuple[int, timedelta]:
+    """Who was not refused knows more than who was; who has read it, more than who was told that it
+    is not there, until told so too: a gallery is shared with some. Then, who was asked last."""
+    found = reading.found
+    weight = _BY_WEIGHT.index(found) if isinstance(found, Unread) else len(_BY_WEIGHT)
+    return weight, reading.read
 
 
 def _wanted(machines: Iterable[Machine]) -> dict[str, _Wanted]:

@@ -320,6 +320,23 @@ class TestSeveralIdentities:
             await reading.definitions.refresh(client, {}, reading.machines, {other})
         assert reading.known is Unread.GONE
 
+    async def test_what_one_has_read_holds_until_it_asks_again_itself(
+        self, reading: Reading
+    ) -> None:
+        """The gallery is shared with the one identity, and to the other it does not exist."""
+        first, second = self.two(reading)
+        first.definitions[key(ELSEWHERE)] = SPECIALIZED
+        second.definitions[key(ELSEWHERE)] = NOT_THERE
+        await reading.definitions.refresh(first, {}, reading.machines, {second})
+        reading.clock.jump(BELIEVED)
+        assert not await reading.definitions.refresh(second, {}, reading.machines, {first})
+        assert len(second.looked_up) == 1
+        assert reading.known is SPECIALIZED
+
+        first.definitions[key(ELSEWHERE)] = NOT_THERE
+        await reading.definitions.refresh(first, {}, reading.machines, {second})
+        assert reading.known is Unread.GONE
+
     async def test_a_secret_that_was_replaced_changes_nothing(self, reading: Reading) -> None:
         """What the old identity read is kept until the new one has read it for itself."""
         old, new = self.two(reading)
