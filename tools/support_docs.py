@@ -83,6 +83,10 @@ MEANING = """## What an answer takes for granted
   2023-05, which needs it. Absent: not known.
 - The policy is one that sets neither `install.onUndeterminedSupport` nor
   `assessment.probeUnsupported`.
+- Azure charges for Azure Arc-enabled servers, and the operator sends them nothing until their
+  AzureSubscription says `arcBilling: Accepted`. No model knows that: the verdict is what Azure
+  supports, and the message says what it costs
+  ([concepts.md](concepts.md#azure-arc-enabled-servers)).
 - A model does not have everything. A node of AKS is told by its group's name and tags, not by the
   group's `managedBy`. Where an image's definition is not given, osProfile decides, and
   `confidence` is Medium.
