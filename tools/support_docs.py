@@ -120,10 +120,11 @@ the worst counts.
 """
 
 STATUSES = {
-    ExitStatus.SUPPORTED: "all of them are `Supported`, or nothing was asked",
+    ExitStatus.SUPPORTED: "all of them are `Supported`; or the matrix was printed",
     ExitStatus.WRONG: "nothing was answered: options or a file are wrong; stderr has a line",
     ExitStatus.UNSUPPORTED: "at least one is `Unsupported`",
-    ExitStatus.UNKNOWN: "none is `Unsupported`, at least one is `Unknown`",
+    ExitStatus.UNKNOWN: "none is `Unsupported`, at least one is `Unknown`; or the list is "
+    "empty, as of a resource group whose name was mistyped: stderr has a line",
 }
 
 GATE = f"""## Gate an image build

@@ -14,9 +14,11 @@ from azpatch.domain.facts import ImageDefinition, ImageReference, Machine
 from azpatch.domain.feature import FeatureGate, assumed_gate
 from azpatch.domain.image import built_from, classify, with_os_type
 from azpatch.domain.matrix import Matrix
+from azpatch.domain.os_type import only_assessed
 from azpatch.domain.verdict import Ruling, verdicts
 from azpatch.domain.verdict_row import SupportEvidence
 from azpatch.domain.verdict_source import VerdictSource, source_of
+from azpatch.domain.verdict_table import PATCHING
 from azpatch.domain.words import sentences
 from azpatch.domain.workload import excluded
 from azpatch.support.answers import Answer, OperationAnswer, Source
@@ -115,6 +117,10 @@ def _held_up(ruling: Ruling, machine: Machine) -> str:
     """What keeps the operator from what Azure supports."""
     if ruling.support is Support.SUPPORTED and machine.kind is MachineKind.ARC_SERVER:
         return unless_accepted(1)
+    # A plan or a definition is no machine yet, and has an empty id.
+    unknown = machine.os_type is None and bool(machine.id)
+    if unknown and (ruling.operation, ruling.support) == (PATCHING, Support.SUPPORTED):
+        return only_assessed(None)
     return ""
 
 
