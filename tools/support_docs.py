@@ -88,6 +88,10 @@ MEANING = """## What an answer takes for granted
   2023-05, which needs it. Absent: not known.
 - The policy is one that sets neither `install.onUndeterminedSupport` nor
   `assessment.probeUnsupported`.
+- Azure charges for Azure Arc-enabled servers, and the operator sends them nothing until their
+  AzureSubscription says `arcBilling: Accepted`. No model knows that: the verdict is what Azure
+  supports, and the message says what it costs
+  ([concepts.md](concepts.md#azure-arc-enabled-servers)).
 - A model does not have everything. A node of AKS is told by its group's name and tags, not by the
   group's `managedBy`. Where an image's definition is not given, osProfile decides, and
   `confidence` is Medium.
@@ -121,10 +125,11 @@ the worst counts.
 """
 
 STATUSES = {
-    ExitStatus.SUPPORTED: "all of them are `Supported`, or nothing was asked",
+    ExitStatus.SUPPORTED: "all of them are `Supported`; or the matrix was printed",
     ExitStatus.WRONG: "nothing was answered: options or a file are wrong; stderr has a line",
     ExitStatus.UNSUPPORTED: "at least one is `Unsupported`",
-    ExitStatus.UNKNOWN: "none is `Unsupported`, at least one is `Unknown`",
+    ExitStatus.UNKNOWN: "none is `Unsupported`, at least one is `Unknown`; or the list is "
+    "empty, as of a resource group whose name was mistyped: stderr has a line",
 }
 
 GATE = f"""## Gate an image build

@@ -143,12 +143,17 @@ def progress(body: Mapping[str, Any]) -> Progress:
     result = mapping(mapping(body.get("properties")).get("output"))
     if "installationActivityId" in body or "assessmentActivityId" in body:
         result = body
-    elif str(body.get("status") or "").lower() not in ENDED:
+        running = rows.at_work(result)
+    else:
+        running = str(body.get("status") or "").lower() not in ENDED
+    if running:
         return Progress(running=True)
+    over = rows.is_over(result)
+    assessed, installed = "assessmentActivityId" in result, "installationActivityId" in result
     return Progress(
         running=False,
-        assessment=rows.assessment_answer(result) if "assessmentActivityId" in result else None,
-        installation=rows.installation(result) if "installationActivityId" in result else None,
+        assessment=rows.assessment_answer(result) if assessed and over else None,
+        installation=rows.installation(result) if installed and over else None,
         error=None if result is body else operation_error(body.get("error")),
         ended=moment(body.get("endTime")),
     )

@@ -83,6 +83,8 @@ class AuthorityUnreachable(TokenUnavailable):
 
 
 CONFLICT = 409
+GONE = 410
+"""The URL is no more; what became of the operation, it does not say."""
 
 BY_STATUS: Mapping[int, tuple[type[AzureError], type[AzureError]]] = {
     401: (SignInFailed, SignInFailed),
@@ -150,14 +152,20 @@ def _refused(response: Any, call: Call) -> AzureError:
     return _pick(kinds, call)(code, message, retry_after(response.headers))
 
 
+_ABOUT_THE_REQUEST = re.compile(r"api-?version|subscription|registered", re.IGNORECASE)
+"""In ARM's codes for a version, a subscription or a registration that does not let it look:
+InvalidApiVersionParameter, DisabledSubscription, NoRegisteredProviderFound."""
+
+
 def outcome(response: Any) -> tuple[str, str] | None:
     """Code and message of an answer that is the end of what was asked about, and not a refusal to
     show it: 409 and the other 4xx, in ARM's own form. None for any other answer."""
     status = response.status_code
-    if not 400 <= status < 500 or (status in BY_STATUS and status != CONFLICT):
+    if not 400 <= status < 500 or status == GONE or (status in BY_STATUS and status != CONFLICT):
         return None
     code, message = arm_error(response)
-    return None if code == _status_code(response) else (code, message)
+    refused = code == _status_code(response) or _ABOUT_THE_REQUEST.search(code)
+    return None if refused else (code, message)
 
 
 def _pick(kinds: tuple[type[AzureError], type[AzureError]], call: Call) -> type[AzureError]:

@@ -22,7 +22,7 @@ from azpatch.azure.queries import ARC_SERVERS
 from azpatch.azure.throttles import Throttles
 from azpatch.azure.values import mapping, moment, operation_error
 from azpatch.domain import ids
-from azpatch.domain.facts import ARC_CONNECTED, GuestStatus, MachineView, OperationError
+from azpatch.domain.facts import ARC_CONNECTED, MachineView, OperationError
 
 HYBRID_COMPUTE_API = "2026-07-15"
 """The newest stable version; guest patching has been in all of them since 2022-12-27."""
@@ -83,8 +83,8 @@ class HybridCompute:
         """One GET of the operation's URL.
 
         What Compute says in the body of an operation, this provider may say by the status of its
-        answer: a refusal in ARM's own form, that is about the operation and not about who asks, is
-        the operation's error. 403 is Gone, for Compute's reason.
+        answer: a refusal in ARM's own form, that is about the operation and not about who asks or
+        how, is the operation's error. 403 is Gone, for Compute's reason.
         """
         self._arm.require_own(poll_url)
         path = urlsplit(poll_url).path.lower()
@@ -118,17 +118,15 @@ def is_operation_of_arc(poll_url: str) -> bool:
 
 def progress(result: Mapping[str, Any]) -> Progress:
     """What an operation's URL gives once it is no longer 202: its bare result."""
-    if rows.guest_status(result.get("status")) in (
-        GuestStatus.IN_PROGRESS,
-        GuestStatus.NOT_STARTED,
-    ):
+    if rows.at_work(result):
         return Progress(running=True)
     assessed, installed = "assessmentActivityId" in result, "installationActivityId" in result
+    over = rows.is_over(result)
     error = mapping(result.get("error")) or mapping(result.get("errorDetails"))
     return Progress(
         running=False,
-        assessment=rows.arc_assessment(result) if assessed else None,
-        installation=rows.installation(result) if installed else None,
+        assessment=rows.arc_assessment(result) if assessed and over else None,
+        installation=rows.installation(result) if installed and over else None,
         error=None if assessed or installed else operation_error(error),
         ended=moment(result.get("lastModifiedDateTime")),
     )

@@ -176,6 +176,17 @@ def guest_status(value: object) -> GuestStatus:
     return member(GuestStatus, value) or GuestStatus.UNKNOWN
 
 
+def at_work(result: Row) -> bool:
+    """Whether the guest's result says that it is no result yet."""
+    return guest_status(result.get("status")) in (GuestStatus.IN_PROGRESS, GuestStatus.NOT_STARTED)
+
+
+def is_over(result: Row) -> bool:
+    """Whether the guest's result says how the operation ended: Unknown, or a word that is new,
+    says nothing."""
+    return guest_status(result.get("status")).ended
+
+
 def assessment_row(row: Row) -> AssessmentResult:
     """A row of `queries.ASSESSMENTS`."""
     urgent, other = _counts(row.get("counts"))

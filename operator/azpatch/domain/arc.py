@@ -56,8 +56,18 @@ def forecast(servers: int) -> str:
 def not_accepted(servers: int, subscriptions: str) -> str:
     """Why nothing is sent to servers, what it would cost and who can change that. `subscriptions`
     names their AzureSubscriptions."""
+    return _charged(servers, f"AzureSubscription {subscriptions}")
+
+
+def unless_accepted(servers: int) -> str:
+    """The same, where it is not known whether somebody has accepted it."""
+    return _charged(
+        servers, f"the AzureSubscription of {'its' if servers == 1 else 'their'} subscription"
+    )
+
+
+def _charged(servers: int, where: str) -> str:
     return (
         f"Azure charges for assessing and patching Azure Arc-enabled servers: {forecast(servers)}. "
-        "Nothing is sent until the platform team sets spec.arcBilling: Accepted in "
-        f"AzureSubscription {subscriptions}."
+        f"Nothing is sent until the platform team sets spec.arcBilling: Accepted in {where}."
     )

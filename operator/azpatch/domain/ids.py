@@ -57,6 +57,12 @@ def is_arc_server(resource_id: str) -> bool:
     return _ARC_SERVER in resource_id.lower()
 
 
+def is_another_vm(vm_id: str | None, known: str | None) -> bool:
+    """Whether two vmIds under one ARM id are of two machines. An answer may lack it, which says
+    nothing."""
+    return bool(vm_id and known and vm_id.lower() != known.lower())
+
+
 def subscription_of(resource_id: str) -> str:
     """The subscription's id in lower case, "" if the id names none."""
     parts = key(resource_id).strip("/").split("/")

@@ -15,6 +15,7 @@ from azpatch.domain.facts import (
     Machine,
     MachineView,
 )
+from azpatch.domain.ids import is_another_vm
 from azpatch.domain.plan import RUNNING, Idle, not_sent, outdated
 from azpatch.domain.traces import same_id
 
@@ -39,7 +40,7 @@ def cleared(
     view: MachineView, machine: Machine, status: PatchTargetStatus, now: datetime
 ) -> Idle | None:
     """What keeps an operation from the machine, as ARM itself shows it; None: nothing does."""
-    if view.machine.vm_id.lower() != machine.vm_id.lower():
+    if is_another_vm(view.machine.vm_id, machine.vm_id):
         return not_sent(Reason.MACHINE_REPLACED, now + LOOK_AT_FOREIGN)
     unreachable = _unreachable(view.machine)
     if unreachable is Reason.VM_STOPPED:

@@ -19,6 +19,7 @@ from azpatch.domain.facts import (
     MachineView,
     OperationError,
 )
+from azpatch.domain.ids import is_another_vm
 from azpatch.domain.traces import Traces, same_id, shown_of
 
 ASSESSMENT_DEADLINE = timedelta(hours=2)
@@ -119,7 +120,7 @@ def judge(
     of its kind."""
     if evidence.machine_gone:
         return Lost(LostReason.GONE)
-    if evidence.view is not None and vm_id and not same_id(evidence.view.machine.vm_id, vm_id):
+    if evidence.view is not None and is_another_vm(evidence.view.machine.vm_id, vm_id):
         return Lost(LostReason.REPLACED)
     row = _by_row(operation, traces, evidence)
     ended = _own_word(operation, traces, evidence)

@@ -38,6 +38,13 @@ class OperatingSystem:
     evidence: str = ""
 
 
+def only_assessed(os_type: OsType | None) -> str:
+    """What becomes of a machine for whose system a policy's install says nothing; None: nobody
+    knows the system."""
+    system = os_type or "an unknown operating system"
+    return f"install says nothing for {system}, so this machine is only assessed."
+
+
 def operating_system(
     model: OsType | None,
     reference: ImageReference | None,

@@ -25,6 +25,7 @@ from azpatch.domain.facts import (
 )
 from azpatch.domain.membership import lowest_access
 from azpatch.domain.observe import Observed
+from azpatch.domain.os_type import only_assessed
 from azpatch.domain.outcome import NOT_SENT
 from azpatch.domain.selection import Selection, install_parameters
 from azpatch.domain.verdict import Ruling
@@ -235,8 +236,7 @@ def _install(
         return Idle(
             True,
             Reason.OS_NOT_SELECTED,
-            f"install says nothing for {machine.os_type or 'an unknown operating system'}, so this "
-            "machine is only assessed.",
+            only_assessed(machine.os_type),
             later,
         )
     if standing.access is None or standing.access < AccessLevel.PATCH:

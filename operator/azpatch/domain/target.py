@@ -77,12 +77,19 @@ def in_flight(target: PatchTarget, status: PatchTargetStatus, now: datetime) -> 
         )
     else:
         ready = Finding(
-            ConditionType.READY,
-            "True",
-            Reason.OPERATION_IN_PROGRESS,
-            f"{operation.kind} is in flight; its result is read when it ends.",
+            ConditionType.READY, "True", Reason.OPERATION_IN_PROGRESS, _going(operation)
         )
     return _with_conditions(target, status, (ready,), now, _but_ready(status))
+
+
+def _going(operation: Operation) -> str:
+    if operation.state is OperationState.INTENT:
+        return (
+            f"{operation.kind} is being sent, and Azure's answer is not known yet. If it was lost, "
+            "it is found out on the machine whether the operation began; nothing more is sent "
+            "before that."
+        )
+    return f"{operation.kind} is in flight; its result is read when it ends."
 
 
 def _why(operation: Operation) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import structlog
 
-from azpatch.azure.port import AzureClient, AzureError, Denied, Gone
+from azpatch.azure.port import AzureClient, AzureError, Denied, Gone, OverBudget
 from azpatch.clock import Clock
 from azpatch.domain.facts import ImageDefinition, Machine, Unread
 from azpatch.domain.ids import subscription_of
@@ -26,6 +26,10 @@ BELIEVED = timedelta(hours=24)
 REFUSED_AGAIN_AFTER = timedelta(hours=1)
 """A definition that may not be read, or that is not there, is asked for again this late: a role
 that was given shows within the hour, and a fleet of forty such images costs a read a minute."""
+
+UNANSWERED_AGAIN_AFTER = timedelta(minutes=5)
+"""One that Azure did not answer for is asked for again this late, and twice as late each time, up
+to REFUSED_AGAIN_AFTER: some of what is no answer lasts, such as an identity that cannot sign in."""
 
 AT_A_TIME = 8
 """Reads in flight: a fleet has few images, and all of its machines wait for them at the start."""
@@ -46,6 +50,8 @@ class _Reading:
     """When (`clock.elapsed()`)."""
     until: timedelta
     """Until then nobody asks again."""
+    pause: timedelta = timedelta(0)
+    """How long that was, where Azure did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,24 +139,30 @@ class ImageDefinitions:
         async def some() -> None:
             for key_, one in waiting:
                 late = self._clock.elapsed() - begun >= PATIENCE
-                said = None if late else await self._ask(client, one)
-                readings[key_] = said or self._unanswered(before.get(key_))
+                known = before.get(key_)
+                readings[key_] = (
+                    self._unasked(known) if late else await self._ask(client, one, known)
+                )
 
         async with asyncio.TaskGroup() as tasks:
             for _ in range(min(AT_A_TIME, len(wanted))):
                 tasks.create_task(some())
         return readings
 
-    def _unanswered(self, before: _Reading | None) -> _Reading:
-        """What was known stays, and is asked for again at the next refresh."""
+    def _unasked(self, before: _Reading | None) -> _Reading:
+        """What was known stays, and is asked for at the next refresh."""
         now = self._clock.elapsed()
-        if before is None:
-            return _Reading(Unread.UNANSWERED, now, now)
-        return _Reading(before.found, before.read, now)
+        return replace(before or _Reading(Unread.UNANSWERED, now, now), until=now)
 
-    async def _ask(self, client: AzureClient, wanted: _Wanted) -> _Reading | None:
-        """What ARM says; None if it does not answer. A shared image is seen by the subscriptions
-        that it is shared with, so each that has such machines asks, until one sees it."""
+    def _unanswered(self, before: _Reading | None) -> _Reading:
+        """What was known stays, and is asked for again later and later."""
+        known = self._unasked(before)
+        pause = sorted((UNANSWERED_AGAIN_AFTER, 2 * known.pause, REFUSED_AGAIN_AFTER))[1]
+        return replace(known, until=known.until + pause, pause=pause)
+
+    async def _ask(self, client: AzureClient, wanted: _Wanted, before: _Reading | None) -> _Reading:
+        """What ARM says. A shared image is seen by the subscriptions that it is shared with, so
+        each that has such machines asks, until one sees it."""
         refusals: set[Unread] = set()
         for subscription, location in wanted.places.items():
             try:
@@ -159,8 +171,10 @@ class ImageDefinitions:
                 log.info(
                     "image definition not read", definition=wanted.image.spelt, code=error.code
                 )
+                if isinstance(error, OverBudget):
+                    return self._unasked(before)
                 if not isinstance(error, Denied | Gone):
-                    return None
+                    return self._unanswered(before)
                 refusals.add(Unread.GONE if isinstance(error, Gone) else Unread.REFUSED)
             else:
                 return self._said(found, BELIEVED)
@@ -184,10 +198,15 @@ class ImageDefinitions:
         return frozenset(k for k in before.keys() | merged if before.get(k) != merged.get(k))
 
 
-def _weight(reading: _Reading) -> tuple[bool, bool, timedelta]:
-    """Who was not refused knows more than who was, and who was asked last more than others."""
-    answered = reading.found is not Unread.UNANSWERED
-    return answered, answered and reading.found is not Unread.REFUSED, reading.read
+_BY_WEIGHT = (Unread.UNANSWERED, Unread.REFUSED, Unread.GONE)
+
+
+def _weight(reading: _Reading) -> tuple[int, timedelta]:
+    """Who was not refused knows more than who was; who has read it, more than who was told that it
+    is not there, until told so too: a gallery is shared with some. Then, who was asked last."""
+    found = reading.found
+    weight = _BY_WEIGHT.index(found) if isinstance(found, Unread) else len(_BY_WEIGHT)
+    return weight, reading.read
 
 
 def _wanted(machines: Iterable[Machine]) -> dict[str, _Wanted]:

@@ -152,7 +152,7 @@ def support(
     matrix.
 
     Exit status: 0 if all that was asked about is Supported, 3 if something is Unsupported, else 4
-    if something is Unknown; 2 if the options or a file are wrong.
+    if something is Unknown, or nothing is in the file; 2 if the options or a file are wrong.
     """
     if name is None:
         raise Wrong(f"--revision is needed, one of {', '.join(REVISIONS)}.")
@@ -172,6 +172,9 @@ def support(
         )
         judge = Judge(around, {} if images is None else images.by_key)
         answers = [judge.answer(one) for one in about.machines]
+        if not answers:
+            file = "--vm-json" if vm_json is not None else "--image-definition"
+            click.echo(f"Note: nothing is in {file}, so nothing is known.", err=True)
         _print(answers, about.listed, matrix, output)
     sys.exit(status(answers, [OperationName(one) for one in asked] or GATED))
 
@@ -188,7 +191,10 @@ def _no_collecting() -> Iterator[None]:
 
 
 def status(answers: Sequence[Answer], asked: Iterable[OperationName]) -> ExitStatus:
-    """The worst verdict on these operations."""
+    """The worst verdict on these operations. Of no machine nothing is known: a group whose name was
+    mistyped must not pass."""
+    if not answers:
+        return ExitStatus.UNKNOWN
     found = {one.operations[operation].verdict for operation in asked for one in answers}
     if Support.UNSUPPORTED in found:
         return ExitStatus.UNSUPPORTED

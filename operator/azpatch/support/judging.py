@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
-from azpatch.api.common import DetectedState, OperationName, OsType
+from azpatch.api.common import DetectedState, MachineKind, OperationName, OsType, Support
 from azpatch.api.subscription import FeatureState
+from azpatch.domain.arc import unless_accepted
 from azpatch.domain.detection import Detection, assumed
 from azpatch.domain.facts import ImageDefinition, ImageReference, Machine
 from azpatch.domain.feature import FeatureGate, assumed_gate
 from azpatch.domain.image import built_from, classify, with_os_type
 from azpatch.domain.matrix import Matrix
-from azpatch.domain.verdict import verdicts
+from azpatch.domain.os_type import only_assessed
+from azpatch.domain.verdict import Ruling, verdicts
 from azpatch.domain.verdict_row import SupportEvidence
 from azpatch.domain.verdict_source import VerdictSource, source_of
+from azpatch.domain.verdict_table import PATCHING
+from azpatch.domain.words import sentences
 from azpatch.domain.workload import excluded
 from azpatch.support.answers import Answer, OperationAnswer, Source
 from azpatch.support.reading import Named
@@ -102,11 +106,22 @@ def _operations(evidence: SupportEvidence) -> dict[OperationName, OperationAnswe
         ruling.operation: OperationAnswer(
             verdict=ruling.support,
             reason=ruling.reason,
-            message=ruling.message,
+            message=sentences(ruling.message, _held_up(ruling, evidence.machine)),
             source=_source(source_of(ruling, evidence)),
         )
         for ruling in verdicts(evidence)
     }
+
+
+def _held_up(ruling: Ruling, machine: Machine) -> str:
+    """What keeps the operator from what Azure supports."""
+    if ruling.support is Support.SUPPORTED and machine.kind is MachineKind.ARC_SERVER:
+        return unless_accepted(1)
+    # A plan or a definition is no machine yet, and has an empty id.
+    unknown = machine.os_type is None and bool(machine.id)
+    if unknown and (ruling.operation, ruling.support) == (PATCHING, Support.SUPPORTED):
+        return only_assessed(None)
+    return ""
 
 
 def of_plan(publisher: str, offer: str, sku: str, os_type: OsType | None) -> Named:

@@ -16,6 +16,8 @@ import yaml
 from pydantic import TypeAdapter
 
 from azpatch.api.common import OperationName, Support
+from azpatch.domain.arc import unless_accepted
+from azpatch.domain.ids import is_arc_server
 from azpatch.domain.matrix import Matrix
 from azpatch.support.answers import Answer, Source
 
@@ -214,6 +216,8 @@ def fleet(answers: Sequence[Answer], matrix: Matrix, width: int | None) -> Itera
     yield from _columns(_fitting([head, *rows], width))
     yield ""
     yield from _text("yes: Supported, no: Unsupported, ?: Unknown until there is evidence.", width)
+    if servers := sum(map(_is_supported_server, answers)):
+        yield from _text(unless_accepted(servers), width)
     for (names, verdict, reason), messages in _said(answers).items():
         yield ""
         number = messages.total()
@@ -226,6 +230,12 @@ def fleet(answers: Sequence[Answer], matrix: Matrix, width: int | None) -> Itera
             yield f"  - … and {len(messages) - _MESSAGES} more of the kind: -o json has all"
     yield ""
     yield from _sources(answers, width)
+
+
+def _is_supported_server(answer: Answer) -> bool:
+    """Whether it is an Azure Arc-enabled server, and something Supported would cost."""
+    verdicts = {found.verdict for found in answer.operations.values()}
+    return answer.id is not None and is_arc_server(answer.id) and Support.SUPPORTED in verdicts
 
 
 def _fitting(rows: Sequence[tuple[str, ...]], width: int | None) -> Sequence[tuple[str, ...]]:

@@ -368,6 +368,16 @@ async def test_an_operation_that_runs_says_when_to_look_again(
         ),
         pytest.param({**INSTALLED, "status": "InProgress"}, port.Progress(running=True), id="runs"),
         pytest.param(None, port.Progress(running=False), id="no result"),
+        pytest.param(
+            {**INSTALLED, "status": "Unknown"},
+            port.Progress(running=False, ended=END),
+            id="an install of which Azure does not know what became of it",
+        ),
+        pytest.param(
+            {**ASSESSED, "status": "Levitating"},
+            port.Progress(running=False, ended=END),
+            id="an assessment with a word that is new",
+        ),
     ],
 )
 async def test_what_the_url_gives_is_a_result(
@@ -392,7 +402,13 @@ async def test_a_refusal_in_arms_words_is_the_operations_error(
         (401, {"error": {"code": "ExpiredToken", "message": "m"}}, port.SignInFailed),
         (403, {"error": {"code": "AuthorizationFailed", "message": "m"}}, port.Gone),
         (404, {"error": {"code": "NotFound", "message": "m"}}, port.Gone),
+        (400, {"error": {"code": "InvalidApiVersionParameter", "message": "m"}}, port.Retry),
+        (400, {"error": {"code": "NoRegisteredProviderFound", "message": "m"}}, port.Retry),
+        (400, {"error": {"code": "InvalidSubscriptionId", "message": "m"}}, port.Retry),
+        (409, {"error": {"code": "MissingSubscriptionRegistration", "message": "m"}}, port.Retry),
+        (409, {"error": {"code": "ReadOnlyDisabledSubscription", "message": "m"}}, port.Retry),
         (409, b"<html>a proxy</html>", port.Retry),
+        (410, {"error": {"code": "OperationExpired", "message": "m"}}, port.Retry),
         (429, {"error": {"code": "TooManyRequests", "message": "m"}}, port.Retry),
         (503, {"error": {"code": "ServiceUnavailable", "message": "m"}}, port.Retry),
         (200, b"<html>a proxy</html>", port.Retry),

@@ -325,6 +325,25 @@ async def test_an_operation_that_succeeded_without_output_leaves_its_result_to_b
     assert await client.operation(URL) == port.Progress(running=False)
 
 
+@pytest.mark.parametrize("word", ["Unknown", "Levitating", None])
+@pytest.mark.parametrize("enveloped", [True, False])
+async def test_a_result_that_does_not_say_how_it_ended_is_none(
+    word: str | None, enveloped: bool, client: port.AzureClient, wire: Any, answer: Any
+) -> None:
+    result = {**INSTALL_RESULT, "status": word}
+    envelope = {"status": "Succeeded", "properties": {"output": result}, "name": OPERATION}
+    wire.answers(answer(200, envelope if enveloped else result))
+    assert await client.operation(URL) == port.Progress(running=False)
+
+
+@pytest.mark.parametrize("word", ["InProgress", "NotStarted"])
+async def test_a_bare_result_can_say_that_the_operation_runs(
+    word: str, client: port.AzureClient, wire: Any, answer: Any
+) -> None:
+    wire.answers(answer(200, {**INSTALL_RESULT, "status": word}))
+    assert await client.operation(f"{URL}&monitor=true") == port.Progress(running=True)
+
+
 @pytest.mark.parametrize(
     "url",
     [

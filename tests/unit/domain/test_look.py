@@ -35,6 +35,7 @@ RUNS = GuestStatus.IN_PROGRESS
     [
         pytest.param(view(), None, id="nothing in the way"),
         pytest.param(view(machine=machine(vm_id="VM-1")), None, id="vmId in another case"),
+        pytest.param(view(machine=machine(vm_id="")), None, id="no vmId in the answer"),
         pytest.param(view(machine=machine(vm_id="vm-2")), Reason.MACHINE_REPLACED, id="replaced"),
         pytest.param(view(machine=machine(power_state="Stopped")), Reason.VM_STOPPED, id="stopped"),
         pytest.param(

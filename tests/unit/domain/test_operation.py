@@ -212,6 +212,13 @@ class TestLost:
         found = judge(operation(kind), "vm-1", ON_VM, Evidence(view=seen), NOW)
         assert found == Lost(LostReason.REPLACED)
 
+    @pytest.mark.parametrize(("seen", "known"), [("", "vm-1"), ("vm-1", ""), ("vm-1", None)])
+    def test_an_answer_without_its_name_does_not_say_that_it_was_replaced(
+        self, kind: OperationKind, seen: str, known: str | None
+    ) -> None:
+        answered = Evidence(view=view(machine=machine(vm_id=seen)))
+        assert isinstance(judge(operation(kind), known, ON_VM, answered, NOW), Going)
+
     def test_the_same_machine_in_another_spelling_was_not_replaced(
         self, kind: OperationKind
     ) -> None:

@@ -113,6 +113,23 @@ class TestReady:
         assert told(found, "Ready") == expected
         assert [c for c in found.conditions if c.type == "Compliant"] == [compliant]
 
+    @pytest.mark.parametrize(
+        ("state", "words"),
+        [
+            (OperationState.INTENT, "whether the operation began"),
+            (OperationState.STARTED, "is in flight"),
+            (OperationState.UNCONFIRMED, "Whether Azure took a request"),
+        ],
+    )
+    def test_ready_says_whether_it_is_known_that_it_began(
+        self, state: OperationState, words: str
+    ) -> None:
+        """After a crash the intent may stand for an hour before that is clear."""
+        status = FINE.replace(operation=operation(state=state))
+        found = decide.in_flight(patch_target(FINE), status, NOW)
+        (message,) = [c.message for c in found.conditions if c.type == "Ready"]
+        assert words in message
+
     def test_an_obstacle_that_a_look_found_says_nothing_of_the_rest(self) -> None:
         before = settled(selection=ONE)
         obstacle = Idle(False, Reason.AGENT_NOT_READY, "Not ready.", NOW)

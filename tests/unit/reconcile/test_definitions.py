@@ -19,7 +19,7 @@ from fakes import (
     numbered,
 )
 
-from azpatch.azure.port import AzureError, Denied, Gone, Retry, SignInFailed
+from azpatch.azure.port import AzureError, Denied, Gone, OverBudget, Retry, SignInFailed
 from azpatch.domain.facts import ImageDefinition, ImageReference, Machine, Unread
 from azpatch.domain.ids import key
 from azpatch.reconcile.definitions import (
@@ -27,6 +27,7 @@ from azpatch.reconcile.definitions import (
     BELIEVED,
     PATIENCE,
     REFUSED_AGAIN_AFTER,
+    UNANSWERED_AGAIN_AFTER,
     ImageDefinitions,
 )
 
@@ -137,10 +138,23 @@ class TestHowLongAnAnswerHolds:
             pytest.param(NO_RIGHT, Unread.REFUSED, REFUSED_AGAIN_AFTER, id="403"),
             pytest.param(NOT_THERE, Unread.GONE, REFUSED_AGAIN_AFTER, id="404"),
             pytest.param(
-                Retry("TooManyRequests", "Later.", HOUR), Unread.UNANSWERED, SECOND, id="429"
+                Retry("TooManyRequests", "Later.", HOUR),
+                Unread.UNANSWERED,
+                UNANSWERED_AGAIN_AFTER,
+                id="429",
             ),
-            pytest.param(Retry("HTTP503", "Later."), Unread.UNANSWERED, SECOND, id="503"),
-            pytest.param(SignInFailed("HTTP401", "Who?"), Unread.UNANSWERED, SECOND, id="401"),
+            pytest.param(
+                Retry("HTTP503", "Later."), Unread.UNANSWERED, UNANSWERED_AGAIN_AFTER, id="503"
+            ),
+            pytest.param(
+                SignInFailed("HTTP401", "Who?"), Unread.UNANSWERED, UNANSWERED_AGAIN_AFTER, id="401"
+            ),
+            pytest.param(
+                OverBudget("OverBudget", "Later.", HOUR),
+                Unread.UNANSWERED,
+                timedelta(0),
+                id="not asked",
+            ),
         ],
     )
     async def test_until_then_nobody_asks_again(
@@ -154,11 +168,11 @@ class TestHowLongAnAnswerHolds:
 
         await reading.refresh()
         assert (len(reading.asked), reading.known) == (1, known)
-        assert await reading.refresh(holds - SECOND) == frozenset()
-        assert len(reading.asked) == (1 if holds > SECOND else 2)
-        asked = len(reading.asked)
+        if holds:
+            assert await reading.refresh(holds - SECOND) == frozenset()
+            assert len(reading.asked) == 1
         assert await reading.refresh(SECOND) == frozenset(), "the same again is no news"
-        assert (len(reading.asked), reading.known) == (asked + 1, known)
+        assert (len(reading.asked), reading.known) == (2, known)
 
     async def test_a_right_that_was_given_shows(self, reading: Reading) -> None:
         await reading.refresh()
@@ -184,8 +198,33 @@ class TestHowLongAnAnswerHolds:
         reading.azure.definitions[key(ELSEWHERE)] = Retry("HTTP503", "Later.")
         assert await reading.refresh(BELIEVED) == frozenset()
         assert reading.known == known
-        await reading.refresh(5 * MINUTE)
-        assert len(reading.asked) == 3, "asked at each refresh until it answers"
+        reading.azure.definitions[key(ELSEWHERE)] = NOT_THERE
+        assert await reading.refresh(UNANSWERED_AGAIN_AFTER) == {key(ELSEWHERE)}
+        assert reading.known is Unread.GONE
+
+    async def test_one_that_is_never_answered_for_is_asked_for_later_and_later(
+        self, reading: Reading
+    ) -> None:
+        reading.azure.definitions[key(ELSEWHERE)] = Retry("InvalidParameter", "No.")
+        asked_at = []
+        for minute in range(0, 241, 5):
+            before = len(reading.asked)
+            await reading.refresh(5 * MINUTE if minute else timedelta(0))
+            if len(reading.asked) > before:
+                asked_at.append(minute)
+        assert asked_at == [0, 5, 15, 35, 75, 135, 195]
+
+    async def test_an_answer_ends_the_patience(self, reading: Reading) -> None:
+        reading.azure.definitions[key(ELSEWHERE)] = Retry("HTTP503", "Later.")
+        await reading.refresh()
+        await reading.refresh(UNANSWERED_AGAIN_AFTER)
+        reading.azure.definitions[key(ELSEWHERE)] = SPECIALIZED
+        await reading.refresh(2 * UNANSWERED_AGAIN_AFTER)
+        reading.azure.definitions[key(ELSEWHERE)] = Retry("HTTP503", "Later.")
+        await reading.refresh(BELIEVED)
+        asked = len(reading.asked)
+        await reading.refresh(UNANSWERED_AGAIN_AFTER)
+        assert len(reading.asked) == asked + 1
 
 
 class Slow(Azure):
@@ -318,6 +357,23 @@ class TestSeveralIdentities:
         both[who].definitions[key(ELSEWHERE)] = NOT_THERE
         for client, other in (both, both[::-1]):
             await reading.definitions.refresh(client, {}, reading.machines, {other})
+        assert reading.known is Unread.GONE
+
+    async def test_what_one_has_read_holds_until_it_asks_again_itself(
+        self, reading: Reading
+    ) -> None:
+        """The gallery is shared with the one identity, and to the other it does not exist."""
+        first, second = self.two(reading)
+        first.definitions[key(ELSEWHERE)] = SPECIALIZED
+        second.definitions[key(ELSEWHERE)] = NOT_THERE
+        await reading.definitions.refresh(first, {}, reading.machines, {second})
+        reading.clock.jump(BELIEVED)
+        assert not await reading.definitions.refresh(second, {}, reading.machines, {first})
+        assert len(second.looked_up) == 1
+        assert reading.known is SPECIALIZED
+
+        first.definitions[key(ELSEWHERE)] = NOT_THERE
+        await reading.definitions.refresh(first, {}, reading.machines, {second})
         assert reading.known is Unread.GONE
 
     async def test_a_secret_that_was_replaced_changes_nothing(self, reading: Reading) -> None:

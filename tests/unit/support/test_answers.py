@@ -23,6 +23,8 @@ from printed_models import (
 )
 
 from azpatch.api.common import OperationName
+from azpatch.domain.arc import unless_accepted
+from azpatch.domain.os_type import only_assessed
 
 OPERATIONS = [str(operation) for operation in OperationName]
 
@@ -163,6 +165,28 @@ def test_a_server_of_azure_arc_is_told_by_its_type() -> None:
         assert answer["imageClass"] == "NotApplicable"
         assert (answer["name"], answer["os"]) == ("dc-7", "Windows")
         assert {found["source"]["kind"] for found in answer["operations"].values()} == {"AzureArc"}
+
+
+def test_what_is_supported_on_a_server_of_azure_arc_says_what_it_costs_and_waits_for() -> None:
+    server, machine = about(arc(), vm(storageProfile=plan("canonical", "x", "y")))
+
+    for found in server["operations"].values():
+        waits = found["message"].endswith(unless_accepted(1))
+        assert waits == (found["verdict"] == S)
+    assert not any("arcBilling" in found["message"] for found in machine["operations"].values())
+
+
+def test_a_machine_whose_system_nothing_tells_is_only_assessed() -> None:
+    unknown = vm(storageProfile=plan("canonical", "x", "y"))
+    del unknown["storageProfile"]["osDisk"]["osType"]
+
+    (answer,) = about(unknown)
+
+    assert answer["os"] is None
+    found = answer["operations"]
+    assert found["OnDemandPatching"]["verdict"] == S
+    assert found["OnDemandPatching"]["message"].endswith(only_assessed(None))
+    assert "only assessed" not in found["OnDemandAssessment"]["message"]
 
 
 def test_a_list_gives_a_list_in_its_order_and_one_machine_gives_one_answer() -> None:

@@ -23,7 +23,6 @@ ON_DEMAND = ("OnDemandAssessment", "OnDemandPatching")
         pytest.param([ALLOWED], ["AutomaticGuestPatching"], 3, id="asked about another operation"),
         pytest.param([NOT_ASSESSED], ["OnDemandAssessment"], 0, id="asked about one of the two"),
         pytest.param([NOT_ASSESSED], ["PeriodicAssessment", "ScheduledPatching"], 4, id="two more"),
-        pytest.param([], [], 0, id="no machine at all"),
     ],
 )
 def test_the_worst_verdict_on_what_is_asked_about(
@@ -38,6 +37,16 @@ def test_the_worst_verdict_on_what_is_asked_about(
         )
         assert told.status == status
         assert told.err == ""
+
+
+@pytest.mark.parametrize("output", ["table", "json", "yaml"])
+@pytest.mark.parametrize("file", ["--vm-json", "--image-definition"])
+def test_an_empty_list_does_not_open_the_gate(file: str, output: str) -> None:
+    """As of a resource group whose name was mistyped."""
+    told = ask("--revision", "2025-02", file, "-", "-o", output, stdin="[]")
+
+    assert told.status == 4
+    assert told.err == f"Note: nothing is in {file}, so nothing is known.\n"
 
 
 def test_what_was_detected_opens_the_gate() -> None:

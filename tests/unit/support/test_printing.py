@@ -12,6 +12,7 @@ from asking import ask, ask_json
 from printed_models import arc, instance_view, plan, vm, written
 
 from azpatch.api.common import OperationName
+from azpatch.domain.arc import unless_accepted
 from azpatch.domain.matrix import REVISIONS, read, revision
 from azpatch.support import printing
 from azpatch.support.answers import Answer
@@ -73,6 +74,15 @@ def test_a_message_of_each_image_is_shown_a_few_times_only() -> None:
     assert told.out.count("does not have canonical:o-") == 3
     assert "… and 47 more of the kind: -o json has all" in told.out
     assert "Unsupported  ImageNotSupported  (50 of 50)" in told.out
+
+
+def test_what_servers_of_azure_arc_cost_is_said_once_for_all() -> None:
+    told = ask(
+        *("--revision", "2025-02", "--vm-json", "-"), stdin=written([vm(), arc("a"), arc("b")])
+    )
+
+    assert told.out.count("spec.arcBilling: Accepted") == 1
+    assert unless_accepted(2) in told.out
 
 
 def test_a_name_cannot_move_the_cursor() -> None:
