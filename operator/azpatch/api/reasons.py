@@ -22,8 +22,8 @@ _FEATURE = ConditionType.PREVIEW_FEATURE
 
 _BLOCKED = (_READY, _STALLED)
 """Reasons that a person must act on."""
-_UNDECIDED = (_READY, _SUPPORTED)
-"""Why an operation waits for evidence."""
+_UNDECIDED = (_READY, _SUPPORTED, _STALLED)
+"""Why an operation waits for evidence; a policy is Stalled if nothing else can go on."""
 _DELAYED = (_READY, _RECONCILING)
 """Reasons that pass by themselves, or when another object changes."""
 
@@ -43,7 +43,7 @@ class Reason(StrEnum):
         return member
 
     # --- working as declared
-    UP_TO_DATE = ("UpToDate", (_READY,), "Nothing to do: everything is as declared.")
+    UP_TO_DATE = ("UpToDate", (_READY,), "Nothing can be done now that is not done.")
     WORKING = ("Working", (_READY,), "Operations are in flight or about to be sent.")
     SUSPENDED = ("Suspended", (_READY,), "spec.suspend is true: nothing new is started.")
     ASSESS_ONLY = ("AssessOnly", (_READY,), "The policy assesses and does not install.")
@@ -92,7 +92,7 @@ class Reason(StrEnum):
     )
     REJECTED = (
         "Rejected",
-        (_READY,),
+        _BLOCKED,
         "Azure refused the operation itself; the message has its words.",
     )
     THROTTLED = ("Throttled", (_READY, _RECONCILING), "Azure asked to wait (429).")
@@ -108,7 +108,7 @@ class Reason(StrEnum):
     )
     ACCESS_LOST = (
         "AccessLost",
-        (_READY, _COMPLIANT),
+        (*_BLOCKED, _COMPLIANT),
         "Azure refused (403) what the identity could do before.",
     )
     INVENTORY_PENDING = (
@@ -233,25 +233,29 @@ class Reason(StrEnum):
     DELETING = ("Deleting", _DELAYED, "Deleted once the operations in flight have ended.")
 
     # --- machine: why nothing can be sent now
-    VM_STOPPED = ("VMStopped", (_READY, _COMPLIANT), "Azure patches running machines only.")
+    VM_STOPPED = (
+        "VMStopped",
+        (_READY, _RECONCILING, _COMPLIANT),
+        "Azure patches running machines only.",
+    )
     AGENT_NOT_READY = (
         "AgentNotReady",
-        (_READY, _COMPLIANT),
+        (_READY, _RECONCILING, _COMPLIANT),
         "The machine's agent does not report as ready.",
     )
     ARC_DISCONNECTED = (
         "ArcDisconnected",
-        (_READY, _SUPPORTED, _COMPLIANT),
+        (_READY, _RECONCILING, _SUPPORTED, _COMPLIANT),
         "Azure does not hear the Azure Arc-enabled server's agent; it is patched when Azure does.",
     )
     ARC_EXPIRED = (
         "ArcExpired",
-        (_READY, _SUPPORTED, _COMPLIANT),
+        (*_BLOCKED, _SUPPORTED, _COMPLIANT),
         "The Azure Arc-enabled server was silent for so long that it must be onboarded anew.",
     )
     ARC_ERROR = (
         "ArcError",
-        (_READY, _SUPPORTED, _COMPLIANT),
+        (*_BLOCKED, _SUPPORTED, _COMPLIANT),
         "The agent of the Azure Arc-enabled server reports an error.",
     )
     OPERATION_IN_PROGRESS = (
@@ -403,7 +407,7 @@ class Reason(StrEnum):
     )
     SOME_UNKNOWN = (
         "SomeUnknown",
-        (*_UNDECIDED, _COMPLIANT),
+        (_SUPPORTED, _COMPLIANT),
         "Of some governed machines it is not known yet.",
     )
 

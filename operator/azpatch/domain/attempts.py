@@ -64,6 +64,12 @@ def next_window(attempts: Attempts, now: datetime) -> datetime:
     return start + ((now - start) // WINDOW + 1) * WINDOW
 
 
+def window_after_last_try(attempts: Attempts | None, now: datetime) -> datetime | None:
+    """When the next window begins, if this one's tries are used up; None: one is left."""
+    current = became_due(attempts, now)
+    return next_window(current, now) if current.install_posts >= POSTS_PER_WINDOW else None
+
+
 def assessment_retry(failures_before: int, max_age: timedelta) -> timedelta:
     """How long to wait after a failed assessment: never longer than for a regular one."""
     if failures_before < len(ASSESSMENT_RETRIES):

@@ -30,7 +30,7 @@ from azpatch.domain.facts import (
     OperationError,
 )
 from azpatch.domain.operation import deadline
-from azpatch.domain.outcome import InstallOutcome, Retry
+from azpatch.domain.outcome import InstallOutcome, Retry, brought_nothing
 
 RESULT_MISSING = "Unknown"
 """Stands for Azure's status where there is none."""
@@ -160,7 +160,7 @@ def _futile(attempts: Attempts, result: InstallationResult, outcome: InstallOutc
     if result.installed > 0 or outcome.outcome in (Outcome.UNKNOWN, Outcome.SUPERSEDED):
         return False
     if outcome.outcome is Outcome.FAILED:
-        return result.failed > 0 and attempts.install_posts >= POSTS_PER_WINDOW
+        return brought_nothing(result) and attempts.install_posts >= POSTS_PER_WINDOW
     return True
 
 

@@ -102,18 +102,20 @@ def install_outcome(
     deadline: datetime,
     newer_running: bool,
     now: datetime,
+    next_window: datetime | None = None,
 ) -> InstallOutcome | NotOver:
     """What the result of an install means.
 
     `ended` is when the result was there, `deadline` the operation's, `newer_running` whether
-    another guest patch operation runs on the machine.
+    another guest patch operation runs on the machine. `next_window`: when the next begins, where
+    this was the last try in its own; None: another is left.
     """
     if _SUPERSEDED in _codes(result.error):
         return _newer_is_running() if newer_running else _superseded()
     return (
         _waits_for_machine(result, agent_ready, ended, deadline, now)
         or _not_back(result, agent_ready)
-        or _failed_or_incomplete(result)
+        or _failed_or_incomplete(result, next_window)
         or _succeeded(result, reboot_setting)
     )
 
@@ -175,7 +177,9 @@ def _not_back(result: InstallationResult, agent_ready: bool) -> InstallOutcome |
     )
 
 
-def _failed_or_incomplete(result: InstallationResult) -> InstallOutcome | None:
+def _failed_or_incomplete(
+    result: InstallationResult, next_window: datetime | None
+) -> InstallOutcome | None:
     failures = result.failed - _ubuntu_pro_failures(result)
     internal = _INTERNAL_ERROR in _codes(result.error)
     if failures <= 0 and result.maintenance_window_exceeded and not internal:
@@ -204,9 +208,22 @@ def _failed_or_incomplete(result: InstallationResult) -> InstallOutcome | None:
         sentences(
             f"The install failed: {_counts(result)}{_names_of_failed(result)}.",
             azure_says(result.error),
-            "It is tried at most twice in 24 hours.",
+            _again(result, next_window),
         ),
     )
+
+
+def _again(result: InstallationResult, next_window: datetime | None) -> str:
+    if next_window is None:
+        return "It is tried at most twice in 24 hours."
+    if brought_nothing(result):
+        return "It was the last try: these very patches are not installed again."
+    return f"It was the last try in 24 hours; the next is not before {at(next_window)}."
+
+
+def brought_nothing(result: InstallationResult) -> bool:
+    """Whether patches failed and none was installed: the same again would bring nothing."""
+    return result.installed == 0 and result.failed > 0
 
 
 def _succeeded(result: InstallationResult, reboot_setting: RebootSetting) -> InstallOutcome:

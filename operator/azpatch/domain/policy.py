@@ -5,59 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from azpatch.api.common import Condition, ConditionType, Support
-from azpatch.api.policy import (
-    PROBLEMS_LISTED,
-    PatchPolicy,
-    PatchPolicyStatus,
-    Problem,
-    share_of,
-)
+from azpatch.api.common import ConditionType, Support
+from azpatch.api.policy import PROBLEMS_LISTED, PatchPolicy, PatchPolicyStatus, share_of
 from azpatch.api.reasons import Reason
 from azpatch.api.target import SUBSCRIPTION_LABEL, PatchTarget
 from azpatch.domain.arc import not_accepted
 from azpatch.domain.availability import held_by_failure, unavailable
 from azpatch.domain.conditions import Finding, find, merge
 from azpatch.domain.policy_machines import PolicyMachine, counts, holds_slots, machines_of
+from azpatch.domain.policy_problems import PASSING, kept_by, problems_of, worst_of
 from azpatch.domain.subscription import Trouble
 from azpatch.domain.words import counted, sentences, share
 
 _NAMED = 3
 """How many machines a condition's message names; problems lists more."""
-
-_WORST_FIRST = (
-    Reason.NOT_BACK,
-    Reason.RESULT_UNKNOWN,
-    Reason.ACCESS_LOST,
-    Reason.ACCESS_MISSING,
-    Reason.IDENTITY_FAILED,
-    Reason.REJECTED,
-    Reason.INSTALL_FAILED,
-    Reason.ATTEMPTS_EXHAUSTED,
-    Reason.NOTHING_INSTALLABLE,
-    Reason.OPERATION_UNCONFIRMED,
-    Reason.ASSESSMENT_FAILED,
-    Reason.DETECTED_UNSUPPORTED,
-    Reason.PREVIEW_FEATURE_NOT_REGISTERED,
-    Reason.IMAGE_NOT_SUPPORTED,
-    Reason.SCALE_SET_MEMBER,
-    Reason.AKS_NODE,
-    Reason.WINDOWS_CLIENT,
-    Reason.UNABLE_TO_DETERMINE,
-    Reason.PREVIEW_FEATURE_UNDETERMINED,
-    Reason.ACCESS_TOO_LOW,
-    Reason.ARC_BILLING_NOT_ACCEPTED,
-    Reason.ARC_EXPIRED,
-    Reason.ARC_ERROR,
-    Reason.AGENT_NOT_READY,
-    Reason.VM_STOPPED,
-    Reason.ARC_DISCONNECTED,
-    Reason.AZURE_SUBSCRIPTION_NOT_READY,
-    Reason.INSTALL_INCOMPLETE,
-    Reason.REBOOT_PENDING,
-    Reason.GOVERNED_ELSEWHERE,
-)
-"""The reasons that make a machine a problem; others pass by themselves."""
 
 _TOO_LOW = Reason.ACCESS_TOO_LOW
 _UNPAID = Reason.ARC_BILLING_NOT_ACCEPTED
@@ -81,7 +42,7 @@ def status(
         _supported(machines, trouble),
         _compliant(machines, trouble),
     ]
-    problems = _problems(machines)
+    problems = problems_of(machines)
     times = [m.status.assessment.time for m in machines if m.governed and m.status.assessment]
     omitted = len(problems) - PROBLEMS_LISTED
     return PatchPolicyStatus(
@@ -143,24 +104,67 @@ def _ready(
     blocked = _none_governable(machines, governed) or _too_many_failed(policy, machines)
     if blocked is not None:
         return _stalled(*blocked)
+    if kept := _none_workable(machines):
+        return kept
     in_progress = sum(m.status.operation is not None for m in governed)
     if in_progress:
         flying = counted(in_progress, "machine")
         return [_fine(Reason.WORKING, f"Operations are in flight on {flying}.")]
-    rest = sentences(_rest(machines), _forecast(unpaid) if (unpaid := _unpaid(governed)) else "")
-    if policy.spec.install is None:
+    install = policy.spec.install is not None
+    rest = sentences(
+        _rest(machines, install), _forecast(unpaid) if (unpaid := _unpaid(governed)) else ""
+    )
+    if not install:
         return [_fine(Reason.ASSESS_ONLY, f"The policy assesses and does not install. {rest}")]
-    return [_fine(Reason.UP_TO_DATE, f"Nothing to do. {rest}")]
+    return [_fine(Reason.UP_TO_DATE, rest)]
 
 
-def _rest(machines: Sequence[PolicyMachine]) -> str:
-    """What there is to say of a policy that has nothing to do."""
+def _rest(machines: Sequence[PolicyMachine], install: bool) -> str:
+    """What there is to say of a policy that has nothing in flight."""
     relevant = _counted(machines)
-    compliant = sum(m.compliant == "True" for m in relevant)
-    compliance = f"{share(compliant, len(relevant), ('is', 'are'))} compliant"
-    if compliant == len(relevant):
-        return f"{compliance}."
-    return f"{compliance}; see Supported, Compliant and problems for the others."
+    others = [m for m in relevant if m.compliant != "True"]
+    if not others:
+        compliance = _compliant(machines, None).message
+        return f"Nothing to do. {compliance}" if install else compliance
+    states = {m.compliant for m in others}
+    verdict = {
+        frozenset({"False"}): "not compliant",
+        frozenset({"Unknown"}): "not known to be compliant",
+    }.get(frozenset(states), "not compliant, or not known to be")
+    told = f"{_share(others, relevant)} {verdict}: {_with_reasons(others)}."
+    return f"Nothing is in flight. {told}" if install else told
+
+
+def _with_reasons(machines: Sequence[PolicyMachine]) -> str:
+    shown = [f"{m.name} ({_why_not_compliant(m)})" for m in machines[:_NAMED]]
+    return _and_more(shown, len(machines))
+
+
+def _why_not_compliant(machine: PolicyMachine) -> str:
+    """What it waits for; the reason of Compliant where it waits for nothing."""
+    ready = _condition(machine, ConditionType.READY)[0]
+    if ready in (Reason.UP_TO_DATE, Reason.ASSESS_ONLY):
+        return _condition(machine, ConditionType.COMPLIANT)[0]
+    return ready
+
+
+def _none_workable(machines: Sequence[PolicyMachine]) -> list[Finding] | None:
+    """Of each machine something else than azpatch must come first. None: not so of all. It is
+    Stalled unless one of them may go on by itself."""
+    relevant = _counted(machines)
+    kept = [(reason, m) for m in relevant if (reason := kept_by(m)) is not None]
+    if not kept or len(kept) < len(relevant):
+        return None
+    passing = [reason for reason, _ in kept if reason in PASSING]
+    reason = worst_of(passing or [reason for reason, _ in kept])
+    said = _delayed if passing else _stalled
+    if len(kept) == 1:
+        return said(reason, _condition(kept[0][1], ConditionType.READY)[1])
+    names = _and_more([f"{m.name} ({why})" for why, m in kept[:_NAMED]], len(kept))
+    return said(
+        reason,
+        f"Nothing can be sent to any of the {len(kept)} machines now: {names}; problems says why.",
+    )
 
 
 def _none_governable(
@@ -232,8 +236,11 @@ def _being_seen_to(machine: PolicyMachine) -> bool:
 
 
 def _named(machines: Sequence[PolicyMachine]) -> str:
-    names = ", ".join(m.name for m in machines[:_NAMED])
-    more = len(machines) - _NAMED
+    return _and_more([m.name for m in machines[:_NAMED]], len(machines))
+
+
+def _and_more(shown: Sequence[str], count: int) -> str:
+    names, more = ", ".join(shown), count - len(shown)
     return f"{names} and {more} more" if more > 0 else names
 
 
@@ -326,31 +333,3 @@ def _share(some: Sequence[PolicyMachine], of: Sequence[PolicyMachine]) -> str:
 
 def _all(count: int) -> str:
     return "the machine" if count == 1 else f"all {count} machines"
-
-
-# --- problems -------------------------------------------------------------------------------------
-
-
-def _problems(machines: Sequence[PolicyMachine]) -> list[Problem]:
-    ranked = []
-    for machine in machines:
-        worst = min(
-            (c for c in machine.status.conditions if c.status != "True" and _is_problem(c)),
-            key=_rank,
-            default=None,
-        )
-        if worst is not None:
-            ranked.append((_rank(worst), machine.name, machine, worst))
-    ranked.sort(key=lambda entry: entry[:2])
-    return [
-        Problem(machine_id=m.target.spec.machine_id, reason=c.reason, message=c.message)
-        for _, _, m, c in ranked
-    ]
-
-
-def _is_problem(condition: Condition) -> bool:
-    return condition.reason in _WORST_FIRST
-
-
-def _rank(condition: Condition) -> int:
-    return next(rank for rank, reason in enumerate(_WORST_FIRST) if reason == condition.reason)

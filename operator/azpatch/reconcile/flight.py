@@ -19,6 +19,7 @@ from azpatch.api.target import (
 )
 from azpatch.azure.port import AzureClient, AzureError, Denied, Gone, OverBudget
 from azpatch.domain import target as decide
+from azpatch.domain.attempts import window_after_last_try
 from azpatch.domain.availability import went_well
 from azpatch.domain.ending import assessed, dropped, installed
 from azpatch.domain.facts import AssessmentResult, InstallationResult
@@ -246,6 +247,7 @@ class Flight:
             deadline=status.operation.deadline,
             newer_running=running(evidence.view),
             now=now,
+            next_window=window_after_last_try(status.attempts, now),
         )
         if isinstance(outcome, InstallOutcome):
             return self._installed(stored, status, result, outcome)

@@ -353,6 +353,23 @@ def test_a_failure_says_what_failed_in_whose_words_and_what_comes_next() -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("installed", "says"),
+    [
+        (1, "It was the last try in 24 hours; the next is not before 2026-11-24 06:00 UTC."),
+        (0, "It was the last try: these very patches are not installed again."),
+    ],
+)
+def test_the_last_failure_of_a_window_says_when_it_is_tried_again(
+    installed: int, says: str
+) -> None:
+    found = result(WARNED, installed=installed, failed=1, patches=(patch("curl"),))
+    outcome = judge(found, next_window=NOW + 18 * HOUR)
+
+    assert isinstance(outcome, InstallOutcome)
+    assert outcome.message.endswith(f"failed (curl). {says}")
+
+
 def test_a_lost_result_carries_azures_words() -> None:
     assert "Azure says AuthorizationFailed: Said Azure." in (
         lost(Reason.ACCESS_LOST, error("AuthorizationFailed")).message

@@ -52,14 +52,17 @@ def target(
 ) -> PatchTarget:
     """A governed machine that is up to date."""
     supported = {YES: "True", NO: "False", WAITS: "Unknown"}[support]
-    bad = {"VMStopped", "GovernedElsewhere", "InstallFailed", "NotBack", "ArcBillingNotAccepted"}
+    bad = {"VMStopped", "GovernedElsewhere", "InstallFailed", "NotBack", "ArcBillingNotAccepted",
+           "AgentNotReady", "ArcDisconnected", "ArcExpired", "AccessLost",
+           "ImageNotSupported"}  # fmt: skip
+    why = {YES: "MatrixSupported", NO: "ImageNotSupported", WAITS: ready}[support]
     known = PatchTargetStatus(
         governs=True,
         verdicts=(Verdict(operation=operation_name, verdict=support, reason="Because"),),
         assessment=assessed(),
         conditions=(
             condition("Ready", "False" if ready in bad else "True", ready, f"Why {ready}."),
-            condition("Supported", supported, "ImageNotSupported", "Why not."),
+            condition("Supported", supported, why, "Why not."),
             condition("Compliant", *compliant),
         ),
     )
@@ -69,6 +72,14 @@ def target(
 def elsewhere(number: int = 1) -> PatchTarget:
     return target(number, governs=False, ready="GovernedElsewhere", support=WAITS,
                   compliant=("Unknown", "GovernedElsewhere"))  # fmt: skip
+
+
+def waiting(number: int, reason: str, **more: Any) -> PatchTarget:
+    """A machine of which it is not known whether it is compliant."""
+    return target(number, ready=reason, compliant=("Unknown", "NotAssessed"), **more)
+
+
+AWAY, UNSEEN = waiting(2, "VMStopped"), waiting(1, "WaitingForResourceGraph")
 
 
 def unpaid(number: int) -> PatchTarget:
@@ -90,6 +101,12 @@ def conditions(*args: Any, **more: Any) -> dict[str, Condition]:
     return {c.type: c for c in of(*args, **more).conditions}
 
 
+def readiness(found: PatchPolicyStatus) -> dict[str, tuple[str, str]]:
+    """What Ready, and what goes with it, says."""
+    beside = {"Supported", "Compliant"}
+    return {c.type: summary(c) for c in found.conditions if c.type not in beside}
+
+
 def summary(found: Condition) -> tuple[str, str]:
     return found.status, found.reason
 
@@ -106,8 +123,11 @@ class TestReady:
             pytest.param([target(operation=operation())], POLICY, "Working", id="running"),
             pytest.param([target(1), target(2, support=NO)], POLICY, "UpToDate", id="some not"),
             pytest.param([target(1), elsewhere(2)], POLICY, "UpToDate", id="in conflict"),
-            pytest.param([target(ready="VMStopped")], POLICY, "UpToDate", id="stopped"),
-            pytest.param([target(support=WAITS)], POLICY, "UpToDate", id="not known yet"),
+            pytest.param([target(ready="VMStopped")], POLICY, "UpToDate", id="stopped, compliant"),
+            pytest.param([target(1), AWAY], POLICY, "UpToDate", id="one stopped"),
+            pytest.param([waiting(1, "WaitingForSlot")], POLICY, "UpToDate", id="soon at work"),
+            pytest.param([waiting(1, "RetryLater")], POLICY, "UpToDate", id="has its time"),
+            pytest.param([UNSEEN], POLICY, "UpToDate", id="its result is awaited"),
         ],
     )
     def test_true(self, targets: list[PatchTarget], policy: PatchPolicy, reason: str) -> None:
@@ -202,6 +222,96 @@ class TestReady:
         assert summary(found["Stalled"]) == ("True", "ArcBillingNotAccepted")
         assert costs in found["Ready"].message
         assert "AzureSubscription prod." in found["Ready"].message
+
+    @pytest.mark.parametrize("reason", ["VMStopped", "AgentNotReady", "ArcDisconnected"])
+    def test_a_policy_of_a_machine_that_is_away_waits_for_it(self, reason: str) -> None:
+        found = of([waiting(1, reason)])
+        assert readiness(found) == {"Ready": ("False", reason), "Reconciling": ("True", reason)}
+        assert found.conditions[0].message == f"Why {reason}.", "the machine's own words"
+
+    @pytest.mark.parametrize(
+        "reason",
+        [
+            "UnableToDetermine",
+            "NoMarketplaceRule",
+            "SystemNotListed",
+            "ImageUnknown",
+            "NotAssessed",
+            "ArcExpired",
+            "AccessLost",
+        ],
+    )
+    @pytest.mark.parametrize("compliant", ["Unknown", "False"])
+    def test_a_policy_of_a_machine_that_a_person_must_see_to_is_stalled(
+        self, reason: str, compliant: str
+    ) -> None:
+        machine = target(ready=reason, support=WAITS, compliant=(compliant, "PatchesMissing"))
+        found = of([machine])
+        assert readiness(found) == {"Ready": ("False", reason), "Stalled": ("True", reason)}
+        assert [p.reason for p in found.problems] == [reason]
+
+    def test_where_nothing_can_be_sent_to_any_machine_the_worst_is_said_of_all(self) -> None:
+        machines = [waiting(1, "UnableToDetermine"), waiting(2, "AccessLost")]
+        found = of(machines)
+        assert readiness(found) == {
+            "Ready": ("False", "AccessLost"),
+            "Stalled": ("True", "AccessLost"),
+        }
+        assert found.conditions[0].message == (
+            "Nothing can be sent to any of the 2 machines now: web-1 (UnableToDetermine), web-2 "
+            "(AccessLost); problems says why."
+        )
+
+    def test_it_is_not_stalled_while_one_machine_may_come_back(self) -> None:
+        machines = [
+            waiting(1, "AccessLost"),
+            waiting(2, "VMStopped"),
+            waiting(3, "ImageNotSupported", support=NO),
+        ]
+        assert readiness(of(machines)) == {
+            "Ready": ("False", "VMStopped"),
+            "Reconciling": ("True", "VMStopped"),
+        }
+
+    @pytest.mark.parametrize(
+        ("targets", "says"),
+        [
+            ([target()], "Nothing to do. The machine is compliant."),
+            ([target(1), target(2)], "Nothing to do. All 2 machines are compliant."),
+            (
+                [target(ready="NothingInstallable", compliant=("False", "NothingInstallable"))],
+                "Nothing is in flight. 1 machine is not compliant: web-1 (NothingInstallable).",
+            ),
+            (
+                [target(compliant=("False", "RebootPending"))],
+                "Nothing is in flight. 1 machine is not compliant: web-1 (RebootPending).",
+            ),
+            (
+                [target(1), waiting(2, "VMStopped")],
+                "Nothing is in flight. 1 of 2 machines is not known to be compliant: "
+                "web-2 (VMStopped).",
+            ),
+            (
+                [
+                    target(1, ready="RetryLater", compliant=("False", "InstallFailed")),
+                    waiting(2, "VMStopped"),
+                ],
+                "Nothing is in flight. 2 of 2 machines are not compliant, or not known to be: "
+                "web-1 (RetryLater), web-2 (VMStopped).",
+            ),
+        ],
+    )
+    def test_what_is_said_while_nothing_is_in_flight(
+        self, targets: list[PatchTarget], says: str
+    ) -> None:
+        assert conditions(targets)["Ready"].message == says
+
+    def test_a_policy_that_only_assesses_says_which_machines_are_not_compliant(self) -> None:
+        found = conditions([target(compliant=("False", "PatchesMissing"))], assess_only())
+        assert found["Ready"].message == (
+            "The policy assesses and does not install. 1 machine is not compliant: web-1 "
+            "(PatchesMissing)."
+        )
 
     def test_beside_machines_that_cost_nothing_they_wait_and_the_forecast_is_told(self) -> None:
         found = of([target(1), unpaid(2)])
@@ -316,6 +426,16 @@ class TestProblems:
             ("web-1", "VMStopped"),
         ]
         assert found.problems_omitted is None
+
+    @pytest.mark.parametrize(
+        "reason",
+        ["UnableToDetermine", "NoMarketplaceRule", "SystemNotListed", "ImageUnknown",
+         "NotAssessed", "ArcDisconnected", "VMStopped", "AgentNotReady"],
+    )  # fmt: skip
+    def test_machines_that_wait_for_evidence_or_a_person_are_named(self, reason: str) -> None:
+        found = of([target(1), waiting(2, reason)])
+        assert [(p.machine_id[-5:], p.reason) for p in found.problems] == [("web-2", reason)]
+        assert found.problems[0].message == f"Why {reason}."
 
     def test_at_most_20(self) -> None:
         found = of([target(n, ready="VMStopped") for n in range(25)])
