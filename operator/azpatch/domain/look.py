@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from azpatch.api.common import MachineKind
 from azpatch.api.reasons import Reason
-from azpatch.api.target import PatchTargetStatus
+from azpatch.api.target import AssessmentStatus, Installation, PatchTargetStatus
 from azpatch.domain.arc import cut_off
 from azpatch.domain.facts import (
     AssessmentResult,
@@ -64,11 +64,11 @@ def _unreachable(machine: Machine) -> Reason | None:
 
 def under_way(view: MachineView, status: PatchTargetStatus, now: datetime) -> Idle | None:
     """An operation that ARM shows at work on the machine, with none of ours in flight."""
-    going = _going(view)
+    going = _going(view, status)
     if going is None or _abandoned(going, view.machine, now):
         return None
     wake = now + _look_again(going, now)
-    if _is_ours(going, status):
+    if _known(going, status) is not None:
         return Idle(
             False,
             Reason.OPERATION_IN_PROGRESS,
@@ -79,10 +79,29 @@ def under_way(view: MachineView, status: PatchTargetStatus, now: datetime) -> Id
     return not_sent(Reason.FOREIGN_OPERATION, wake)
 
 
-def _going(view: MachineView) -> AssessmentResult | InstallationResult | None:
+def _going(
+    view: MachineView, status: PatchTargetStatus
+) -> AssessmentResult | InstallationResult | None:
     """The operation that is under way on the machine, anyone's."""
     summaries = (view.installation, view.assessment)
-    return next((one for one in summaries if one and one.status is GuestStatus.IN_PROGRESS), None)
+    return next(
+        (
+            one
+            for one in summaries
+            if one and one.status is GuestStatus.IN_PROGRESS and not _has_ended(one, view, status)
+        ),
+        None,
+    )
+
+
+def _has_ended(
+    going: AssessmentResult | InstallationResult, view: MachineView, status: PatchTargetStatus
+) -> bool:
+    """A row comes later than the end that the operation itself told."""
+    if view.machine.kind is not MachineKind.ARC_SERVER:
+        return False
+    known = _known(going, status)
+    return known is not None and known.status != GuestStatus.UNKNOWN
 
 
 def _abandoned(
@@ -100,9 +119,12 @@ def _look_again(going: AssessmentResult | InstallationResult, now: datetime) -> 
     return sorted((LOOK_AT_FOREIGN, ran / FOREIGN_SHARE, LONGEST_LOOK_AT_FOREIGN))[1]
 
 
-def _is_ours(going: AssessmentResult | InstallationResult, status: PatchTargetStatus) -> bool:
+def _known(
+    going: AssessmentResult | InstallationResult, status: PatchTargetStatus
+) -> AssessmentStatus | Installation | None:
+    """What the status has of it: it is ours."""
     known = status.assessment if isinstance(going, AssessmentResult) else status.installation
-    return known is not None and same_id(known.activity_id, going.activity_id)
+    return known if known is not None and same_id(known.activity_id, going.activity_id) else None
 
 
 def touched_since(view: MachineView, status: PatchTargetStatus) -> datetime | None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TypeVar
 
-from azpatch.api.target import Operation, OperationKind, OperationState
+from azpatch.api.target import Operation, OperationKind, OperationState, PatchTargetStatus
 from azpatch.domain.facts import (
     AssessmentResult,
     GuestStatus,
@@ -50,6 +51,8 @@ class Evidence:
 
     running: bool | None = None
     """What the operation's own URL says."""
+    unread: bool = False
+    """There is such a URL, and it could not be read this time: it will still tell."""
     result: AssessmentResult | InstallationResult | None = None
     """The operation's own result, from its URL."""
     error: OperationError | None = None
@@ -103,6 +106,7 @@ class Lost:
 
 
 Judgement = Going | NeverStarted | Ended | Lost
+ShownT = TypeVar("ShownT", AssessmentResult, InstallationResult)
 
 
 def deadline(kind: OperationKind, intent: datetime, maximum_duration: timedelta) -> datetime:
@@ -125,12 +129,31 @@ def judge(
     ended = _own_word(operation, traces, evidence)
     if ended is not None:
         return _with_names(operation, ended, row, now)
-    if row is not None:
+    if operation.operation_id is None and (evidence.running or evidence.unread):
+        # What began since may be somebody else's, as long as ours can speak for itself.
+        judgement: Judgement = Going(operation, _pause(operation, now))
+    elif row is not None and not evidence.running:
         return Ended(row)
-    judgement = _by_view(operation, traces, evidence, now)
+    else:
+        judgement = _by_view(operation, traces, evidence, now)
     if isinstance(judgement, Going) and _is_lost(operation, evidence, now):
         return Lost(LostReason.ACCESS if evidence.denied else LostReason.DEADLINE)
     return judgement
+
+
+def unrecorded(evidence: Evidence, status: PatchTargetStatus) -> Evidence:
+    """Without what the status has as an earlier operation's end: of the one in flight it tells
+    nothing, whatever times a guest's clock gave it."""
+    old = (status.assessment, status.installation)
+
+    def news(shown: ShownT | None) -> ShownT | None:
+        known = any(one and shown and same_id(one.activity_id, shown.activity_id) for one in old)
+        return None if known else shown
+
+    view = evidence.view
+    if view is not None:
+        view = replace(view, assessment=news(view.assessment), installation=news(view.installation))
+    return replace(evidence, view=view, row=news(evidence.row))
 
 
 def _is_lost(operation: Operation, evidence: Evidence, now: datetime) -> bool:
@@ -151,8 +174,8 @@ def _own_word(
     if evidence.error is None:
         return None
     failed = AssessmentResult if operation.kind is OperationKind.ASSESS else InstallationResult
-    row = evidence.row
-    shown = row.activity_id if row is not None and traces.answers(operation, row) else None
+    row = _by_row(operation, traces, evidence)
+    shown = row.activity_id if row is not None else None
     return failed(
         GuestStatus.FAILED,
         last_modified=evidence.ended,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -102,6 +103,31 @@ def test_our_own_install_that_outlived_its_deadline_is_not_called_somebody_elses
     found = cleared(seen, machine(), PatchTargetStatus(installation=ours), NOW)
     assert found is not None
     assert found.reason is Reason.OPERATION_IN_PROGRESS
+
+
+@pytest.mark.parametrize(
+    ("seen", "known", "reason"),
+    [
+        pytest.param(arc_view(), "Succeeded", None, id="its row comes later than its end"),
+        pytest.param(
+            arc_view(), "Unknown", Reason.OPERATION_IN_PROGRESS, id="its end was never seen"
+        ),
+        pytest.param(
+            view(),
+            "Succeeded",
+            Reason.OPERATION_IN_PROGRESS,
+            id="a virtual machine's summary is of now",
+        ),
+    ],
+)
+def test_a_row_of_an_operation_of_ours_that_has_ended_is_old(
+    seen: MachineView, known: str, reason: Reason | None
+) -> None:
+    runs = InstallationResult(RUNS, start_time=NOW - HOUR, activity_id="OURS")
+    ours = Installation(time=NOW, status=known, outcome="Succeeded", activity_id="ours")
+    seen = replace(seen, installation=runs)
+    found = cleared(seen, seen.machine, PatchTargetStatus(installation=ours), NOW)
+    assert (found.reason if found else None) == reason
 
 
 @pytest.mark.parametrize(
