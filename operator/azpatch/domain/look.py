@@ -15,8 +15,9 @@ from azpatch.domain.facts import (
     Machine,
     MachineView,
 )
+from azpatch.domain.operation import at_work
 from azpatch.domain.plan import RUNNING, Idle, not_sent, outdated
-from azpatch.domain.traces import same_id
+from azpatch.domain.traces import ARC_NOT_STARTED_AFTER, same_id
 
 LOOK_AT_AGENT = timedelta(minutes=5)
 """An agent that is not ready is looked at again this late: one GET of a machine's 12 a minute."""
@@ -28,11 +29,6 @@ LONGEST_LOOK_AT_FOREIGN = timedelta(minutes=10)
 FOREIGN_SHARE = 10
 """An operation that has run for long is looked at after another tenth of that time: what has taken
 hours will not be missed by minutes, and one that never ends must not cost a request a minute."""
-
-
-ROW_RUNS_AT_MOST = timedelta(days=1)
-"""For how long a row of an Arc-enabled server that says InProgress is believed: Azure ends, or
-gives up, the longest install within some six hours."""
 
 
 def cleared(
@@ -64,8 +60,10 @@ def _unreachable(machine: Machine) -> Reason | None:
 
 def under_way(view: MachineView, status: PatchTargetStatus, now: datetime) -> Idle | None:
     """An operation that ARM shows at work on the machine, with none of ours in flight."""
-    going = _going(view, status)
-    if going is None or _abandoned(going, view.machine, now):
+    going = _going(view, status, now)
+    if going is None:
+        if _is_asked_for(view, status, now):
+            return not_sent(Reason.FOREIGN_OPERATION, now + LOOK_AT_FOREIGN)
         return None
     wake = now + _look_again(going, now)
     if _known(going, status) is not None:
@@ -80,18 +78,10 @@ def under_way(view: MachineView, status: PatchTargetStatus, now: datetime) -> Id
 
 
 def _going(
-    view: MachineView, status: PatchTargetStatus
+    view: MachineView, status: PatchTargetStatus, now: datetime
 ) -> AssessmentResult | InstallationResult | None:
     """The operation that is under way on the machine, anyone's."""
-    summaries = (view.installation, view.assessment)
-    return next(
-        (
-            one
-            for one in summaries
-            if one and one.status is GuestStatus.IN_PROGRESS and not _has_ended(one, view, status)
-        ),
-        None,
-    )
+    return next((one for one in at_work(view, now) if not _has_ended(one, view, status)), None)
 
 
 def _has_ended(
@@ -104,14 +94,14 @@ def _has_ended(
     return known is not None and known.status != GuestStatus.UNKNOWN
 
 
-def _abandoned(
-    going: AssessmentResult | InstallationResult, machine: Machine, now: datetime
-) -> bool:
-    """A row is no present truth: that of a server that was replaced in the middle says for ever
-    that something runs."""
-    if machine.kind is not MachineKind.ARC_SERVER or going.start_time is None:
+def _is_asked_for(view: MachineView, status: PatchTargetStatus, now: datetime) -> bool:
+    """Somebody asked an Arc-enabled server for an operation a while ago, and no row shows it yet.
+    What the status has is ours, and over."""
+    asked = view.requested
+    if asked is None or asked.time is None or now - asked.time >= ARC_NOT_STARTED_AFTER:
         return False
-    return now - going.start_time > ROW_RUNS_AT_MOST
+    known = (view.assessment, view.installation, status.assessment, status.installation)
+    return not any(one and same_id(one.activity_id, asked.activity_id) for one in known)
 
 
 def _look_again(going: AssessmentResult | InstallationResult, now: datetime) -> timedelta:

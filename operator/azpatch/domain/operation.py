@@ -12,11 +12,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
 
+from azpatch.api.common import MachineKind
 from azpatch.api.target import Operation, OperationKind, OperationState, PatchTargetStatus
 from azpatch.domain.facts import (
     AssessmentResult,
     GuestStatus,
     InstallationResult,
+    Machine,
     MachineView,
     OperationError,
 )
@@ -36,6 +38,10 @@ ROW_AWAITED = timedelta(minutes=15)
 """How long the instance view's summary of an ended install waits for the fuller row of Resource
 Graph, which alone tells of the reboot and of each patch; and the result of an install on an Azure
 Arc-enabled server, of which some patches failed, for the names of these."""
+
+ROW_RUNS_AT_MOST = timedelta(days=1)
+"""For how long a row of an Arc-enabled server that says InProgress is believed: Azure ends, or
+gives up, the longest install within some six hours."""
 
 LOOK_EARLY = timedelta(minutes=1)
 """Between two looks at ARM while it is not known whether an operation began."""
@@ -249,9 +255,28 @@ def _pause(operation: Operation, now: datetime) -> timedelta:
     return min(steady, left) if left > timedelta(0) else steady
 
 
-def running(view: MachineView) -> bool:
-    """Somebody's operation is under way on the machine."""
-    return any(
-        summary is not None and summary.status is GuestStatus.IN_PROGRESS
-        for summary in (view.assessment, view.installation)
+def at_work(view: MachineView, now: datetime) -> tuple[AssessmentResult | InstallationResult, ...]:
+    """The operations that are under way on the machine, anyone's, as it shows them."""
+    return tuple(
+        one
+        for one in (view.installation, view.assessment)
+        if one is not None
+        and one.status is GuestStatus.IN_PROGRESS
+        and not _abandoned(one, view.machine, now)
     )
+
+
+def _abandoned(
+    going: AssessmentResult | InstallationResult, machine: Machine, now: datetime
+) -> bool:
+    """A row is no present truth: that of a server that was replaced in the middle says for ever
+    that something runs."""
+    seen = going.start_time or going.last_modified
+    if machine.kind is not MachineKind.ARC_SERVER or seen is None:
+        return False
+    return now - seen > ROW_RUNS_AT_MOST
+
+
+def running(view: MachineView, ended: str | None, now: datetime) -> bool:
+    """Another operation than `ended`, an activity id, is under way on the machine."""
+    return any(not same_id(one.activity_id, ended) for one in at_work(view, now))

@@ -247,7 +247,7 @@ class Flight:
             agent_ready=evidence.view.agent_ready,
             ended=memory.ended,
             deadline=status.operation.deadline,
-            newer_running=running(evidence.view),
+            newer_running=running(evidence.view, result.activity_id, now),
             now=now,
         )
         if isinstance(outcome, InstallOutcome):

@@ -24,6 +24,7 @@ from azpatch.domain.facts import (
     GuestStatus,
     InstallationResult,
     MachineView,
+    Requested,
 )
 from azpatch.domain.look import cleared
 
@@ -90,6 +91,40 @@ def test_the_last_look_before_the_post(seen: MachineView, reason: Reason | None)
             None,
             id="its row has said so for more than a day: nobody will end it",
         ),
+        pytest.param(
+            arc_view(installation=InstallationResult(RUNS, last_modified=NOW - DAY - MINUTE)),
+            None,
+            id="likewise a row that does not say when it began",
+        ),
+        pytest.param(
+            arc_view(
+                installation=InstallationResult(RUNS, start_time=NOW - 2 * DAY),
+                assessment=AssessmentResult(RUNS, start_time=NOW - MINUTE),
+            ),
+            Reason.FOREIGN_OPERATION,
+            id="such a row does not hide an assessment that runs",
+        ),
+        pytest.param(
+            arc_view(requested=Requested("theirs", None, NOW - 59 * MINUTE)),
+            Reason.FOREIGN_OPERATION,
+            id="something was asked for, and no row shows it yet",
+        ),
+        pytest.param(
+            arc_view(requested=Requested("theirs", None, NOW - HOUR)),
+            None,
+            id="an hour ago: it did not begin",
+        ),
+        pytest.param(
+            arc_view(requested=Requested("theirs")), None, id="asked for at no known time"
+        ),
+        pytest.param(
+            arc_view(
+                requested=Requested("THEIRS", None, NOW - MINUTE),
+                assessment=AssessmentResult(GuestStatus.SUCCEEDED, activity_id="theirs"),
+            ),
+            None,
+            id="its row shows that it has ended",
+        ),
     ],
 )
 def test_the_last_look_at_an_arc_enabled_server(seen: MachineView, reason: Reason | None) -> None:
@@ -103,6 +138,12 @@ def test_our_own_install_that_outlived_its_deadline_is_not_called_somebody_elses
     found = cleared(seen, machine(), PatchTargetStatus(installation=ours), NOW)
     assert found is not None
     assert found.reason is Reason.OPERATION_IN_PROGRESS
+
+
+def test_what_was_asked_for_and_is_known_to_have_ended_was_ours() -> None:
+    seen = arc_view(requested=Requested("OURS", None, NOW - MINUTE))
+    known = PatchTargetStatus(assessment=assessed(activity_id="ours"))
+    assert cleared(seen, seen.machine, known, NOW) is None
 
 
 @pytest.mark.parametrize(
