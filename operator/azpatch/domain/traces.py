@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from azpatch.api.common import MachineKind
-from azpatch.api.target import Operation, OperationKind
+from azpatch.api.target import Operation, OperationKind, PatchTargetStatus
 from azpatch.domain.arc import kind_of
 from azpatch.domain.facts import AssessmentResult, InstallationResult, MachineView, Requested
 
@@ -21,6 +21,9 @@ Shown = AssessmentResult | InstallationResult
 
 NOT_STARTED_AFTER = timedelta(minutes=15)
 """A POST that reached Azure shows in the instance view well before."""
+
+OF_BEFORE = timedelta(days=1)
+"""What began so long before the intent is not ours, whatever is wrong with the guest's clock."""
 
 ARC_NOT_STARTED_AFTER = timedelta(minutes=60)
 """Azure holds an operation for a silent agent for up to half an hour, and its row may take as long.
@@ -43,7 +46,9 @@ class Traces(Protocol):
         none."""
         ...
 
-    def before(self, kind: OperationKind, view: MachineView) -> str | None:
+    def before(
+        self, kind: OperationKind, view: MachineView, status: PatchTargetStatus
+    ) -> str | None:
         """The activity id to compare with later, as the machine is before the operation."""
         ...
 
@@ -70,13 +75,19 @@ class _ByActivity:
     def activity(self, operation_id: str) -> str | None:
         return operation_id
 
-    def before(self, kind: OperationKind, view: MachineView) -> str | None:
+    def before(
+        self, kind: OperationKind, view: MachineView, status: PatchTargetStatus
+    ) -> str | None:
         shown = shown_of(kind, view)
-        return shown.activity_id if shown else None
+        if shown is not None and shown.activity_id is not None:
+            return shown.activity_id
+        # ARM may leave its summaries out for once.
+        known = status.assessment if kind is OperationKind.ASSESS else status.installation
+        return known.activity_id if known else None
 
     def began(self, operation: Operation, view: MachineView) -> str | None:
         shown = shown_of(operation.kind, view)
-        if shown is None or not _is_new(shown.activity_id, operation):
+        if shown is None or not self._is_newer(operation, shown):
             return None
         return shown.activity_id
 
@@ -85,8 +96,14 @@ class _ByActivity:
 
     def answers(self, operation: Operation, shown: Shown) -> bool:
         if operation.kind is OperationKind.ASSESS:
-            return _is_new(shown.activity_id, operation)
+            return self._is_newer(operation, shown)
         return same_id(shown.activity_id, operation.operation_id)
+
+    def _is_newer(self, operation: Operation, shown: Shown) -> bool:
+        """By its activity; what began days before is not, where none was known."""
+        start = shown.start_time
+        old = start is not None and start < operation.intent_time - OF_BEFORE
+        return not old and _is_new(shown.activity_id, operation)
 
 
 class _ByTime:
@@ -95,7 +112,9 @@ class _ByTime:
     def activity(self, operation_id: str) -> str | None:
         return None
 
-    def before(self, kind: OperationKind, view: MachineView) -> str | None:
+    def before(
+        self, kind: OperationKind, view: MachineView, status: PatchTargetStatus
+    ) -> str | None:
         if view.requested is not None:
             return view.requested.activity_id
         return view.installation.activity_id if view.installation else None

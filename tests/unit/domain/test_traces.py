@@ -56,6 +56,7 @@ from azpatch.domain.traces import (
 ASSESS, INSTALL = OperationKind.ASSESS, OperationKind.INSTALL
 SUCCEEDED, FAILED, RUNS = GuestStatus.SUCCEEDED, GuestStatus.FAILED, GuestStatus.IN_PROGRESS
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
+NOTHING = PatchTargetStatus()
 ARC, COMPUTE = traces_of(SERVER.upper()), traces_of(VM)
 
 Row = AssessmentResult | InstallationResult
@@ -117,8 +118,18 @@ class TestWhatIsWrittenDownBefore:
             assessment=AssessmentResult(SUCCEEDED, activity_id="assessed"),
             installation=InstallationResult(SUCCEEDED, activity_id="installed"),
         )
-        assert COMPUTE.before(kind, seen) == expected
-        assert COMPUTE.before(kind, view()) is None
+        assert COMPUTE.before(kind, seen, NOTHING) == expected
+        assert COMPUTE.before(kind, view(), NOTHING) is None
+
+    @pytest.mark.parametrize(("kind", "expected"), [(ASSESS, "assessed"), (INSTALL, "installed")])
+    def test_where_a_virtual_machine_shows_none_the_last_that_is_known(
+        self, kind: OperationKind, expected: str
+    ) -> None:
+        known = PatchTargetStatus(
+            assessment=assessed(activity_id="assessed"),
+            installation=installed(activity_id="installed"),
+        )
+        assert COMPUTE.before(kind, view(), known) == expected
 
     @pytest.mark.parametrize("kind", OperationKind)
     def test_of_an_arc_enabled_server_what_was_asked_for_last_else_the_newest_install(
@@ -126,9 +137,9 @@ class TestWhatIsWrittenDownBefore:
     ) -> None:
         installed = row(INSTALL, NOW - DAY, "installed")
         requested = asked(ASSESS, NOW - HOUR, "requested")
-        assert ARC.before(kind, shown(installed, requested=requested)) == "requested"
-        assert ARC.before(kind, shown(installed)) == "installed"
-        assert ARC.before(kind, arc_view()) is None
+        assert ARC.before(kind, shown(installed, requested=requested), NOTHING) == "requested"
+        assert ARC.before(kind, shown(installed), NOTHING) == "installed"
+        assert ARC.before(kind, arc_view(), NOTHING) is None
 
     def test_an_operations_url_names_an_activity_of_a_virtual_machine_only(self) -> None:
         assert COMPUTE.activity("op-1") == "op-1"
@@ -302,6 +313,18 @@ def test_what_was_there_before_is_no_answer_whatever_the_guests_clock_says(
     left = unrecorded(evidence, status)
     assert left == Evidence(view=arc_view())
     assert unrecorded(evidence, PatchTargetStatus()) == evidence
+
+
+@pytest.mark.parametrize("kind", OperationKind)
+def test_on_a_virtual_machine_what_began_days_before_is_not_ours(kind: OperationKind) -> None:
+    """None was shown before, and none was known."""
+    made = AssessmentResult if kind is ASSESS else InstallationResult
+    known = sent(kind, MINUTE, previous_activity_id=None)
+    for age, expected in ((30 * DAY, None), (2 * HOUR, "new")):
+        last = made(RUNS, start_time=NOW - age, activity_id="new")
+        seen = view(**{"assessment" if kind is ASSESS else "installation": last})
+        assert COMPUTE.began(known, seen) == expected
+        assert not COMPUTE.answers(known, last) or (kind is ASSESS and expected == "new")
 
 
 def test_an_error_of_ours_is_not_given_the_activity_of_what_still_runs() -> None:
