@@ -117,9 +117,20 @@ def _known(
     return known if known is not None and same_id(known.activity_id, going.activity_id) else None
 
 
-def touched_since(view: MachineView, status: PatchTargetStatus) -> datetime | None:
+def touched_since(view: MachineView, status: PatchTargetStatus, now: datetime) -> datetime | None:
     """When an install that ARM shows ended, if the last assessment is from before that: then what
     is missing is not known. It may be another policy's, or a person's."""
     seen = view.installation
     end = (seen.last_modified or seen.start_time) if seen else None
-    return end if end is not None and outdated(status, end) else None
+    if end is None or (end > now and _assessed_after(end, view)):
+        return None
+    end = min(end, now)
+    return end if outdated(status, end) else None
+
+
+def _assessed_after(end: datetime, view: MachineView) -> bool:
+    """By the guest's own clock, which is ahead."""
+    seen = view.assessment
+    if seen is None or not seen.status.ended or seen.last_modified is None:
+        return False
+    return seen.last_modified >= end

@@ -26,7 +26,7 @@ from azpatch.domain.facts import (
     MachineView,
     Requested,
 )
-from azpatch.domain.look import cleared
+from azpatch.domain.look import cleared, touched_since
 
 MINUTE = timedelta(minutes=1)
 RUNS = GuestStatus.IN_PROGRESS
@@ -138,6 +138,26 @@ def test_our_own_install_that_outlived_its_deadline_is_not_called_somebody_elses
     found = cleared(seen, machine(), PatchTargetStatus(installation=ours), NOW)
     assert found is not None
     assert found.reason is Reason.OPERATION_IN_PROGRESS
+
+
+@pytest.mark.parametrize(
+    ("installed", "assessed_at", "expected"),
+    [
+        pytest.param(-2 * HOUR, -HOUR, None, id="before the last assessment"),
+        pytest.param(-MINUTE, -HOUR, -MINUTE, id="since the last assessment"),
+        pytest.param(HOUR, -HOUR, timedelta(0), id="its clock is ahead: now at the latest"),
+        pytest.param(HOUR, HOUR + MINUTE, None, id="its clock is ahead, and it was assessed since"),
+    ],
+)
+def test_an_install_since_the_last_assessment(
+    installed: timedelta, assessed_at: timedelta, expected: timedelta | None
+) -> None:
+    seen = view(
+        installation=InstallationResult(GuestStatus.SUCCEEDED, last_modified=NOW + installed),
+        assessment=AssessmentResult(GuestStatus.SUCCEEDED, last_modified=NOW + assessed_at),
+    )
+    found = touched_since(seen, PatchTargetStatus(assessment=assessed()), NOW)
+    assert found == (None if expected is None else NOW + expected)
 
 
 def test_what_was_asked_for_and_is_known_to_have_ended_was_ours() -> None:

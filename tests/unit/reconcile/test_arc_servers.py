@@ -432,7 +432,11 @@ async def test_an_install_that_failed_in_azure_and_not_in_truth_is_righted_by_th
         assert world.compliant(SERVER) == ("False", "InstallFailed")
         now = world.clock.now()
         clean = assessment_row(
-            start_time=now, last_modified=now, critical_and_security=0, detected=None
+            start_time=now,
+            last_modified=now,
+            activity_id="act-3",
+            critical_and_security=0,
+            detected=None,
         )
         world.azure.rows[key(SERVER)] = clean
         world.azure.operations["op-3"] = Progress(False, assessment=clean)
