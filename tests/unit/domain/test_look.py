@@ -70,6 +70,11 @@ def test_the_last_look_before_the_post(seen: MachineView, reason: Reason | None)
         pytest.param(arc_view(), None, id="connected: it has no power state"),
         pytest.param(arc_view(status="Disconnected"), Reason.ARC_DISCONNECTED, id="disconnected"),
         pytest.param(arc_view(status="Expired"), Reason.ARC_EXPIRED, id="expired"),
+        pytest.param(
+            arc_view(status="AwaitingConnection"),
+            Reason.ARC_EXPIRED,
+            id="never connected: it does not come back by itself",
+        ),
         pytest.param(arc_view(status=None), Reason.ARC_DISCONNECTED, id="status not known"),
         pytest.param(
             arc_view(status="Disconnected", installation=InstallationResult(RUNS, start_time=NOW)),
