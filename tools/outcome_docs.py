@@ -136,7 +136,7 @@ UNSENT = {
     Reason.VM_STOPPED: "not sent: the machine does not run",
     Reason.AGENT_NOT_READY: "not sent: its VM agent is not ready",
     Reason.ARC_DISCONNECTED: "not sent: the Arc-enabled server is not Connected",
-    Reason.ARC_EXPIRED: "not sent: its status is Expired",
+    Reason.ARC_EXPIRED: "not sent: its status is Expired, or AwaitingConnection",
     Reason.ARC_ERROR: "not sent: its status is Error",
     Reason.FOREIGN_OPERATION: "not sent: someone else's operation runs, or 409",
     Reason.THROTTLED: "not sent: 429",

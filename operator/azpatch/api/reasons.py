@@ -251,7 +251,8 @@ class Reason(StrEnum):
     ARC_EXPIRED = (
         "ArcExpired",
         (*_BLOCKED, _SUPPORTED, _COMPLIANT),
-        "The Azure Arc-enabled server was silent for so long that it must be onboarded anew.",
+        "The Azure Arc-enabled server was silent for so long that it must be onboarded anew, or "
+        "was never connected.",
     )
     ARC_ERROR = (
         "ArcError",

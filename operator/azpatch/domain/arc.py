@@ -10,7 +10,12 @@ from azpatch.domain.facts import ARC_CONNECTED, Machine
 from azpatch.domain.ids import is_arc_server
 from azpatch.domain.words import counted
 
-_CUT_OFF: Mapping[str, Reason] = {"Expired": Reason.ARC_EXPIRED, "Error": Reason.ARC_ERROR}
+_CUT_OFF: Mapping[str, Reason] = {
+    "Expired": Reason.ARC_EXPIRED,
+    "Error": Reason.ARC_ERROR,
+    # It was made in Azure, and no agent was ever connected to it.
+    "AwaitingConnection": Reason.ARC_EXPIRED,
+}
 """Statuses that do not pass by themselves."""
 
 CUT_OFF = frozenset({Reason.ARC_DISCONNECTED, *_CUT_OFF.values()})

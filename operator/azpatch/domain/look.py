@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from azpatch.api.common import MachineKind
 from azpatch.api.reasons import Reason
-from azpatch.api.target import PatchTargetStatus
+from azpatch.api.target import AssessmentStatus, Installation, PatchTargetStatus
 from azpatch.domain.arc import cut_off
 from azpatch.domain.facts import (
     AssessmentResult,
@@ -16,8 +16,9 @@ from azpatch.domain.facts import (
     MachineView,
 )
 from azpatch.domain.ids import is_another_vm
+from azpatch.domain.operation import at_work
 from azpatch.domain.plan import RUNNING, Idle, not_sent, outdated
-from azpatch.domain.traces import same_id
+from azpatch.domain.traces import ARC_NOT_STARTED_AFTER, same_id
 
 LOOK_AT_AGENT = timedelta(minutes=5)
 """An agent that is not ready is looked at again this late: one GET of a machine's 12 a minute."""
@@ -29,11 +30,6 @@ LONGEST_LOOK_AT_FOREIGN = timedelta(minutes=10)
 FOREIGN_SHARE = 10
 """An operation that has run for long is looked at after another tenth of that time: what has taken
 hours will not be missed by minutes, and one that never ends must not cost a request a minute."""
-
-
-ROW_RUNS_AT_MOST = timedelta(days=1)
-"""For how long a row of an Arc-enabled server that says InProgress is believed: Azure ends, or
-gives up, the longest install within some six hours."""
 
 
 def cleared(
@@ -65,11 +61,13 @@ def _unreachable(machine: Machine) -> Reason | None:
 
 def under_way(view: MachineView, status: PatchTargetStatus, now: datetime) -> Idle | None:
     """An operation that ARM shows at work on the machine, with none of ours in flight."""
-    going = _going(view)
-    if going is None or _abandoned(going, view.machine, now):
+    going = _going(view, status, now)
+    if going is None:
+        if _is_asked_for(view, status, now):
+            return not_sent(Reason.FOREIGN_OPERATION, now + LOOK_AT_FOREIGN)
         return None
     wake = now + _look_again(going, now)
-    if _is_ours(going, status):
+    if _known(going, status) is not None:
         return Idle(
             False,
             Reason.OPERATION_IN_PROGRESS,
@@ -80,20 +78,31 @@ def under_way(view: MachineView, status: PatchTargetStatus, now: datetime) -> Id
     return not_sent(Reason.FOREIGN_OPERATION, wake)
 
 
-def _going(view: MachineView) -> AssessmentResult | InstallationResult | None:
+def _going(
+    view: MachineView, status: PatchTargetStatus, now: datetime
+) -> AssessmentResult | InstallationResult | None:
     """The operation that is under way on the machine, anyone's."""
-    summaries = (view.installation, view.assessment)
-    return next((one for one in summaries if one and one.status is GuestStatus.IN_PROGRESS), None)
+    return next((one for one in at_work(view, now) if not _has_ended(one, view, status)), None)
 
 
-def _abandoned(
-    going: AssessmentResult | InstallationResult, machine: Machine, now: datetime
+def _has_ended(
+    going: AssessmentResult | InstallationResult, view: MachineView, status: PatchTargetStatus
 ) -> bool:
-    """A row is no present truth: that of a server that was replaced in the middle says for ever
-    that something runs."""
-    if machine.kind is not MachineKind.ARC_SERVER or going.start_time is None:
+    """A row comes later than the end that the operation itself told."""
+    if view.machine.kind is not MachineKind.ARC_SERVER:
         return False
-    return now - going.start_time > ROW_RUNS_AT_MOST
+    known = _known(going, status)
+    return known is not None and known.status != GuestStatus.UNKNOWN
+
+
+def _is_asked_for(view: MachineView, status: PatchTargetStatus, now: datetime) -> bool:
+    """Somebody asked an Arc-enabled server for an operation a while ago, and no row shows it yet.
+    What the status has is ours, and over."""
+    asked = view.requested
+    if asked is None or asked.time is None or now - asked.time >= ARC_NOT_STARTED_AFTER:
+        return False
+    known = (view.assessment, view.installation, status.assessment, status.installation)
+    return not any(one and same_id(one.activity_id, asked.activity_id) for one in known)
 
 
 def _look_again(going: AssessmentResult | InstallationResult, now: datetime) -> timedelta:
@@ -101,14 +110,28 @@ def _look_again(going: AssessmentResult | InstallationResult, now: datetime) -> 
     return sorted((LOOK_AT_FOREIGN, ran / FOREIGN_SHARE, LONGEST_LOOK_AT_FOREIGN))[1]
 
 
-def _is_ours(going: AssessmentResult | InstallationResult, status: PatchTargetStatus) -> bool:
+def _known(
+    going: AssessmentResult | InstallationResult, status: PatchTargetStatus
+) -> AssessmentStatus | Installation | None:
+    """What the status has of it: it is ours."""
     known = status.assessment if isinstance(going, AssessmentResult) else status.installation
-    return known is not None and same_id(known.activity_id, going.activity_id)
+    return known if known is not None and same_id(known.activity_id, going.activity_id) else None
 
 
-def touched_since(view: MachineView, status: PatchTargetStatus) -> datetime | None:
+def touched_since(view: MachineView, status: PatchTargetStatus, now: datetime) -> datetime | None:
     """When an install that ARM shows ended, if the last assessment is from before that: then what
     is missing is not known. It may be another policy's, or a person's."""
     seen = view.installation
     end = (seen.last_modified or seen.start_time) if seen else None
-    return end if end is not None and outdated(status, end) else None
+    if end is None or (end > now and _assessed_after(end, view)):
+        return None
+    end = min(end, now)
+    return end if outdated(status, end) else None
+
+
+def _assessed_after(end: datetime, view: MachineView) -> bool:
+    """By the guest's own clock, which is ahead."""
+    seen = view.assessment
+    if seen is None or not seen.status.ended or seen.last_modified is None:
+        return False
+    return seen.last_modified >= end

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import TypeGuard
 
 from azpatch.api.common import MachineKind, OperationName
 from azpatch.api.install import UndeterminedSupport
@@ -23,9 +24,13 @@ from azpatch.domain.image import Image
 from azpatch.domain.matrix import Matrix
 from azpatch.domain.outcome import ASSESSMENT_STALE
 from azpatch.domain.policy_machines import operation_of
+from azpatch.domain.traces import same_id
 from azpatch.domain.verdict import Ruling, verdicts
 from azpatch.domain.verdict_row import SupportEvidence
 from azpatch.domain.workload import excluded
+
+SAME_SECOND = timedelta(seconds=1)
+"""By how much two of Azure's answers may differ in when one operation began: one has fractions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,9 @@ def observe(
     """Another vmId is another machine: nothing that was known of the old one stays."""
     status = _identified(before, around, now)
     since = _since(status)
+    if since is not None and _is_of_last(around.row, status) and not reassessment_due(status):
+        # The guest's clock may be behind.
+        since = min(since, around.row.last_modified or since)
     image = around.image
     detection = detect(around.row, status.detected, around.machine, image.reference, since, now)
     row = around.row if detection.row_counts and _went_well(around.row) else None
@@ -100,8 +108,23 @@ def awaits_row(status: PatchTargetStatus, newest: AssessmentResult | None, now: 
     assessment = status.assessment
     if assessment is None or now - assessment.time > ASSESSMENT_STALE:
         return False
+    if newest is None or newest.last_modified is None:
+        return True
     start = assessment.start_time or assessment.time
-    return newest is None or newest.last_modified is None or newest.last_modified < start
+    return newest.last_modified < start and not _is_of_last(newest, status)
+
+
+def _is_of_last(
+    row: AssessmentResult | None, status: PatchTargetStatus
+) -> TypeGuard[AssessmentResult]:
+    """The row is of the last assessment, whatever the guest's clock says of its end."""
+    assessment = status.assessment
+    if row is None or assessment is None:
+        return False
+    if same_id(row.activity_id, assessment.activity_id):
+        return True
+    start = assessment.start_time or assessment.time
+    return row.start_time is not None and row.start_time >= start - SAME_SECOND
 
 
 def _identified(
@@ -172,12 +195,15 @@ def _assessment(
     if row is None or row.last_modified is None:
         return before
     start = row.start_time or row.last_modified
-    if before is not None and start <= before.time:
+    if before is not None and (
+        start <= before.time or same_id(row.activity_id, before.activity_id)
+    ):
         return before
     return AssessmentStatus(
         time=row.last_modified,
         start_time=start,
         status=row.status,
+        activity_id=row.activity_id,
         critical_and_security=row.critical_and_security,
         other=row.other,
         reboot_pending=row.reboot_pending,
@@ -189,7 +215,8 @@ def _speaks_for(row: AssessmentResult, status: PatchTargetStatus) -> bool:
     assessment = status.assessment
     if assessment is None or row.last_modified is None or reassessment_due(status):
         return False
-    return row.last_modified >= (assessment.start_time or assessment.time)
+    start = assessment.start_time or assessment.time
+    return row.last_modified >= start or _is_of_last(row, status)
 
 
 def _evidence(

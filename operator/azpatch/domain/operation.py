@@ -10,12 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TypeVar
 
-from azpatch.api.target import Operation, OperationKind, OperationState
+from azpatch.api.common import MachineKind
+from azpatch.api.target import Operation, OperationKind, OperationState, PatchTargetStatus
 from azpatch.domain.facts import (
     AssessmentResult,
     GuestStatus,
     InstallationResult,
+    Machine,
     MachineView,
     OperationError,
 )
@@ -37,6 +40,10 @@ ROW_AWAITED = timedelta(minutes=15)
 Graph, which alone tells of the reboot and of each patch; and the result of an install on an Azure
 Arc-enabled server, of which some patches failed, for the names of these."""
 
+ROW_RUNS_AT_MOST = timedelta(days=1)
+"""For how long a row of an Arc-enabled server that says InProgress is believed: Azure ends, or
+gives up, the longest install within some six hours."""
+
 LOOK_EARLY = timedelta(minutes=1)
 """Between two looks at ARM while it is not known whether an operation began."""
 
@@ -51,6 +58,8 @@ class Evidence:
 
     running: bool | None = None
     """What the operation's own URL says."""
+    unread: bool = False
+    """There is such a URL, and it could not be read this time: it will still tell."""
     result: AssessmentResult | InstallationResult | None = None
     """The operation's own result, from its URL."""
     error: OperationError | None = None
@@ -104,6 +113,7 @@ class Lost:
 
 
 Judgement = Going | NeverStarted | Ended | Lost
+ShownT = TypeVar("ShownT", AssessmentResult, InstallationResult)
 
 
 def deadline(kind: OperationKind, intent: datetime, maximum_duration: timedelta) -> datetime:
@@ -126,12 +136,31 @@ def judge(
     ended = _own_word(operation, traces, evidence)
     if ended is not None:
         return _with_names(operation, ended, row, now)
-    if row is not None:
+    if operation.operation_id is None and (evidence.running or evidence.unread):
+        # What began since may be somebody else's, as long as ours can speak for itself.
+        judgement: Judgement = Going(operation, _pause(operation, now))
+    elif row is not None and not evidence.running:
         return Ended(row)
-    judgement = _by_view(operation, traces, evidence, now)
+    else:
+        judgement = _by_view(operation, traces, evidence, now)
     if isinstance(judgement, Going) and _is_lost(operation, evidence, now):
         return Lost(LostReason.ACCESS if evidence.denied else LostReason.DEADLINE)
     return judgement
+
+
+def unrecorded(evidence: Evidence, status: PatchTargetStatus) -> Evidence:
+    """Without what the status has as an earlier operation's end: of the one in flight it tells
+    nothing, whatever times a guest's clock gave it."""
+    old = (status.assessment, status.installation)
+
+    def news(shown: ShownT | None) -> ShownT | None:
+        known = any(one and shown and same_id(one.activity_id, shown.activity_id) for one in old)
+        return None if known else shown
+
+    view = evidence.view
+    if view is not None:
+        view = replace(view, assessment=news(view.assessment), installation=news(view.installation))
+    return replace(evidence, view=view, row=news(evidence.row))
 
 
 def _is_lost(operation: Operation, evidence: Evidence, now: datetime) -> bool:
@@ -152,8 +181,8 @@ def _own_word(
     if evidence.error is None:
         return None
     failed = AssessmentResult if operation.kind is OperationKind.ASSESS else InstallationResult
-    row = evidence.row
-    shown = row.activity_id if row is not None and traces.answers(operation, row) else None
+    row = _by_row(operation, traces, evidence)
+    shown = row.activity_id if row is not None else None
     return failed(
         GuestStatus.FAILED,
         last_modified=evidence.ended,
@@ -227,9 +256,28 @@ def _pause(operation: Operation, now: datetime) -> timedelta:
     return min(steady, left) if left > timedelta(0) else steady
 
 
-def running(view: MachineView) -> bool:
-    """Somebody's operation is under way on the machine."""
-    return any(
-        summary is not None and summary.status is GuestStatus.IN_PROGRESS
-        for summary in (view.assessment, view.installation)
+def at_work(view: MachineView, now: datetime) -> tuple[AssessmentResult | InstallationResult, ...]:
+    """The operations that are under way on the machine, anyone's, as it shows them."""
+    return tuple(
+        one
+        for one in (view.installation, view.assessment)
+        if one is not None
+        and one.status is GuestStatus.IN_PROGRESS
+        and not _abandoned(one, view.machine, now)
     )
+
+
+def _abandoned(
+    going: AssessmentResult | InstallationResult, machine: Machine, now: datetime
+) -> bool:
+    """A row is no present truth: that of a server that was replaced in the middle says for ever
+    that something runs."""
+    seen = going.start_time or going.last_modified
+    if machine.kind is not MachineKind.ARC_SERVER or seen is None:
+        return False
+    return now - seen > ROW_RUNS_AT_MOST
+
+
+def running(view: MachineView, ended: str | None, now: datetime) -> bool:
+    """Another operation than `ended`, an activity id, is under way on the machine."""
+    return any(not same_id(one.activity_id, ended) for one in at_work(view, now))

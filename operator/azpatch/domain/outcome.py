@@ -344,8 +344,9 @@ NOT_SENT: Mapping[Reason, InstallOutcome] = {
     ),
     Reason.ARC_EXPIRED: _skipped(
         Reason.ARC_EXPIRED,
-        "The server was silent for 45 days and Azure no longer takes its agent's credentials. It "
-        "is patched when it is Connected; onboard it anew: `azcmagent disconnect`, then `connect`.",
+        "The server was silent for 45 days and Azure no longer takes its agent's credentials, or "
+        "its agent was never connected. It is patched when it is Connected; onboard it anew: "
+        "`azcmagent disconnect`, then `connect`.",
     ),
     Reason.ARC_ERROR: _skipped(
         Reason.ARC_ERROR,

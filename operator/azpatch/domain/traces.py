@@ -13,14 +13,17 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from azpatch.api.common import MachineKind
-from azpatch.api.target import Operation, OperationKind
+from azpatch.api.target import Operation, OperationKind, PatchTargetStatus
 from azpatch.domain.arc import kind_of
-from azpatch.domain.facts import AssessmentResult, InstallationResult, MachineView
+from azpatch.domain.facts import AssessmentResult, InstallationResult, MachineView, Requested
 
 Shown = AssessmentResult | InstallationResult
 
 NOT_STARTED_AFTER = timedelta(minutes=15)
 """A POST that reached Azure shows in the instance view well before."""
+
+OF_BEFORE = timedelta(days=1)
+"""What began so long before the intent is not ours, whatever is wrong with the guest's clock."""
 
 ARC_NOT_STARTED_AFTER = timedelta(minutes=60)
 """Azure holds an operation for a silent agent for up to half an hour, and its row may take as long.
@@ -29,6 +32,10 @@ Counted is the time in which the server was Connected: one that is cut off tells
 CLOCKS_DIFFER = timedelta(minutes=1)
 """By how much Azure's clock may be behind ours. Who else began something so shortly before is taken
 for us: it is followed, and nothing is sent beside it."""
+
+SERVICE_BEHIND = timedelta(minutes=5)
+"""Likewise of the clock that times what was asked for. That may be further behind: its id was
+another one in the look before the intent, so that it was asked for since."""
 
 
 class Traces(Protocol):
@@ -39,7 +46,9 @@ class Traces(Protocol):
         none."""
         ...
 
-    def before(self, kind: OperationKind, view: MachineView) -> str | None:
+    def before(
+        self, kind: OperationKind, view: MachineView, status: PatchTargetStatus
+    ) -> str | None:
         """The activity id to compare with later, as the machine is before the operation."""
         ...
 
@@ -66,13 +75,19 @@ class _ByActivity:
     def activity(self, operation_id: str) -> str | None:
         return operation_id
 
-    def before(self, kind: OperationKind, view: MachineView) -> str | None:
+    def before(
+        self, kind: OperationKind, view: MachineView, status: PatchTargetStatus
+    ) -> str | None:
         shown = shown_of(kind, view)
-        return shown.activity_id if shown else None
+        if shown is not None and shown.activity_id is not None:
+            return shown.activity_id
+        # ARM may leave its summaries out for once.
+        known = status.assessment if kind is OperationKind.ASSESS else status.installation
+        return known.activity_id if known else None
 
     def began(self, operation: Operation, view: MachineView) -> str | None:
         shown = shown_of(operation.kind, view)
-        if shown is None or not _is_new(shown.activity_id, operation):
+        if shown is None or not self._is_newer(operation, shown):
             return None
         return shown.activity_id
 
@@ -81,8 +96,14 @@ class _ByActivity:
 
     def answers(self, operation: Operation, shown: Shown) -> bool:
         if operation.kind is OperationKind.ASSESS:
-            return _is_new(shown.activity_id, operation)
+            return self._is_newer(operation, shown)
         return same_id(shown.activity_id, operation.operation_id)
+
+    def _is_newer(self, operation: Operation, shown: Shown) -> bool:
+        """By its activity; what began days before is not, where none was known."""
+        start = shown.start_time
+        old = start is not None and start < operation.intent_time - OF_BEFORE
+        return not old and _is_new(shown.activity_id, operation)
 
 
 class _ByTime:
@@ -91,38 +112,42 @@ class _ByTime:
     def activity(self, operation_id: str) -> str | None:
         return None
 
-    def before(self, kind: OperationKind, view: MachineView) -> str | None:
+    def before(
+        self, kind: OperationKind, view: MachineView, status: PatchTargetStatus
+    ) -> str | None:
         if view.requested is not None:
             return view.requested.activity_id
         return view.installation.activity_id if view.installation else None
 
     def began(self, operation: Operation, view: MachineView) -> str | None:
         asked = view.requested
-        if (
-            asked is not None
-            and asked.kind is operation.kind
-            and asked.time is not None
-            and _since(operation, asked.time)
-            and _is_new(asked.activity_id, operation)
-        ):
+        if asked is not None and asked.kind and asked.time and _may_be(operation, asked):
             return asked.activity_id
         shown = shown_of(operation.kind, view)
-        if shown is None or shown.start_time is None or not _since(operation, shown.start_time):
+        if shown is None or not self._began_since(operation, shown):
             return None
         return shown.activity_id
 
     def never(self, operation: Operation, view: MachineView, now: datetime) -> bool:
         if not view.agent_ready:
             return False
+        if view.requested is not None and _may_be(operation, view.requested):
+            return False
         heard = max(operation.intent_time, view.machine.arc_status_since or operation.intent_time)
         return now - heard >= ARC_NOT_STARTED_AFTER
 
     def answers(self, operation: Operation, shown: Shown) -> bool:
-        if shown.start_time is None or not _since(operation, shown.start_time):
+        if operation.operation_id is not None:
+            if same_id(shown.activity_id, operation.operation_id):
+                return True
+            if operation.kind is OperationKind.INSTALL:
+                return False
+        return self._began_since(operation, shown)
+
+    def _began_since(self, operation: Operation, shown: Shown) -> bool:
+        if same_id(shown.activity_id, operation.previous_activity_id):
             return False
-        if operation.kind is OperationKind.ASSESS or operation.operation_id is None:
-            return True
-        return same_id(shown.activity_id, operation.operation_id)
+        return shown.start_time is not None and _since(operation, shown.start_time)
 
 
 _TRACES: Mapping[MachineKind, Traces] = {
@@ -148,6 +173,14 @@ def same_id(one: str | None, other: str | None) -> bool:
 
 def _is_new(activity_id: str | None, operation: Operation) -> bool:
     return activity_id is not None and not same_id(activity_id, operation.previous_activity_id)
+
+
+def _may_be(operation: Operation, asked: Requested) -> bool:
+    """What was asked for last is another than before, and as far as is known of our kind and time:
+    something began that may be ours."""
+    if not _is_new(asked.activity_id, operation) or asked.kind not in (None, operation.kind):
+        return False
+    return asked.time is None or asked.time >= operation.intent_time - SERVICE_BEHIND
 
 
 def _since(operation: Operation, time: datetime) -> bool:

@@ -36,6 +36,7 @@ from azpatch.domain.operation import (
     NeverStarted,
     judge,
     running,
+    unrecorded,
 )
 from azpatch.domain.outcome import InstallOutcome, NotOver, install_outcome, lost
 from azpatch.domain.traces import Traces, traces_of
@@ -127,12 +128,14 @@ class Flight:
             row = self._context.inventory.installations.get(memory.machine_key)
         if inventory is None:
             return Evidence(row=row)
-        known = memory.accepted
+        known, unread = memory.accepted, False
         if known is not None and known[0] == operation.attempt_id:
-            evidence = await self._ask_operation(inventory.client, known[1].poll_url, memory)
-            if evidence is not None:
-                return replace(evidence, row=row)
-        return replace(await self._ask_machine(inventory.client, machine_id), row=row)
+            told = await self._ask_operation(inventory.client, known[1].poll_url, memory)
+            if told is not None:
+                return replace(told, row=row)
+            unread = memory.accepted is not None
+        evidence = await self._ask_machine(inventory.client, machine_id)
+        return replace(evidence, row=row, unread=unread)
 
     async def _ask_operation(
         self, client: AzureClient, poll_url: str, memory: MachineMemory
@@ -188,7 +191,7 @@ class Flight:
         vm_id = status.machine.vm_id if status.machine else None
         now = self._context.clock.now()
         traces = traces_of(target.spec.machine_id)
-        match judge(operation, vm_id, traces, evidence, now):
+        match judge(operation, vm_id, traces, unrecorded(evidence, status), now):
             case Going(current, look_after):
                 return await self._go_on(
                     stored, status.replace(operation=current), memory, look_after
@@ -245,7 +248,7 @@ class Flight:
             agent_ready=evidence.view.agent_ready,
             ended=memory.ended,
             deadline=status.operation.deadline,
-            newer_running=running(evidence.view),
+            newer_running=running(evidence.view, result.activity_id, now),
             now=now,
             next_window=window_after_last_try(status.attempts, now),
         )

@@ -193,7 +193,7 @@ class MachineReconciler:
         if isinstance(view, Result):
             return view
         if step.kind is OperationKind.INSTALL:
-            memory.touched = touched_since(view, decision.status)
+            memory.touched = touched_since(view, decision.status, self._context.clock.now())
             if memory.touched is not None:
                 # Decided anew, it comes to an assessment.
                 return Result(SHORTLY)

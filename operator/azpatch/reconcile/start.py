@@ -162,7 +162,7 @@ class Starter:
         attempt_id = str(UUID(int=self._context.random.getrandbits(128), version=4))
         now = self._context.clock.now()
         install = decision.declared.spec.install
-        before = traces_of(decision.machine.id).before(kind, view)
+        before = traces_of(decision.machine.id).before(kind, view, decision.status)
         status = begun(decision.status, kind, before, install, attempt_id, hash_, now)
         status = decide.in_flight(decision.target, status, now)
         return await self._context.write_status(decision.stored, status), attempt_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -23,8 +24,9 @@ from azpatch.domain.facts import (
     GuestStatus,
     InstallationResult,
     MachineView,
+    Requested,
 )
-from azpatch.domain.look import cleared
+from azpatch.domain.look import cleared, touched_since
 
 MINUTE = timedelta(minutes=1)
 RUNS = GuestStatus.IN_PROGRESS
@@ -69,6 +71,11 @@ def test_the_last_look_before_the_post(seen: MachineView, reason: Reason | None)
         pytest.param(arc_view(), None, id="connected: it has no power state"),
         pytest.param(arc_view(status="Disconnected"), Reason.ARC_DISCONNECTED, id="disconnected"),
         pytest.param(arc_view(status="Expired"), Reason.ARC_EXPIRED, id="expired"),
+        pytest.param(
+            arc_view(status="AwaitingConnection"),
+            Reason.ARC_EXPIRED,
+            id="never connected: it does not come back by itself",
+        ),
         pytest.param(arc_view(status=None), Reason.ARC_DISCONNECTED, id="status not known"),
         pytest.param(
             arc_view(status="Disconnected", installation=InstallationResult(RUNS, start_time=NOW)),
@@ -90,6 +97,40 @@ def test_the_last_look_before_the_post(seen: MachineView, reason: Reason | None)
             None,
             id="its row has said so for more than a day: nobody will end it",
         ),
+        pytest.param(
+            arc_view(installation=InstallationResult(RUNS, last_modified=NOW - DAY - MINUTE)),
+            None,
+            id="likewise a row that does not say when it began",
+        ),
+        pytest.param(
+            arc_view(
+                installation=InstallationResult(RUNS, start_time=NOW - 2 * DAY),
+                assessment=AssessmentResult(RUNS, start_time=NOW - MINUTE),
+            ),
+            Reason.FOREIGN_OPERATION,
+            id="such a row does not hide an assessment that runs",
+        ),
+        pytest.param(
+            arc_view(requested=Requested("theirs", None, NOW - 59 * MINUTE)),
+            Reason.FOREIGN_OPERATION,
+            id="something was asked for, and no row shows it yet",
+        ),
+        pytest.param(
+            arc_view(requested=Requested("theirs", None, NOW - HOUR)),
+            None,
+            id="an hour ago: it did not begin",
+        ),
+        pytest.param(
+            arc_view(requested=Requested("theirs")), None, id="asked for at no known time"
+        ),
+        pytest.param(
+            arc_view(
+                requested=Requested("THEIRS", None, NOW - MINUTE),
+                assessment=AssessmentResult(GuestStatus.SUCCEEDED, activity_id="theirs"),
+            ),
+            None,
+            id="its row shows that it has ended",
+        ),
     ],
 )
 def test_the_last_look_at_an_arc_enabled_server(seen: MachineView, reason: Reason | None) -> None:
@@ -103,6 +144,57 @@ def test_our_own_install_that_outlived_its_deadline_is_not_called_somebody_elses
     found = cleared(seen, machine(), PatchTargetStatus(installation=ours), NOW)
     assert found is not None
     assert found.reason is Reason.OPERATION_IN_PROGRESS
+
+
+@pytest.mark.parametrize(
+    ("installed", "assessed_at", "expected"),
+    [
+        pytest.param(-2 * HOUR, -HOUR, None, id="before the last assessment"),
+        pytest.param(-MINUTE, -HOUR, -MINUTE, id="since the last assessment"),
+        pytest.param(HOUR, -HOUR, timedelta(0), id="its clock is ahead: now at the latest"),
+        pytest.param(HOUR, HOUR + MINUTE, None, id="its clock is ahead, and it was assessed since"),
+    ],
+)
+def test_an_install_since_the_last_assessment(
+    installed: timedelta, assessed_at: timedelta, expected: timedelta | None
+) -> None:
+    seen = view(
+        installation=InstallationResult(GuestStatus.SUCCEEDED, last_modified=NOW + installed),
+        assessment=AssessmentResult(GuestStatus.SUCCEEDED, last_modified=NOW + assessed_at),
+    )
+    found = touched_since(seen, PatchTargetStatus(assessment=assessed()), NOW)
+    assert found == (None if expected is None else NOW + expected)
+
+
+def test_what_was_asked_for_and_is_known_to_have_ended_was_ours() -> None:
+    seen = arc_view(requested=Requested("OURS", None, NOW - MINUTE))
+    known = PatchTargetStatus(assessment=assessed(activity_id="ours"))
+    assert cleared(seen, seen.machine, known, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "known", "reason"),
+    [
+        pytest.param(arc_view(), "Succeeded", None, id="its row comes later than its end"),
+        pytest.param(
+            arc_view(), "Unknown", Reason.OPERATION_IN_PROGRESS, id="its end was never seen"
+        ),
+        pytest.param(
+            view(),
+            "Succeeded",
+            Reason.OPERATION_IN_PROGRESS,
+            id="a virtual machine's summary is of now",
+        ),
+    ],
+)
+def test_a_row_of_an_operation_of_ours_that_has_ended_is_old(
+    seen: MachineView, known: str, reason: Reason | None
+) -> None:
+    runs = InstallationResult(RUNS, start_time=NOW - HOUR, activity_id="OURS")
+    ours = Installation(time=NOW, status=known, outcome="Succeeded", activity_id="ours")
+    seen = replace(seen, installation=runs)
+    found = cleared(seen, seen.machine, PatchTargetStatus(installation=ours), NOW)
+    assert (found.reason if found else None) == reason
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from azpatch.domain.feature import FeatureGate, Gate
 from azpatch.domain.image import classify
 from azpatch.domain.observe import Observed, Surroundings, awaits_row, observe, replaced
 
-MINUTE = timedelta(minutes=1)
+MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 PASSED = FeatureGate(
     Gate.PASSED, "name", FeatureState.REGISTERED, (), Reason.FEATURE_REGISTERED, ""
 )
@@ -264,6 +264,29 @@ class TestAwaitedRow:
         self, status: PatchTargetStatus, newest: AssessmentResult | None, awaited: bool
     ) -> None:
         assert awaits_row(status, newest, NOW) is awaited
+
+    @pytest.mark.parametrize(
+        "theirs",
+        [
+            pytest.param({"activity_id": "ASSESSMENT-1"}, id="by its activity"),
+            pytest.param({"start_time": NOW - HOUR - 5 * MINUTE - SECOND}, id="by its start"),
+        ],
+    )
+    def test_its_row_is_known_though_the_guests_clock_is_behind(
+        self, theirs: dict[str, Any]
+    ) -> None:
+        status = seen().status.replace(assessment=assessed())
+        late = row(NOW - 2 * HOUR, **theirs)
+        assert not awaits_row(status, late, NOW)
+        found = seen(status, late)
+        assert found.row == late
+        assert found.status.assessment == assessed()
+
+    def test_not_after_an_install(self) -> None:
+        status = seen().status.replace(
+            assessment=assessed(), installation=installed(time=NOW - 30 * MINUTE)
+        )
+        assert seen(status, row(NOW - 2 * HOUR, activity_id="assessment-1")).row is None
 
     def test_a_success_without_its_row_waits_for_resource_graph(self) -> None:
         found = seen(self.OURS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from domain_builders import HOUR, NOW, VM, machine, operation, view
+from domain_builders import HOUR, NOW, VM, arc_view, machine, operation, view
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -236,7 +236,14 @@ class TestLost:
     ],
 )
 def test_somebodys_operation_runs(seen: MachineView, expected: bool) -> None:
-    assert running(seen) is expected
+    assert running(seen, None, NOW) is expected
+    assert not running(seen, "A", NOW), "it is the one that has ended"
+
+
+def test_a_row_that_nobody_will_end_is_not_taken_for_an_operation() -> None:
+    stuck = InstallationResult(GuestStatus.IN_PROGRESS, NOW - 25 * HOUR, activity_id="a")
+    assert not running(arc_view(installation=stuck), None, NOW)
+    assert running(view(installation=stuck), None, NOW)
 
 
 # --- whatever the evidence ------------------------------------------------------------------------

@@ -8,9 +8,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from domain_builders import DAY, HOUR, NOW, SERVER, VM, arc_view, operation, view
+from domain_builders import (
+    DAY,
+    HOUR,
+    NOW,
+    SERVER,
+    VM,
+    arc_view,
+    assessed,
+    installed,
+    operation,
+    view,
+)
 
-from azpatch.api.target import Operation, OperationKind, OperationState
+from azpatch.api.target import Operation, OperationKind, OperationState, PatchTargetStatus
 from azpatch.domain.facts import (
     AssessmentResult,
     GuestStatus,
@@ -32,12 +43,20 @@ from azpatch.domain.operation import (
     LostReason,
     NeverStarted,
     judge,
+    unrecorded,
 )
-from azpatch.domain.traces import ARC_NOT_STARTED_AFTER, CLOCKS_DIFFER, same_id, traces_of
+from azpatch.domain.traces import (
+    ARC_NOT_STARTED_AFTER,
+    CLOCKS_DIFFER,
+    SERVICE_BEHIND,
+    same_id,
+    traces_of,
+)
 
 ASSESS, INSTALL = OperationKind.ASSESS, OperationKind.INSTALL
 SUCCEEDED, FAILED, RUNS = GuestStatus.SUCCEEDED, GuestStatus.FAILED, GuestStatus.IN_PROGRESS
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
+NOTHING = PatchTargetStatus()
 ARC, COMPUTE = traces_of(SERVER.upper()), traces_of(VM)
 
 Row = AssessmentResult | InstallationResult
@@ -99,8 +118,18 @@ class TestWhatIsWrittenDownBefore:
             assessment=AssessmentResult(SUCCEEDED, activity_id="assessed"),
             installation=InstallationResult(SUCCEEDED, activity_id="installed"),
         )
-        assert COMPUTE.before(kind, seen) == expected
-        assert COMPUTE.before(kind, view()) is None
+        assert COMPUTE.before(kind, seen, NOTHING) == expected
+        assert COMPUTE.before(kind, view(), NOTHING) is None
+
+    @pytest.mark.parametrize(("kind", "expected"), [(ASSESS, "assessed"), (INSTALL, "installed")])
+    def test_where_a_virtual_machine_shows_none_the_last_that_is_known(
+        self, kind: OperationKind, expected: str
+    ) -> None:
+        known = PatchTargetStatus(
+            assessment=assessed(activity_id="assessed"),
+            installation=installed(activity_id="installed"),
+        )
+        assert COMPUTE.before(kind, view(), known) == expected
 
     @pytest.mark.parametrize("kind", OperationKind)
     def test_of_an_arc_enabled_server_what_was_asked_for_last_else_the_newest_install(
@@ -108,9 +137,9 @@ class TestWhatIsWrittenDownBefore:
     ) -> None:
         installed = row(INSTALL, NOW - DAY, "installed")
         requested = asked(ASSESS, NOW - HOUR, "requested")
-        assert ARC.before(kind, shown(installed, requested=requested)) == "requested"
-        assert ARC.before(kind, shown(installed)) == "installed"
-        assert ARC.before(kind, arc_view()) is None
+        assert ARC.before(kind, shown(installed, requested=requested), NOTHING) == "requested"
+        assert ARC.before(kind, shown(installed), NOTHING) == "installed"
+        assert ARC.before(kind, arc_view(), NOTHING) is None
 
     def test_an_operations_url_names_an_activity_of_a_virtual_machine_only(self) -> None:
         assert COMPUTE.activity("op-1") == "op-1"
@@ -147,11 +176,10 @@ class TestWithoutAnAnswer:
             pytest.param({}, id="nothing at all"),
             pytest.param({"start": NOW - HOUR - 2 * MINUTE}, id="a row from before"),
             pytest.param({"start": None, "row": True}, id="a row that says no time"),
-            pytest.param({"time": NOW - HOUR - 2 * MINUTE}, id="asked for before"),
+            pytest.param({"time": NOW - HOUR - 6 * MINUTE}, id="asked for before"),
             pytest.param({"time": NOW, "id": "BEFORE"}, id="what was asked for before"),
-            pytest.param({"time": None, "request": True}, id="asked for at no known time"),
             pytest.param({"time": NOW, "other": True}, id="the other kind was asked for"),
-            pytest.param({"time": NOW, "unknown": True}, id="no known kind was asked for"),
+            pytest.param({"start": NOW, "row_id": "BEFORE"}, id="the row of before, clock ahead"),
         ],
     )
     def test_what_is_no_evidence_is_waited_out_for_60_minutes(
@@ -162,6 +190,38 @@ class TestWithoutAnAnswer:
         early = sent(kind, HOUR - SECOND)
         assert of_arc(early, seen) == Going(early, LOOK_EARLY)
         assert of_arc(sent(kind, HOUR), seen) == NeverStarted()
+
+    @pytest.mark.parametrize(
+        "evidence",
+        [
+            pytest.param({"time": None}, id="asked for at no known time"),
+            pytest.param({"time": NOW, "unknown": True}, id="of no known kind"),
+            pytest.param({"time": None, "unknown": True}, id="neither is known"),
+        ],
+    )
+    def test_what_was_asked_for_since_and_may_be_ours_is_waited_for_until_the_deadline(
+        self, kind: OperationKind, evidence: dict[str, Any]
+    ) -> None:
+        seen = _no_evidence(kind, **evidence)
+        known = sent(kind, 90 * MINUTE)
+        assert of_arc(known, seen) == Going(known, LOOK_EARLY)
+        assert of_arc(known.replace(deadline=NOW), seen) == Lost(LostReason.DEADLINE)
+
+    def test_the_clock_that_times_requests_may_be_five_minutes_behind(
+        self, kind: OperationKind
+    ) -> None:
+        assert SERVICE_BEHIND == 5 * MINUTE
+        requested = asked(kind, NOW - HOUR - 5 * MINUTE)
+        found = of_arc(sent(kind, HOUR), arc_view(requested=requested))
+        assert isinstance(found, Going)
+        assert found.operation.operation_id == "new"
+
+    def test_whose_activity_is_known_is_answered_by_it_whatever_the_clock_says(
+        self, kind: OperationKind
+    ) -> None:
+        ended = row(kind, NOW - 2 * HOUR, "OURS")
+        known = sent(kind, HOUR, operation_id="ours")
+        assert of_arc(known, shown(ended)) == Ended(ended)
 
     def test_azures_clock_may_be_a_minute_behind(self, kind: OperationKind) -> None:
         assert CLOCKS_DIFFER == MINUTE
@@ -192,7 +252,7 @@ class TestWithoutAnAnswer:
 def _no_evidence(kind: OperationKind, **said: Any) -> MachineView:
     found = request = None
     if said.get("row") or said.get("start"):
-        found = row(kind, said["start"], status=RUNS, last_modified=None)
+        found = row(kind, said["start"], said.get("row_id", "new"), status=RUNS, last_modified=None)
     if "time" in said:
         other = INSTALL if kind is ASSESS else ASSESS
         asked_for = None if said.get("unknown") else other if said.get("other") else kind
@@ -224,6 +284,54 @@ class TestTakenByAzureAndTheUrlLost:
     def test_it_ends_with_the_row_that_began_since(self, kind: OperationKind) -> None:
         ended = row(kind, NOW - 50 * MINUTE)
         assert of_arc(taken(kind, HOUR), shown(ended)) == Ended(ended)
+
+
+@pytest.mark.parametrize("kind", OperationKind)
+@pytest.mark.parametrize("url", [{"running": True}, {"unread": True}], ids=["runs", "unread"])
+def test_as_long_as_its_url_is_there_no_row_answers_for_it(
+    kind: OperationKind, url: dict[str, bool]
+) -> None:
+    """A person's install, a schedule's, or one that ours superseded, has ended since."""
+    others = row(kind, NOW - 50 * MINUTE, "others")
+    install = others if isinstance(others, InstallationResult) else None
+    found = of_arc(taken(kind, HOUR), shown(others), row=install, **url)
+    assert isinstance(found, Going)
+    assert found.operation.operation_id is None
+
+
+@pytest.mark.parametrize("kind", OperationKind)
+def test_what_was_there_before_is_no_answer_whatever_the_guests_clock_says(
+    kind: OperationKind,
+) -> None:
+    before, recorded = row(kind, NOW, "BEFORE"), row(kind, NOW, "RECORDED")
+    assert isinstance(of_arc(taken(kind, HOUR), shown(before)), Going)
+    install = recorded if isinstance(recorded, InstallationResult) else None
+    evidence = Evidence(view=shown(recorded), row=install)
+    status = PatchTargetStatus(
+        assessment=assessed(activity_id="recorded"), installation=installed(activity_id="recorded")
+    )
+    left = unrecorded(evidence, status)
+    assert left == Evidence(view=arc_view())
+    assert unrecorded(evidence, PatchTargetStatus()) == evidence
+
+
+@pytest.mark.parametrize("kind", OperationKind)
+def test_on_a_virtual_machine_what_began_days_before_is_not_ours(kind: OperationKind) -> None:
+    """None was shown before, and none was known."""
+    made = AssessmentResult if kind is ASSESS else InstallationResult
+    known = sent(kind, MINUTE, previous_activity_id=None)
+    for age, expected in ((30 * DAY, None), (2 * HOUR, "new")):
+        last = made(RUNS, start_time=NOW - age, activity_id="new")
+        seen = view(**{"assessment" if kind is ASSESS else "installation": last})
+        assert COMPUTE.began(known, seen) == expected
+        assert not COMPUTE.answers(known, last) or (kind is ASSESS and expected == "new")
+
+
+def test_an_error_of_ours_is_not_given_the_activity_of_what_still_runs() -> None:
+    running = row(INSTALL, NOW - 50 * MINUTE, "others", status=RUNS)
+    found = of_arc(taken(INSTALL, HOUR), row=running, error=OperationError("Oops", "It broke."))
+    assert isinstance(found, Ended)
+    assert found.result.activity_id is None
 
 
 def test_an_install_that_began_since_and_is_known_not_to_be_ours_is_not_its_answer() -> None:

@@ -475,7 +475,7 @@ def test_a_non_gallery_machine_found_unsupported_is_probed_again_only_when_asked
             )
             for status, reason, says, id_ in (
                 ("Disconnected", Reason.ARC_DISCONNECTED, "does not hear", "Arc, disconnected"),
-                ("AwaitingConnection", Reason.ARC_DISCONNECTED, "when the agent is", "Arc, new"),
+                ("AwaitingConnection", Reason.ARC_EXPIRED, "never connected", "Arc, new"),
                 (None, Reason.ARC_DISCONNECTED, "azcmagent show", "Arc, status not known"),
                 ("Expired", Reason.ARC_EXPIRED, "onboard it anew", "Arc, expired"),
                 ("Error", Reason.ARC_ERROR, "azcmagent check", "Arc, error"),

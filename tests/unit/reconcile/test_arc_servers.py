@@ -384,6 +384,31 @@ class TestInFlight:
             assert status.installation.outcome == "Unknown"
 
 
+async def test_while_its_url_says_that_ours_runs_nobody_elses_row_ends_it(world: World) -> None:
+    async with taken(world, "Install"):
+        now = world.clock.now()
+        world.azure.install_rows[key(SERVER)] = InstallationResult(
+            SUCCEEDED, now + MINUTE, now + 3 * MINUTE, "theirs", installed=1, patches=()
+        )
+        await world.passes(HOUR)
+        operation = world.status(SERVER).operation
+        assert operation is not None
+        assert (operation.kind, operation.operation_id) == ("Install", None)
+        assert [kind for kind, *_ in world.azure.posts] == ["Assess", "Install"]
+
+
+async def test_an_install_whose_row_is_late_is_over_when_its_url_says_so(world: World) -> None:
+    async with taken(world, "Install"):
+        now = world.clock.now()
+        world.azure.install_rows[key(SERVER)] = InstallationResult(RUNS, now, now, "act-2")
+        ended = InstallationResult(
+            SUCCEEDED, now, now, "act-2", installed=1, reboot_status=RebootStatus.NOT_NEEDED
+        )
+        world.azure.operations["op-2"] = Progress(False, installation=ended)
+        await world.passes(12 * MINUTE)
+        assert [kind for kind, *_ in world.azure.posts] == ["Assess", "Install", "Assess"]
+
+
 async def test_an_answer_that_was_lost_is_waited_for_an_hour(world: World) -> None:
     world.azure.post = lambda _machine: Unconfirmed("Lost", "The connection broke.")
     async with world.operator_runs():
@@ -407,7 +432,11 @@ async def test_an_install_that_failed_in_azure_and_not_in_truth_is_righted_by_th
         assert world.compliant(SERVER) == ("False", "InstallFailed")
         now = world.clock.now()
         clean = assessment_row(
-            start_time=now, last_modified=now, critical_and_security=0, detected=None
+            start_time=now,
+            last_modified=now,
+            activity_id="act-3",
+            critical_and_security=0,
+            detected=None,
         )
         world.azure.rows[key(SERVER)] = clean
         world.azure.operations["op-3"] = Progress(False, assessment=clean)
