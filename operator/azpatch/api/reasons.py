@@ -92,7 +92,7 @@ class Reason(StrEnum):
     )
     REJECTED = (
         "Rejected",
-        _BLOCKED,
+        (_READY,),
         "Azure refused the operation itself; the message has its words.",
     )
     THROTTLED = ("Throttled", (_READY, _RECONCILING), "Azure asked to wait (429).")
@@ -108,7 +108,7 @@ class Reason(StrEnum):
     )
     ACCESS_LOST = (
         "AccessLost",
-        (*_BLOCKED, _COMPLIANT),
+        (_READY, _COMPLIANT),
         "Azure refused (403) what the identity could do before.",
     )
     INVENTORY_PENDING = (

@@ -54,11 +54,7 @@ PASSING = frozenset({Reason.VM_STOPPED, Reason.AGENT_NOT_READY, Reason.ARC_DISCO
 """What keeps azpatch from a machine until the machine is there again."""
 
 _KEPT = PASSING | {
-    Reason.IDENTITY_FAILED,
-    Reason.ACCESS_LOST,
-    Reason.ACCESS_MISSING,
     Reason.ACCESS_TOO_LOW,
-    Reason.REJECTED,
     Reason.ARC_BILLING_NOT_ACCEPTED,
     Reason.ARC_EXPIRED,
     Reason.ARC_ERROR,
@@ -70,8 +66,8 @@ _KEPT = PASSING | {
     Reason.IMAGE_UNKNOWN,
     Reason.NOT_ASSESSED,
 }
-"""Reasons of Ready for which a person, or evidence from elsewhere, must come first. While azpatch
-itself tries again, or works, Ready has another."""
+"""Reasons of Ready for which a person, or evidence from elsewhere, must come first. What azpatch
+tries again by itself within the hour, as after a 403, is none: its policy would come and go."""
 
 
 def kept_by(machine: PolicyMachine) -> Reason | None:

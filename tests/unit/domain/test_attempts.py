@@ -21,6 +21,7 @@ from azpatch.domain.attempts import (
     not_posted,
     overdue,
     posted,
+    window_after_last_try,
 )
 
 
@@ -116,6 +117,21 @@ def test_installs_are_counted_and_those_that_did_not_start_are_not() -> None:
 )
 def test_the_next_window_begins_24_hours_after_this_one(later: timedelta, begins: datetime) -> None:
     assert next_window(attempts(window_start=NOW), NOW + later) == begins
+
+
+@pytest.mark.parametrize(
+    ("posts", "later", "begins"),
+    [
+        pytest.param(1, HOUR, None, id="another try is left"),
+        pytest.param(2, HOUR, NOW + DAY, id="it was the last"),
+        pytest.param(2, DAY, None, id="it ended when the next window had begun"),
+    ],
+)
+def test_after_the_last_try_the_next_window_is_waited_for(
+    posts: int, later: timedelta, begins: datetime | None
+) -> None:
+    tried = attempts(due_since=NOW, window_start=NOW, install_posts=posts)
+    assert window_after_last_try(tried, NOW + later) == begins
 
 
 @pytest.mark.parametrize(

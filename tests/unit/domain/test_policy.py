@@ -53,7 +53,7 @@ def target(
     """A governed machine that is up to date."""
     supported = {YES: "True", NO: "False", WAITS: "Unknown"}[support]
     bad = {"VMStopped", "GovernedElsewhere", "InstallFailed", "NotBack", "ArcBillingNotAccepted",
-           "AgentNotReady", "ArcDisconnected", "ArcExpired", "AccessLost",
+           "AgentNotReady", "ArcDisconnected", "ArcExpired", "ArcError", "AccessLost",
            "ImageNotSupported"}  # fmt: skip
     why = {YES: "MatrixSupported", NO: "ImageNotSupported", WAITS: ready}[support]
     known = PatchTargetStatus(
@@ -127,6 +127,7 @@ class TestReady:
             pytest.param([target(1), AWAY], POLICY, "UpToDate", id="one stopped"),
             pytest.param([waiting(1, "WaitingForSlot")], POLICY, "UpToDate", id="soon at work"),
             pytest.param([waiting(1, "RetryLater")], POLICY, "UpToDate", id="has its time"),
+            pytest.param([waiting(1, "AccessLost")], POLICY, "UpToDate", id="soon tried again"),
             pytest.param([UNSEEN], POLICY, "UpToDate", id="its result is awaited"),
         ],
     )
@@ -238,7 +239,7 @@ class TestReady:
             "ImageUnknown",
             "NotAssessed",
             "ArcExpired",
-            "AccessLost",
+            "ArcError",
         ],
     )
     @pytest.mark.parametrize("compliant", ["Unknown", "False"])
@@ -251,20 +252,20 @@ class TestReady:
         assert [p.reason for p in found.problems] == [reason]
 
     def test_where_nothing_can_be_sent_to_any_machine_the_worst_is_said_of_all(self) -> None:
-        machines = [waiting(1, "UnableToDetermine"), waiting(2, "AccessLost")]
+        machines = [waiting(1, "ArcExpired"), waiting(2, "UnableToDetermine")]
         found = of(machines)
         assert readiness(found) == {
-            "Ready": ("False", "AccessLost"),
-            "Stalled": ("True", "AccessLost"),
+            "Ready": ("False", "UnableToDetermine"),
+            "Stalled": ("True", "UnableToDetermine"),
         }
         assert found.conditions[0].message == (
-            "Nothing can be sent to any of the 2 machines now: web-1 (UnableToDetermine), web-2 "
-            "(AccessLost); problems says why."
+            "Nothing can be sent to any of the 2 machines now: web-1 (ArcExpired), web-2 "
+            "(UnableToDetermine); problems says why."
         )
 
     def test_it_is_not_stalled_while_one_machine_may_come_back(self) -> None:
         machines = [
-            waiting(1, "AccessLost"),
+            waiting(1, "ArcExpired"),
             waiting(2, "VMStopped"),
             waiting(3, "ImageNotSupported", support=NO),
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from azpatch.domain.facts import (
     RebootStatus,
 )
 from azpatch.domain.ids import key
+from azpatch.domain.words import at
 from azpatch.kube.port import (
     AZURE_SUBSCRIPTION,
     PATCH_POLICY,
@@ -155,6 +157,29 @@ async def test_its_failure_is_told_in_azures_words(due: World) -> None:
     assert [(reason, warning) for reason, _, warning in due.kube.events] == [
         ("InstallFailed", True)
     ]
+
+
+async def test_the_end_of_the_last_try_says_when_the_next_is(due: World) -> None:
+    async with due.operator_runs():
+        await begin(due, "Install")
+        (target,) = due.kube.all(PATCH_TARGET)
+        begins = datetime.fromisoformat(target["status"]["attempts"]["windowStart"]) + 24 * HOUR
+        for operation in ("op-1", "op-3"):
+            error = OperationError("VMGuestPatchInternalError", "It broke.")
+            due.azure.operations[operation] = Progress(False, error=error)
+            await due.passes(11 * MINUTE)
+            if operation == "op-1":
+                due.azure.operations["op-2"] = Progress(
+                    False, assessment=AssessmentResult(SUCCEEDED, activity_id="op-2")
+                )
+                await due.passes(6 * MINUTE)
+                now = due.clock.now()
+                due.azure.rows[key(VM)] = assessment_row(start_time=now - MINUTE, last_modified=now)
+                await due.passes(15 * MINUTE)
+
+    first, last = (note for reason, note, _ in due.kube.events if reason == "InstallFailed")
+    assert first.endswith("It is tried at most twice in 24 hours.")
+    assert last.endswith(f"; the next is not before {at(begins)}.")
 
 
 async def test_an_end_without_a_result_is_read_from_the_machine(world: World, kind: str) -> None:

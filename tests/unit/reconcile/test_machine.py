@@ -360,3 +360,23 @@ async def test_a_status_in_another_versions_words_does_not_stop_what_is_in_fligh
 
     assert world.status().operation is None
     assert world.status().assessment is not None
+
+
+async def test_a_policy_whose_one_machine_is_stopped_says_so_until_it_runs() -> None:
+    world = World()
+    world.azure.add(machine(power_state="Deallocated"))
+
+    def told() -> tuple[dict[str, tuple[str, str]], list[str]]:
+        (policy,) = world.kube.all(PATCH_POLICY)
+        status = policy["status"]
+        found = {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]}
+        readiness = {t: r for t, r in found.items() if t not in ("Supported", "Compliant")}
+        return readiness, [problem["reason"] for problem in status.get("problems", ())]
+
+    async with world.operator_runs():
+        await world.passes(HOUR)
+        waits = {"Ready": ("False", "VMStopped"), "Reconciling": ("True", "VMStopped")}
+        assert told() == (waits, ["VMStopped"])
+        world.azure.change(machine=machine())
+        await world.passes(6 * MINUTE)
+        assert told() == ({"Ready": ("True", "Working")}, [])
