@@ -12,13 +12,13 @@ import structlog
 
 from azpatch.api.reasons import Reason
 from azpatch.api.target import OperationKind, PatchTarget, PatchTargetStatus
-from azpatch.azure.port import AzureError, Gone, OverBudget
+from azpatch.azure.port import AzureClient, AzureError, Denied, Gone, OverBudget
 from azpatch.domain import target as decide
 from azpatch.domain.availability import foreign_install
 from azpatch.domain.facts import MachineView
 from azpatch.domain.ids import key as machine_key_of
 from azpatch.domain.ids import subscription_of
-from azpatch.domain.look import cleared, touched_since
+from azpatch.domain.look import LONGEST_LOOK_AT_FOREIGN, cleared, outlived, touched_since
 from azpatch.domain.plan import AskSlot, Idle, Plan, Send
 from azpatch.kube.port import PATCH_POLICY, KubeError
 from azpatch.reconcile.context import Context
@@ -256,6 +256,9 @@ class MachineReconciler:
     ) -> MachineView | Result:
         """The machine as Azure shows it; or, with something in the way, when to decide again."""
         try:
+            if await self._still_ours(decision.client, memory):
+                wake = self._context.clock.now() + LONGEST_LOOK_AT_FOREIGN
+                return await self._block(key, decision, outlived(wake), memory)
             view = await self._context.sight.look(decision.client, decision.machine.id)
         except Gone as error:
             return await self._gone(key, decision, error, memory)
@@ -272,6 +275,20 @@ class MachineReconciler:
         if found.reason not in (Reason.FOREIGN_OPERATION, Reason.OPERATION_IN_PROGRESS):
             self._context.refresher.ask(subscription_of(decision.machine.id))
         return await self._block(key, decision, found, memory)
+
+    async def _still_ours(self, client: AzureClient, memory: MachineMemory) -> bool:
+        """By its URL, an operation whose outcome is called Unknown runs on. Raises AzureError."""
+        if memory.outlived is None:
+            return False
+        poll_url, until = memory.outlived
+        if self._context.clock.now() < until:
+            try:
+                if (await client.operation(poll_url)).running:
+                    return True
+            except (Gone, Denied):
+                pass
+        memory.outlived = None
+        return False
 
     async def _gone(
         self, key: Key, decision: Decision, error: Gone, memory: MachineMemory
