@@ -101,6 +101,20 @@ class Flight:
             memory.blocked = under_way(evidence.view, followed.status, self._context.clock.now())
         return followed
 
+    async def still_runs(self, client: AzureClient, memory: MachineMemory) -> bool:
+        """By its URL, an operation whose outcome is called Unknown runs on. Raises AzureError."""
+        if memory.outlived is None:
+            return False
+        poll_url, until = memory.outlived
+        if self._context.clock.now() < until:
+            try:
+                if (await client.operation(poll_url)).running:
+                    return True
+            except (Gone, Denied):
+                pass
+        memory.outlived = None
+        return False
+
     # --- gather -----------------------------------------------------------------------------------
 
     def _row_has_news(self, target: PatchTarget, operation: Operation) -> bool:

@@ -12,7 +12,7 @@ import structlog
 
 from azpatch.api.reasons import Reason
 from azpatch.api.target import OperationKind, PatchTarget, PatchTargetStatus
-from azpatch.azure.port import AzureClient, AzureError, Denied, Gone, OverBudget
+from azpatch.azure.port import AzureError, Gone, OverBudget
 from azpatch.domain import target as decide
 from azpatch.domain.availability import foreign_install
 from azpatch.domain.facts import MachineView
@@ -256,7 +256,7 @@ class MachineReconciler:
     ) -> MachineView | Result:
         """The machine as Azure shows it; or, with something in the way, when to decide again."""
         try:
-            if await self._still_ours(decision.client, memory):
+            if await self._flight.still_runs(decision.client, memory):
                 wake = self._context.clock.now() + LONGEST_LOOK_AT_FOREIGN
                 return await self._block(key, decision, outlived(wake), memory)
             view = await self._context.sight.look(decision.client, decision.machine.id)
@@ -275,20 +275,6 @@ class MachineReconciler:
         if found.reason not in (Reason.FOREIGN_OPERATION, Reason.OPERATION_IN_PROGRESS):
             self._context.refresher.ask(subscription_of(decision.machine.id))
         return await self._block(key, decision, found, memory)
-
-    async def _still_ours(self, client: AzureClient, memory: MachineMemory) -> bool:
-        """By its URL, an operation whose outcome is called Unknown runs on. Raises AzureError."""
-        if memory.outlived is None:
-            return False
-        poll_url, until = memory.outlived
-        if self._context.clock.now() < until:
-            try:
-                if (await client.operation(poll_url)).running:
-                    return True
-            except (Gone, Denied):
-                pass
-        memory.outlived = None
-        return False
 
     async def _gone(
         self, key: Key, decision: Decision, error: Gone, memory: MachineMemory
