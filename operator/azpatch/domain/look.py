@@ -68,14 +68,19 @@ def under_way(view: MachineView, status: PatchTargetStatus, now: datetime) -> Id
         return None
     wake = now + _look_again(going, now)
     if _known(going, status) is not None:
-        return Idle(
-            False,
-            Reason.OPERATION_IN_PROGRESS,
-            "An operation of ours that had no result by its deadline still runs on the machine. "
-            "Nothing is sent before it ends; if it never does, restart the machine's agent.",
-            wake,
-        )
+        return outlived(wake)
     return not_sent(Reason.FOREIGN_OPERATION, wake)
+
+
+def outlived(wake: datetime) -> Idle:
+    """An operation of ours still runs, though its outcome is already called Unknown."""
+    return Idle(
+        False,
+        Reason.OPERATION_IN_PROGRESS,
+        "An operation of ours that had no result by its deadline still runs on the machine. "
+        "Nothing is sent before it ends; if it never does, restart the machine's agent.",
+        wake,
+    )
 
 
 def _going(

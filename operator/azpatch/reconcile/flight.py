@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from azpatch.api.common import MachineKind
 from azpatch.api.install import RebootSetting
 from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
@@ -17,8 +18,9 @@ from azpatch.api.target import (
     PatchTarget,
     PatchTargetStatus,
 )
-from azpatch.azure.port import AzureClient, AzureError, Denied, Gone, OverBudget
+from azpatch.azure.port import Accepted, AzureClient, AzureError, Denied, Gone, OverBudget
 from azpatch.domain import target as decide
+from azpatch.domain.arc import kind_of
 from azpatch.domain.attempts import window_after_last_try
 from azpatch.domain.availability import went_well
 from azpatch.domain.ending import assessed, dropped, installed
@@ -27,6 +29,7 @@ from azpatch.domain.ids import key as machine_key_of
 from azpatch.domain.look import under_way
 from azpatch.domain.operation import (
     LOOK_EARLY,
+    ROW_RUNS_AT_MOST,
     UNANSWERED,
     Ended,
     Evidence,
@@ -92,10 +95,26 @@ class Flight:
             # It was not asked: that says nothing of the operation.
             return Followed(stored, look_after=error.retry_after or LOOK_EARLY)
         followed = await self._judge(key, stored, operation, evidence, memory)
+        if followed.status is not None and evidence.running and memory.accepted is not None:
+            memory.outlived = _outlived(target.spec.machine_id, operation, memory.accepted[1])
         if followed.status is not None and evidence.view is not None:
             # Ours has ended; what that look shows at work is somebody else's, and holds a slot.
             memory.blocked = under_way(evidence.view, followed.status, self._context.clock.now())
         return followed
+
+    async def still_runs(self, client: AzureClient, memory: MachineMemory) -> bool:
+        """By its URL, an operation whose outcome is called Unknown runs on. Raises AzureError."""
+        if memory.outlived is None:
+            return False
+        poll_url, until = memory.outlived
+        if self._context.clock.now() < until:
+            try:
+                if (await client.operation(poll_url)).running:
+                    return True
+            except (Gone, Denied):
+                pass
+        memory.outlived = None
+        return False
 
     # --- gather -----------------------------------------------------------------------------------
 
@@ -326,6 +345,16 @@ def _answered(operation: Operation, traces: Traces, memory: MachineMemory) -> Op
         return operation
     activity = traces.activity(known[1].operation_id)
     return operation.replace(state=OperationState.STARTED, operation_id=activity)
+
+
+def _outlived(
+    machine_id: str, operation: Operation, accepted: Accepted
+) -> tuple[str, datetime] | None:
+    """Of an operation that still ran at its deadline: see MachineMemory. A virtual machine shows
+    by itself what runs on it."""
+    if kind_of(machine_id) is not MachineKind.ARC_SERVER:
+        return None
+    return accepted.poll_url, operation.intent_time + ROW_RUNS_AT_MOST
 
 
 def _patience(outcome: NotOver, now: datetime) -> timedelta:

@@ -18,7 +18,7 @@ from azpatch.domain.availability import foreign_install
 from azpatch.domain.facts import MachineView
 from azpatch.domain.ids import key as machine_key_of
 from azpatch.domain.ids import subscription_of
-from azpatch.domain.look import cleared, touched_since
+from azpatch.domain.look import LONGEST_LOOK_AT_FOREIGN, cleared, outlived, touched_since
 from azpatch.domain.plan import AskSlot, Idle, Plan, Send
 from azpatch.kube.port import PATCH_POLICY, KubeError
 from azpatch.reconcile.context import Context
@@ -256,6 +256,9 @@ class MachineReconciler:
     ) -> MachineView | Result:
         """The machine as Azure shows it; or, with something in the way, when to decide again."""
         try:
+            if await self._flight.still_runs(decision.client, memory):
+                wake = self._context.clock.now() + LONGEST_LOOK_AT_FOREIGN
+                return await self._block(key, decision, outlived(wake), memory)
             view = await self._context.sight.look(decision.client, decision.machine.id)
         except Gone as error:
             return await self._gone(key, decision, error, memory)

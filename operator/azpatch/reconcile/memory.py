@@ -42,6 +42,9 @@ class MachineMemory:
     """When somebody installed on the machine after its last assessment, as ARM showed."""
     accepted: tuple[str, Accepted] | None = None
     """Attempt id of the operation in flight, and Azure's answer to it."""
+    outlived: tuple[str, datetime] | None = None
+    """URL of an operation on an Arc-enabled server that still ran at its deadline, and until when
+    that is believed: no row need show it."""
     next_look: timedelta | None = None
     """When ARM is asked about the operation in flight again (`clock.elapsed()`)."""
     ended: datetime | None = None
@@ -60,7 +63,7 @@ class MachineMemory:
             return
         self.blocked = self.doubt = None
         if old[0] != self.basis[0]:
-            self.selection = self.touched = None
+            self.selection = self.touched = self.outlived = None
 
 
 class Memory:

@@ -409,6 +409,22 @@ async def test_an_install_whose_row_is_late_is_over_when_its_url_says_so(world: 
         assert [kind for kind, *_ in world.azure.posts] == ["Assess", "Install", "Assess"]
 
 
+async def test_past_its_deadline_nothing_is_sent_as_long_as_its_url_says_that_it_runs(
+    world: World,
+) -> None:
+    async with taken(world, "Install"):
+        operation = world.status(SERVER).operation
+        assert operation is not None
+        await world.passes(operation.deadline - world.clock.now() + HOUR)
+        known = world.status(SERVER).installation
+        assert known is not None
+        assert (known.outcome, world.ready(SERVER)) == ("Unknown", "OperationInProgress")
+        assert [kind for kind, *_ in world.azure.posts] == ["Assess", "Install"]
+        world.azure.operations["op-2"] = Gone("Gone", "Long ago.")
+        await world.passes(11 * MINUTE)
+        assert [kind for kind, *_ in world.azure.posts] == ["Assess", "Install", "Assess"]
+
+
 async def test_an_answer_that_was_lost_is_waited_for_an_hour(world: World) -> None:
     world.azure.post = lambda _machine: Unconfirmed("Lost", "The connection broke.")
     async with world.operator_runs():
