@@ -15,6 +15,7 @@ from unittest.mock import patch
 from azpatch.api.common import ImageClass, Support
 from azpatch.domain import detection, image, marketplace, observe, verdict, verdict_table
 from azpatch.domain.detection import Sign
+from azpatch.domain.facts import ImageDefinition
 from azpatch.domain.feature import Gate
 from azpatch.domain.matrix import Matrix
 from azpatch.domain.verdict_table import Answer
@@ -113,14 +114,15 @@ def probing_unasked() -> Patches:
 
 def unreadable_is_unknown() -> Patches:
     """A definition that cannot be read leaves the class open."""
-    judged = image._gallery_class
+    judged = image._of_gallery
 
-    def open_(definition: Any, *rest: Any) -> Any:
-        if definition is None:
-            return ImageClass.UNKNOWN, "It cannot be read."
-        return judged(definition, *rest)
+    def open_(image_id: Any, gallery: Any, definition: Any, computer_name: Any) -> Any:
+        found = judged(image_id, gallery, definition, computer_name)
+        if isinstance(definition, ImageDefinition):
+            return found
+        return replace(found, image_class=ImageClass.UNKNOWN)
 
-    yield patch.object(image, "_gallery_class", open_)
+    yield patch.object(image, "_of_gallery", open_)
 
 
 @dataclass(frozen=True)
