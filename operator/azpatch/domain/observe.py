@@ -20,6 +20,7 @@ from azpatch.domain.availability import reassessment_due, went_well
 from azpatch.domain.detection import Detection, detect
 from azpatch.domain.facts import AssessmentResult, Machine
 from azpatch.domain.feature import FeatureGate
+from azpatch.domain.ids import is_another_vm
 from azpatch.domain.image import Image
 from azpatch.domain.matrix import Matrix
 from azpatch.domain.outcome import ASSESSMENT_STALE
@@ -98,8 +99,11 @@ def observe(
 
 def replaced(before: PatchTargetStatus, machine: Machine) -> bool:
     """Another machine has the name now."""
-    known = before.machine.vm_id if before.machine else None
-    return known is not None and known.lower() != machine.vm_id.lower()
+    return is_another_vm(machine.vm_id, _known_id(before))
+
+
+def _known_id(before: PatchTargetStatus) -> str | None:
+    return before.machine.vm_id if before.machine else None
 
 
 def awaits_row(status: PatchTargetStatus, newest: AssessmentResult | None, now: datetime) -> bool:
@@ -137,7 +141,7 @@ def _identified(
     return kept.replace(
         machine=MachineStatus(
             kind=machine.kind,
-            vm_id=machine.vm_id,
+            vm_id=machine.vm_id or _known_id(kept) or "",
             time_created=machine.time_created,
             seen_time=_seen(kept, machine, now),
             os_type=machine.os_type,

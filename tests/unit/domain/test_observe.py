@@ -182,6 +182,12 @@ class TestAnotherMachineUnderTheName:
         status = seen(self.BEFORE, found=machine(vm_id=vm_id)).status
         assert status.assessment == self.BEFORE.assessment
 
+    def test_an_answer_without_a_vm_id_says_nothing_and_the_known_one_stays(self) -> None:
+        status = seen(self.BEFORE, found=machine(vm_id="")).status
+        assert status.machine is not None
+        assert status.machine.vm_id == "vm-0"
+        assert status.assessment == self.BEFORE.assessment
+
     def test_a_machine_seen_for_the_first_time_replaces_nothing(self) -> None:
         assert not replaced(PatchTargetStatus(), machine())
 
