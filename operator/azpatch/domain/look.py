@@ -42,9 +42,9 @@ def cleared(
     if unreachable is Reason.VM_STOPPED:
         return not_sent(unreachable, now + LOOK_AT_FOREIGN)
     # A server that Azure does not hear works on.
-    at_work = under_way(view, status, now)
-    if at_work is not None:
-        return at_work
+    busy = under_way(view, status, now)
+    if busy is not None:
+        return busy
     if unreachable is not None:
         return not_sent(unreachable, now + LOOK_AT_FOREIGN)
     if not view.agent_ready:

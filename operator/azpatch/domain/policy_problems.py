@@ -112,4 +112,4 @@ def _troubling(machine: PolicyMachine) -> list[Condition]:
 
 
 def _rank(reason: str) -> int:
-    return next(rank for rank, worse in enumerate(_WORST_FIRST) if worse == reason)
+    return _WORST_FIRST.index(Reason(reason))

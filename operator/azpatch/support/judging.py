@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from operator import attrgetter
 
 from azpatch.api.common import DetectedState, MachineKind, OperationName, OsType, Support
@@ -17,7 +17,7 @@ from azpatch.domain.matrix import Matrix
 from azpatch.domain.os_type import only_assessed
 from azpatch.domain.verdict import Ruling, verdicts
 from azpatch.domain.verdict_row import SupportEvidence
-from azpatch.domain.verdict_source import VerdictSource, source_of
+from azpatch.domain.verdict_source import source_of
 from azpatch.domain.verdict_table import PATCHING
 from azpatch.domain.words import sentences
 from azpatch.domain.workload import excluded
@@ -107,7 +107,7 @@ def _operations(evidence: SupportEvidence) -> dict[OperationName, OperationAnswe
             verdict=ruling.support,
             reason=ruling.reason,
             message=sentences(ruling.message, _held_up(ruling, evidence.machine)),
-            source=_source(source_of(ruling, evidence)),
+            source=Source(**asdict(source_of(ruling, evidence))),
         )
         for ruling in verdicts(evidence)
     }
@@ -155,15 +155,4 @@ def _new(
         os_type=os_type,
         image=reference,
         computer_name=computer_name,
-    )
-
-
-def _source(source: VerdictSource) -> Source:
-    return Source(
-        kind=source.kind,
-        revision=source.revision,
-        title=source.title,
-        document=source.document,
-        date=source.date,
-        rule=source.rule,
     )

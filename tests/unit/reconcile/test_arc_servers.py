@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from dying import dies_before
 from fakes import (
     DAY,
     HOUR,
@@ -34,7 +35,7 @@ from azpatch.domain.facts import (
     Requested,
 )
 from azpatch.domain.ids import key
-from azpatch.kube.port import PATCH_TARGET, KubeError, Unavailable
+from azpatch.kube.port import PATCH_TARGET
 
 SUCCEEDED, FAILED, RUNS = GuestStatus.SUCCEEDED, GuestStatus.FAILED, GuestStatus.IN_PROGRESS
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg"
@@ -165,15 +166,6 @@ async def taken(world: World, kind: str) -> AsyncIterator[None]:
 # --- from the first assessment to compliant -------------------------------------------------------
 
 
-async def lives(world: World, guest: Server, minutes: int) -> None:
-    async with world.operator_runs():
-        for _ in range(minutes):
-            if guest.dead:
-                return
-            await world.passes(MINUTE)
-            guest.tick()
-
-
 async def story(
     point: int | None, *, shows_requests: bool, late: timedelta = MINUTE
 ) -> tuple[World, Server, int]:
@@ -181,22 +173,7 @@ async def story(
     operator dies. Returns the number of writes that got out before."""
     world = arc_world()
     guest = Server(world, shows_requests=shows_requests, late=late)
-    written = 0
-
-    def count(_line: str) -> KubeError | None:
-        nonlocal written
-        if guest.dead or written == point:
-            guest.dead = True
-            return Unavailable("It never got out.")
-        written += 1
-        return None
-
-    world.kube.refuse, world.azure.post = count, guest.post
-    await lives(world, guest, 60)
-    if guest.dead:
-        guest.dead = False
-        world.kube.refuse = lambda _line: None
-        await lives(world, guest, 240)
+    written = await dies_before(point, world, guest, 240)
     return world, guest, written
 
 

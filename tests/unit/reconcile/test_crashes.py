@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
+from dying import dies_before
 from fakes import MINUTE, PATCH, VM, World, assessment_row, machine
 
 from azpatch.azure.port import AzureError, Progress, Retry
@@ -16,7 +17,7 @@ from azpatch.domain.facts import (
     RebootStatus,
 )
 from azpatch.domain.ids import key
-from azpatch.kube.port import PATCH_TARGET, KubeError, Unavailable
+from azpatch.kube.port import PATCH_TARGET
 
 SUCCEEDED, RUNS = GuestStatus.SUCCEEDED, GuestStatus.IN_PROGRESS
 LASTS = 4 * MINUTE
@@ -81,37 +82,13 @@ class Guest:
             azure.operations[operation] = Progress(False, installation=installed)
 
 
-async def lives(world: World, guest: Guest, minutes: int) -> None:
-    async with world.operator_runs():
-        for _ in range(minutes):
-            if guest.dead:
-                return
-            await world.passes(MINUTE)
-            guest.tick()
-
-
 async def story(point: int | None) -> tuple[World, Guest, int]:
     """A machine is assessed, installed on and assessed again; before its write number `point`
     the operator dies. Returns the number of writes that got out before."""
     world = World()
     world.azure.add(machine())
     guest = Guest(world)
-    written = 0
-
-    def count(_line: str) -> KubeError | None:
-        nonlocal written
-        if guest.dead or written == point:
-            guest.dead = True
-            return Unavailable("It never got out.")
-        written += 1
-        return None
-
-    world.kube.refuse, world.azure.post = count, guest.post
-    await lives(world, guest, 60)
-    if guest.dead:
-        guest.dead = False
-        world.kube.refuse = lambda _line: None
-        await lives(world, guest, 120)
+    written = await dies_before(point, world, guest, 120)
     return world, guest, written
 
 
