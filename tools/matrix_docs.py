@@ -114,7 +114,7 @@ NOTES = """
   client. What Azure detects never lifts that.
 - *The feature* is the preview feature that revision 2023-05 needs in the machine's own
   subscription. Where it is not clear whether it is registered, the assessment is the check. D+
-  and D0 prove it.
+  and D0 prove it, and so does an install, until the assessment after it.
 - D+ never makes an operation that the platform runs by itself supported where the matrix says
   Unsupported: an assessment does not test that.
 - Azure Arc-enabled servers have no Azure image, and an assessment detects nothing there, so that

@@ -130,6 +130,7 @@ LOST = {
     Reason.ACCESS_LOST: "Azure refuses to show the machine (403)",
     Reason.MACHINE_GONE: "the machine was deleted (404)",
     Reason.MACHINE_REPLACED: "another machine has its name",
+    Reason.SUPERSEDED: "its own result cannot be read, and a newer install has ended",
 }
 
 UNSENT = {

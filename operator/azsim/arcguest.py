@@ -33,6 +33,9 @@ HEARTBEATS_MISSED = timedelta(minutes=15)
 EXPIRES = timedelta(days=45)
 """From the agent's silence to Expired."""
 
+GIVES_UP = timedelta(hours=6)
+"""After so long Azure gives up what its agent, though it is heard, does not end."""
+
 WAITS_FOR_AGENT = timedelta(minutes=30)
 """How long an operation waits for an agent that is silent though the server is still Connected."""
 
@@ -213,6 +216,15 @@ class ArcGuest(Guest):
         self.cloud.graph.publish_state(self.machine)
 
     # -- beginning --------------------------------------------------------------------------------
+
+    def _begin(self, task: Task) -> None:
+        super()._begin(task)
+
+        def give_up() -> None:
+            if self.task is task:
+                self._give_up(task)
+
+        self.cloud.schedule(self.cloud.now + GIVES_UP, give_up)
 
     def _take(self, operation: Operation, task: Callable[[], Task]) -> None:
         """Begin, or wait for the agent; of several operations that wait only the newest is left."""

@@ -8,6 +8,9 @@ from typing import Any
 
 from judging.azure_journal import Event, Journal, Kind, Operation, is_arc, name_of
 
+READ = timedelta(minutes=10)
+"""How long after its end the refusal of an operation may be read."""
+
 CLOCK_STEP = timedelta(seconds=1)
 """By how much a time in status may differ from the journal's: their last digits are cut."""
 
@@ -22,7 +25,7 @@ def status_claims_nothing_else(
     broken = []
     for target in targets:
         machine = target["spec"]["machineId"].lower()
-        claims = _Claims(journal, machine, target.get("status") or {}, ours)
+        claims = _Claims(journal, machine, target, ours)
         where = f"{target['metadata'].get('namespace')}/{name_of(machine)}"
         broken += [f"{where}: {claim}" for claim in claims.untrue()]
     return broken
@@ -45,7 +48,7 @@ class _Claims:
         self,
         journal: Journal,
         machine: str,
-        status: Mapping[str, Any],
+        target: Mapping[str, Any],
         ours: Collection[str] | None,
     ) -> None:
         self._ours = ours
@@ -57,7 +60,8 @@ class _Claims:
             event.operation_id for event in _of_machine(journal, machine, "OperationUnreached")
         }
         self._statuses = _of_machine(journal, machine, "StatusChanged")
-        self._status = status
+        self._status = target.get("status") or {}
+        self._made = datetime.fromisoformat(target["metadata"]["creationTimestamp"])
 
     def untrue(self) -> Iterator[str]:
         yield from self._assessment()
@@ -82,13 +86,22 @@ class _Claims:
             ended = [one for one in ended if same(one.id, claim["activityId"])]
         if self._concluded(claim):
             return
-        if not any(same(one.status, claim["status"]) and close(one.ended, time) for one in ended):
+        if not any(
+            same(one.status, claim["status"]) and (close(one.ended, time) or self._read(one, time))
+            for one in ended
+        ):
             yield f"no assessment {claim['status']} at {claim['time']}"
+
+    def _read(self, failed: Operation, time: datetime) -> bool:
+        """Where Azure's refusal is the end of an operation, it says of no time: told is when it was
+        read."""
+        refused = self._arc and same(failed.status, "Failed")
+        return refused and failed.ended is not None and failed.ended <= time <= failed.ended + READ
 
     def _concluded(self, claim: Mapping[str, Any]) -> bool:
         """It is what Azure concluded by itself, of an Arc-enabled server that it did not hear: that
-        the operation failed, whatever became of it in the guest."""
-        failed = same(claim["status"], "Failed") and not any(claim.get(field) for field in _COUNTS)
+        the operation failed, whatever became of it in the guest after the last that was heard."""
+        failed = same(claim["status"], "Failed") and not claim.get("failed")
         if not self._arc or not failed:
             return False
         if claim.get("activityId") in self._unreached:
@@ -144,7 +157,10 @@ class _Claims:
             installs = [
                 one.last or 0
                 for one in self._operations
-                if one.kind == "Install" and (self._ours is None or one.principal in self._ours)
+                if one.kind == "Install"
+                and (self._ours is None or one.principal in self._ours)
+                # One that ended under another PatchTarget is to this one like somebody else's.
+                and not (self._ours and one.ended and one.ended < self._made)
             ]
             since = max(installs, default=-1)
             fresh = any(

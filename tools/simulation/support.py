@@ -14,7 +14,7 @@ from typing import Any
 
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, Object
 from azsim.fleet import FeatureState
-from azsim.journal import Entry, RequestEntry
+from azsim.journal import Entry, EventEntry
 from judging import documents
 from judging.azure_journal import Journal, Kind
 from judging.documents import Document
@@ -31,6 +31,9 @@ with every resync, and what keeps it from that lasts an hour at most."""
 
 READ = timedelta(minutes=10)
 """For how long a reading of the features may be on its way."""
+
+PAGES = timedelta(seconds=2)
+"""From its first page to its last."""
 
 
 class SupportRules:
@@ -150,7 +153,11 @@ class SupportRules:
         return _since(read, self._world.clock.now() - READ)
 
     def _read(self, entry: Entry) -> None:
-        if not isinstance(entry, RequestEntry) or entry.method != "GET":
+        if isinstance(entry, EventEntry):
+            if entry.event == "FaultBegan":
+                self._interrupted(entry.time)
+            return
+        if entry.method != "GET":
             return
         path = entry.path.lower()
         if not path.endswith("/microsoft.compute/features"):
@@ -161,6 +168,12 @@ class SupportRules:
         if entry.fault is not None or entry.status != 200:
             gates.append((entry.time, "unknown"))
 
+    def _interrupted(self, when: datetime) -> None:
+        """A reading of which the first page was answered may not have come to its last."""
+        for gates in self._gates.values():
+            if gates and when - gates[-1][0] < PAGES:
+                gates.append((gates[-1][0], "unknown"))
+
     def _gate(self, subscription: str) -> Gate:
         features = list(self._world.cloud.subscriptions[subscription].features.values())
         if len(features) != 1:
@@ -170,6 +183,5 @@ class SupportRules:
 
 def _since(values: list[tuple[datetime, Any]], since: datetime) -> list[Any]:
     """What came later, and what held then."""
-    young = [value for time, value in values if time >= since]
-    old = [value for time, value in values if time < since]
-    return [*old[-1:], *young]
+    then = max((time for time, _ in values if time < since), default=since)
+    return [value for time, value in values if time >= then]

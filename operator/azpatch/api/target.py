@@ -228,6 +228,9 @@ class Operation(ApiModel):
     previous_activity_id: Word | None = None
     """The last activity of this kind on the machine before, on an Azure Arc-enabled server of any:
     another one there means that the operation began."""
+    previous_start_time: Time | None = None
+    """When the last operation of this kind on the machine before began, as Azure showed it: what
+    began no later is not this operation."""
     operation_id: Word | None = None
     """Azure's activity id of the operation, once it is known: from Azure's answer, or of an Azure
     Arc-enabled server from what is seen of the operation later."""

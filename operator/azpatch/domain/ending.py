@@ -31,6 +31,7 @@ from azpatch.domain.facts import (
 )
 from azpatch.domain.operation import deadline
 from azpatch.domain.outcome import InstallOutcome, Retry, brought_nothing
+from azpatch.domain.traces import Previous
 
 RESULT_MISSING = "Unknown"
 """Stands for Azure's status where there is none."""
@@ -42,14 +43,13 @@ ACCESS_RETRY = timedelta(minutes=15)
 def begun(
     status: PatchTargetStatus,
     kind: OperationKind,
-    previous_activity_id: str | None,
+    previous: Previous,
     install: Install | None,
     attempt_id: str,
     selected_hash: str | None,
     now: datetime,
 ) -> PatchTargetStatus:
-    """The status with the intent: what is about to be sent, and what was there before it
-    (`Traces.before`)."""
+    """The status with the intent: what is about to be sent, and what was there before it."""
     duration = install.maximum_duration if install else timedelta(0)
     attempts = status.attempts
     if kind is OperationKind.INSTALL:
@@ -60,7 +60,8 @@ def begun(
             kind=kind,
             intent_time=now,
             attempt_id=attempt_id,
-            previous_activity_id=previous_activity_id,
+            previous_activity_id=previous.activity_id,
+            previous_start_time=previous.start_time,
             deadline=deadline(kind, now, duration),
             state=OperationState.INTENT,
         ),

@@ -143,7 +143,7 @@ def _identified(
             kind=machine.kind,
             vm_id=machine.vm_id or _known_id(kept) or "",
             time_created=machine.time_created,
-            seen_time=_seen(kept, machine, now),
+            seen_time=_seen(kept, around, now),
             os_type=machine.os_type,
             location=machine.location,
             power_state=_power(machine.power_state),
@@ -160,11 +160,14 @@ def _identified(
     )
 
 
-def _seen(kept: PatchTargetStatus, machine: Machine, now: datetime) -> datetime | None:
-    """When an Arc-enabled server, of which Azure does not say when it was made, was seen first."""
-    if machine.kind is not MachineKind.ARC_SERVER:
+def _seen(kept: PatchTargetStatus, around: Surroundings, now: datetime) -> datetime | None:
+    """When an Arc-enabled server, of which Azure does not say when it was made, was seen first: if
+    our clock is behind, after what is there already, which may be the server's before it."""
+    if around.machine.kind is not MachineKind.ARC_SERVER:
         return None
-    return (kept.machine.seen_time if kept.machine else None) or now
+    seen = kept.machine.seen_time if kept.machine else None
+    there = around.row.last_modified if around.row else None
+    return seen or (max(now, there + SAME_SECOND) if there else now)
 
 
 def _power(state: str | None) -> PowerState | None:
@@ -244,4 +247,5 @@ def _evidence(
         on_undetermined=(install.on_undetermined_support if install else UndeterminedSupport.WAIT),
         probe_unsupported=policy.assessment.probe_unsupported,
         compute_registered=around.compute_registered,
+        installed=reassessment_due(status),
     )

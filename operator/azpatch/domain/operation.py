@@ -103,6 +103,7 @@ class LostReason(StrEnum):
     ACCESS = "AccessLost"
     GONE = "MachineGone"
     REPLACED = "MachineReplaced"
+    SUPERSEDED = "Superseded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +133,17 @@ def judge(
         return Lost(LostReason.GONE)
     if evidence.view is not None and is_another_vm(evidence.view.machine.vm_id, vm_id):
         return Lost(LostReason.REPLACED)
-    row = _by_row(operation, traces, evidence)
     ended = _own_word(operation, traces, evidence)
     if ended is not None:
-        return _with_names(operation, ended, row, now)
+        return _with_names(operation, ended, _by_row(operation, traces, evidence), now)
     if operation.operation_id is None and (evidence.running or evidence.unread):
         # What began since may be somebody else's, as long as ours can speak for itself.
         judgement: Judgement = Going(operation, _pause(operation, now))
-    elif row is not None and not evidence.running:
-        return Ended(row)
     else:
+        operation = _named(operation, traces, evidence)
+        row = _by_row(operation, traces, evidence)
+        if row is not None and not evidence.running:
+            return Ended(row)
         judgement = _by_view(operation, traces, evidence, now)
     if isinstance(judgement, Going) and _is_lost(operation, evidence, now):
         return Lost(LostReason.ACCESS if evidence.denied else LostReason.DEADLINE)
@@ -216,22 +218,29 @@ def _by_row(operation: Operation, traces: Traces, evidence: Evidence) -> Install
     return row if traces.answers(operation, row) else None
 
 
+def _named(operation: Operation, traces: Traces, evidence: Evidence) -> Operation:
+    """With the activity that is seen to have begun since the intent, where none is known."""
+    if operation.operation_id is not None or evidence.view is None:
+        return operation
+    began = traces.began(operation, evidence.view)
+    return operation if began is None else _begun_as(operation, began)
+
+
 def _by_view(operation: Operation, traces: Traces, evidence: Evidence, now: datetime) -> Judgement:
-    if evidence.view is None:
-        return Going(operation, _pause(operation, now))
     view = evidence.view
-    if operation.operation_id is None:
-        began = traces.began(operation, view)
-        if began is not None:
-            operation = _begun_as(operation, began)
-        elif operation.state is not OperationState.STARTED:
-            if traces.never(operation, view, now):
-                return NeverStarted()
-            return Going(operation, LOOK_EARLY)
-    shown = shown_of(operation.kind, view)
-    if shown is None or not shown.status.ended or not traces.answers(operation, shown):
+    if view is None:
         return Going(operation, _pause(operation, now))
-    return Ended(shown) if _enough(shown, now) else Going(operation, _pause(operation, now))
+    shown = shown_of(operation.kind, view)
+    if shown is not None and traces.answers(operation, shown):
+        over = shown.status.ended and _enough(shown, now)
+        return Ended(shown) if over else Going(operation, _pause(operation, now))
+    superseded = shown is not None and traces.superseded(operation, shown, now)
+    if superseded and not evidence.unread:
+        return Lost(LostReason.SUPERSEDED)
+    in_doubt = operation.operation_id is None and operation.state is not OperationState.STARTED
+    if in_doubt and traces.never(operation, view, now):
+        return NeverStarted()
+    return Going(operation, _pause(operation, now))
 
 
 def _begun_as(operation: Operation, activity_id: str) -> Operation:

@@ -111,7 +111,7 @@ def install_outcome(
     this was the last try in its own; None: another is left.
     """
     if _SUPERSEDED in _codes(result.error):
-        return _newer_is_running() if newer_running else _superseded()
+        return _newer_is_running() if newer_running else _SUPERSEDED_AND_OVER
     return (
         _waits_for_machine(result, agent_ready, ended, deadline, now)
         or _not_back(result, agent_ready)
@@ -123,7 +123,8 @@ def install_outcome(
 def lost(reason: Reason, error: OperationError | None = None) -> InstallOutcome:
     """What it means that an install's result will not be known.
 
-    `reason` is ResultUnknown, AccessLost, MachineGone or MachineReplaced; KeyError for others.
+    `reason` is ResultUnknown, AccessLost, MachineGone, MachineReplaced or Superseded; KeyError for
+    others.
     """
     outcome = _LOST[reason]
     return replace(outcome, message=sentences(outcome.message, azure_says(error)))
@@ -262,16 +263,15 @@ def _newer_is_running() -> NotOver:
     )
 
 
-def _superseded() -> InstallOutcome:
-    return InstallOutcome(
-        Outcome.SUPERSEDED,
-        Reason.SUPERSEDED,
-        False,
-        Compliance.UNKNOWN,
-        Retry.ONCE,
-        "A newer guest patch operation replaced the install and has ended. An assessment tells "
-        "what is left; if the machine is due it is tried once more. Find out who else patches it.",
-    )
+_SUPERSEDED_AND_OVER = InstallOutcome(
+    Outcome.SUPERSEDED,
+    Reason.SUPERSEDED,
+    False,
+    Compliance.UNKNOWN,
+    Retry.ONCE,
+    "A newer guest patch operation replaced the install and has ended. An assessment tells "
+    "what is left; if the machine is due it is tried once more. Find out who else patches it.",
+)
 
 
 _LOST: Mapping[Reason, InstallOutcome] = {
@@ -311,6 +311,7 @@ _LOST: Mapping[Reason, InstallOutcome] = {
             Retry.NO,
             "Another machine has the name now; what was known of the old one is dropped.",
         ),
+        _SUPERSEDED_AND_OVER,
     )
     if outcome.reason is not None
 }

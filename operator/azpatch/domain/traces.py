@@ -9,6 +9,7 @@ shows it, the operation that the service asked the agent for last. docs/adr/0013
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -26,8 +27,8 @@ OF_BEFORE = timedelta(days=1)
 """What began so long before the intent is not ours, whatever is wrong with the guest's clock."""
 
 ARC_NOT_STARTED_AFTER = timedelta(minutes=60)
-"""Azure holds an operation for a silent agent for up to half an hour, and its row may take as long.
-Counted is the time in which the server was Connected: one that is cut off tells nothing."""
+"""Azure holds an operation for a silent agent for up to half an hour, and its request may show as
+late. Counted is the time in which the server was Connected: one that is cut off tells nothing."""
 
 CLOCKS_DIFFER = timedelta(minutes=1)
 """By how much Azure's clock may be behind ours. Who else began something so shortly before is taken
@@ -38,6 +39,15 @@ SERVICE_BEHIND = timedelta(minutes=5)
 another one in the look before the intent, so that it was asked for since."""
 
 
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """What is compared with later: how the machine is before an operation."""
+
+    activity_id: str | None
+    start_time: datetime | None
+    """When its last operation of the kind began, by Azure's clock."""
+
+
 class Traces(Protocol):
     """Of an operation of ours on machines of one kind."""
 
@@ -46,10 +56,10 @@ class Traces(Protocol):
         none."""
         ...
 
-    def before(
+    def activity_before(
         self, kind: OperationKind, view: MachineView, status: PatchTargetStatus
     ) -> str | None:
-        """The activity id to compare with later, as the machine is before the operation."""
+        """The activity id to compare with later."""
         ...
 
     def began(self, operation: Operation, view: MachineView) -> str | None:
@@ -68,14 +78,32 @@ class Traces(Protocol):
         """
         ...
 
+    def superseded(self, operation: Operation, shown: Shown, now: datetime) -> bool:
+        """Whether another install that has ended stands in the place of ours, of which nothing will
+        be shown any more: Azure gave ours up for it."""
+        ...
 
-class _ByActivity:
+
+class _Superseded:
+    """The same on every kind of machine: ours is known by its activity, and is not the last one."""
+
+    def superseded(self, operation: Operation, shown: Shown, now: datetime) -> bool:
+        ours, start = operation.operation_id, shown.start_time
+        if operation.kind is OperationKind.ASSESS or ours is None or start is None:
+            return False
+        another = _is_new(shown.activity_id, operation) and not same_id(shown.activity_id, ours)
+        # Until ours shows, what began just before it does.
+        may_still_show = now - operation.intent_time < NOT_STARTED_AFTER
+        return another and shown.status.ended and not may_still_show and _since(operation, start)
+
+
+class _ByActivity(_Superseded):
     """Virtual machines."""
 
     def activity(self, operation_id: str) -> str | None:
         return operation_id
 
-    def before(
+    def activity_before(
         self, kind: OperationKind, view: MachineView, status: PatchTargetStatus
     ) -> str | None:
         shown = shown_of(kind, view)
@@ -106,13 +134,13 @@ class _ByActivity:
         return not old and _is_new(shown.activity_id, operation)
 
 
-class _ByTime:
+class _ByTime(_Superseded):
     """Azure Arc-enabled servers."""
 
     def activity(self, operation_id: str) -> str | None:
         return None
 
-    def before(
+    def activity_before(
         self, kind: OperationKind, view: MachineView, status: PatchTargetStatus
     ) -> str | None:
         if view.requested is not None:
@@ -129,9 +157,8 @@ class _ByTime:
         return shown.activity_id
 
     def never(self, operation: Operation, view: MachineView, now: datetime) -> bool:
-        if not view.agent_ready:
-            return False
-        if view.requested is not None and _may_be(operation, view.requested):
+        # Without a request, that nothing is seen says nothing: rows may be hours late.
+        if not view.agent_ready or view.requested is None or _may_be(operation, view.requested):
             return False
         heard = max(operation.intent_time, view.machine.arc_status_since or operation.intent_time)
         return now - heard >= ARC_NOT_STARTED_AFTER
@@ -145,9 +172,11 @@ class _ByTime:
         return self._began_since(operation, shown)
 
     def _began_since(self, operation: Operation, shown: Shown) -> bool:
-        if same_id(shown.activity_id, operation.previous_activity_id):
+        """By Azure's clock it must have begun after what was there before, whatever ours says."""
+        start, before = shown.start_time, operation.previous_start_time
+        if start is None or same_id(shown.activity_id, operation.previous_activity_id):
             return False
-        return shown.start_time is not None and _since(operation, shown.start_time)
+        return (before is None or start > before) and _since(operation, start)
 
 
 _TRACES: Mapping[MachineKind, Traces] = {
@@ -159,6 +188,13 @@ _TRACES: Mapping[MachineKind, Traces] = {
 def traces_of(machine_id: str) -> Traces:
     """How operations show on this machine."""
     return _TRACES[kind_of(machine_id)]
+
+
+def before(kind: OperationKind, view: MachineView, status: PatchTargetStatus) -> Previous:
+    """The machine, before an operation of this kind is sent to it."""
+    shown = shown_of(kind, view)
+    activity = traces_of(view.machine.id).activity_before(kind, view, status)
+    return Previous(activity, shown.start_time if shown else None)
 
 
 def shown_of(kind: OperationKind, view: MachineView) -> Shown | None:

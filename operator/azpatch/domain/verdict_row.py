@@ -34,6 +34,8 @@ class SupportEvidence:
     compute_registered: bool = False
     """Microsoft.Compute is seen to be registered in the machine's subscription: there is a virtual
     machine. Arc-enabled servers only."""
+    installed: bool = False
+    """An install of ours has ended on it, and no assessment since."""
 
     @property
     def marketplace_answer(self) -> marketplace.Answer:
@@ -101,8 +103,9 @@ def _row_by_matrix(
     if evidence.matrix.support(image_class, operation) is not Support.SUPPORTED:
         return Row.MATRIX_UNSUPPORTED
     # An assessment that Azure carried out proves the feature, whatever its registration says, and
-    # that it serves the operating system.
-    if evidence.detection.sign in {Sign.SUPPORTED, Sign.SUCCEEDED}:
+    # that it serves the operating system. So does an install, whose assessment is still due.
+    proved = evidence.detection.sign in {Sign.SUPPORTED, Sign.SUCCEEDED}
+    if proved or (evidence.installed and evidence.detection.sign is Sign.NONE):
         return Row.MATRIX_SUPPORTED
     if evidence.matrix.needs_feature(image_class):
         assert evidence.gate is not None

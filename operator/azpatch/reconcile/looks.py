@@ -26,12 +26,26 @@ from azpatch.reconcile.inventory import Inventory, PatchesOf, SubscriptionInvent
 TICK = timedelta(seconds=15)
 """How often due look-ups are gathered into one query."""
 
-FOLLOWING = timedelta(seconds=30)
-"""How often an operation in flight is looked at: Azure says that most rows appear within 30 s."""
 
-FIRST_WAIT = timedelta(seconds=15)
-LONGEST_WAIT = timedelta(minutes=15)
-"""A row that does not appear is asked for again, twice as late each time."""
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long to wait before the second look, and how that grows."""
+
+    first: timedelta
+    growth: float
+    longest: timedelta
+
+    def after(self, wait: timedelta) -> timedelta:
+        """The wait that comes next."""
+        return min(wait * self.growth, self.longest)
+
+
+FOLLOWING = Pace(timedelta(seconds=30), 1.1, timedelta(minutes=5))
+"""Of an operation in flight. Azure says that most rows appear within 30 s; what has run for long is
+looked at after another tenth of that time."""
+
+MISSING = Pace(timedelta(seconds=15), 2, timedelta(minutes=15))
+"""Of a row that should be there, and is not."""
 
 RowT = TypeVar("RowT")
 
@@ -55,7 +69,7 @@ class _Wish:
     subject: Subject
     due: timedelta
     wait: timedelta
-    backing_off: bool
+    pace: Pace
 
 
 class Looks:
@@ -69,14 +83,14 @@ class Looks:
         self._asked = asyncio.Event()
 
     def want(self, machine_id: str, subject: Subject, *, following: bool = False) -> None:
-        """Look until told otherwise: steadily while `following` an operation, else backing off."""
+        """Look until told otherwise, at the pace for an operation in flight while `following`."""
         index = (key(machine_id), subject)
         known = self._wishes.get(index)
-        if known is not None and not (following and known.backing_off):
+        pace = FOLLOWING if following else MISSING
+        if known is not None and (known.pace is pace or not following):
             return
-        wait = FOLLOWING if following else FIRST_WAIT
-        due = self._clock.elapsed() + (wait if following else timedelta(0))
-        self._wishes[index] = _Wish(*index, due=due, wait=wait, backing_off=not following)
+        due = self._clock.elapsed() + (pace.first if following else timedelta(0))
+        self._wishes[index] = _Wish(*index, due=due, wait=pace.first, pace=pace)
         self._asked.set()
 
     def enough(self, machine_id: str, *subjects: Subject) -> None:
@@ -97,8 +111,8 @@ class Looks:
         now = self._clock.elapsed()
         due = [wish for wish in self._wishes.values() if wish.due <= now]
         for wish in due:
-            wait = min(wish.wait * 2, LONGEST_WAIT) if wish.backing_off else wish.wait
             index = (wish.machine_key, wish.subject)
+            wait = wish.pace.after(wish.wait)
             self._wishes[index] = replace(wish, due=now + wish.wait, wait=wait)
         for subject, wishes in groupby(sorted(due, key=lambda w: w.subject), lambda w: w.subject):
             for client, keys in self._by_client(wish.machine_key for wish in wishes):

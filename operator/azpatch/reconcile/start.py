@@ -28,7 +28,7 @@ from azpatch.domain.facts import MachineView
 from azpatch.domain.operation import LOOK_EARLY
 from azpatch.domain.plan import Idle, fingerprint
 from azpatch.domain.selection import install_parameters
-from azpatch.domain.traces import traces_of
+from azpatch.domain.traces import before, traces_of
 from azpatch.kube.port import AZURE_SUBSCRIPTION, NAMESPACE, PATCH_POLICY, KubeError
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.decision import Decision
@@ -162,8 +162,8 @@ class Starter:
         attempt_id = str(UUID(int=self._context.random.getrandbits(128), version=4))
         now = self._context.clock.now()
         install = decision.declared.spec.install
-        before = traces_of(decision.machine.id).before(kind, view, decision.status)
-        status = begun(decision.status, kind, before, install, attempt_id, hash_, now)
+        previous = before(kind, view, decision.status)
+        status = begun(decision.status, kind, previous, install, attempt_id, hash_, now)
         status = decide.in_flight(decision.target, status, now)
         return await self._context.write_status(decision.stored, status), attempt_id
 

@@ -19,16 +19,18 @@ from azpatch.domain.facts import (
     RebootStatus,
 )
 from azpatch.domain.outcome import Compliance, InstallOutcome, Retry, lost
+from azpatch.domain.traces import Previous
 
 ASSESS, INSTALL = OperationKind.ASSESS, OperationKind.INSTALL
 MINUTE = timedelta(minutes=1)
+PREVIOUS = Previous("before", NOW - 2 * HOUR)
 DUE = Attempts(due_since=NOW - HOUR, window_start=NOW - HOUR)
 BEFORE = PatchTargetStatus(attempts=DUE, assessment=assessed(), installation=installed())
 
 
 def begun(kind: OperationKind, before: PatchTargetStatus = BEFORE) -> PatchTargetStatus:
     install = Install.model_validate({"linux": {}, "maximumDuration": "PT3H"})
-    return ending.begun(before, kind, "before", install, "attempt", "hash", NOW)
+    return ending.begun(before, kind, PREVIOUS, install, "attempt", "hash", NOW)
 
 
 def outcome(what: Outcome, retry: Retry = Retry.NO) -> InstallOutcome:
@@ -51,7 +53,8 @@ class TestTheBeginning:
         assert intent is not None
         assert (intent.kind, intent.state) == (kind, OperationState.INTENT)
         assert (intent.intent_time, intent.deadline) == (NOW, NOW + lasts)
-        assert (intent.attempt_id, intent.previous_activity_id) == ("attempt", "before")
+        assert intent.attempt_id == "attempt"
+        assert Previous(intent.previous_activity_id, intent.previous_start_time) == PREVIOUS
         assert intent.operation_id is None
 
     def test_an_install_is_counted_an_assessment_is_not(self) -> None:

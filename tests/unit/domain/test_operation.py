@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -172,6 +173,43 @@ class TestTheInstanceView:
     def test_what_runs_goes_on(self, kind: OperationKind) -> None:
         seen = summary(kind, "ours", GuestStatus.IN_PROGRESS)
         assert isinstance(judge(operation(kind), "vm-1", ON_VM, Evidence(view=seen), NOW), Going)
+
+
+class TestSuperseded:
+    """The URL of ours is of no use any more, and another install is the machine's last one."""
+
+    def known(self, **changes: object) -> Operation:
+        return operation(intent_time=NOW - NOT_STARTED_AFTER, **changes)
+
+    def seen(self, status: GuestStatus, start: datetime | None = NOW, id_: str = "x") -> Evidence:
+        return Evidence(view=view(installation=InstallationResult(status, start, activity_id=id_)))
+
+    def test_ours_is_lost_when_the_newer_has_ended(self) -> None:
+        runs, over = GuestStatus.IN_PROGRESS, GuestStatus.FAILED
+        assert isinstance(judge(self.known(), "vm-1", ON_VM, self.seen(runs), NOW), Going)
+        found = judge(self.known(), "vm-1", ON_VM, self.seen(over), NOW)
+        assert found == Lost(LostReason.SUPERSEDED)
+
+    @pytest.mark.parametrize(
+        ("changes", "start", "id_"),
+        [
+            pytest.param({}, NOW - 17 * MINUTE, "x", id="it began before ours"),
+            pytest.param({}, None, "x", id="it does not say when it began"),
+            pytest.param({}, NOW, "BEFORE", id="it was there before ours"),
+            pytest.param({"intent_time": NOW - 14 * MINUTE}, NOW, "x", id="ours may still show"),
+            pytest.param({"kind": ASSESS}, NOW, "x", id="ours is an assessment"),
+        ],
+    )
+    def test_it_is_followed_where(
+        self, changes: dict[str, object], start: datetime | None, id_: str
+    ) -> None:
+        seen = self.seen(GuestStatus.SUCCEEDED, start, id_)
+        found = judge(self.known().replace(**changes), "vm-1", ON_VM, seen, NOW)
+        assert isinstance(found, Going)
+
+    def test_a_url_that_was_not_read_this_time_will_still_tell(self) -> None:
+        seen = replace(self.seen(GuestStatus.SUCCEEDED), unread=True)
+        assert isinstance(judge(self.known(), "vm-1", ON_VM, seen, NOW), Going)
 
 
 @pytest.mark.parametrize("kind", OperationKind)

@@ -289,6 +289,11 @@ def test_an_install_is_not_over_before_its_consequences(
             (Outcome.SKIPPED, False, Compliance.NONE, Retry.NO),
             id="another vmId",
         ),
+        pytest.param(
+            Reason.SUPERSEDED,
+            (Outcome.SUPERSEDED, False, Compliance.UNKNOWN, Retry.ONCE),
+            id="a newer install has ended",
+        ),
     ],
 )
 def test_a_result_that_will_not_be_known(reason: Reason, expected: tuple[Any, ...]) -> None:

@@ -49,7 +49,10 @@ from azpatch.domain.traces import (
     ARC_NOT_STARTED_AFTER,
     CLOCKS_DIFFER,
     SERVICE_BEHIND,
+    Previous,
+    before,
     same_id,
+    shown_of,
     traces_of,
 )
 
@@ -86,6 +89,10 @@ def asked(kind: OperationKind | None, time: datetime | None, id_: str = "new") -
     return Requested(id_, kind, time)
 
 
+LAST = asked(ASSESS, NOW - DAY, "before")
+"""What was asked for last before our intent."""
+
+
 def sent(kind: OperationKind, age: timedelta, **changes: Any) -> Operation:
     """An operation whose POST was not answered."""
     known = operation(kind, intent_time=NOW - age, operation_id=None, state=OperationState.INTENT)
@@ -118,8 +125,8 @@ class TestWhatIsWrittenDownBefore:
             assessment=AssessmentResult(SUCCEEDED, activity_id="assessed"),
             installation=InstallationResult(SUCCEEDED, activity_id="installed"),
         )
-        assert COMPUTE.before(kind, seen, NOTHING) == expected
-        assert COMPUTE.before(kind, view(), NOTHING) is None
+        assert before(kind, seen, NOTHING).activity_id == expected
+        assert before(kind, view(), NOTHING) == Previous(None, None)
 
     @pytest.mark.parametrize(("kind", "expected"), [(ASSESS, "assessed"), (INSTALL, "installed")])
     def test_where_a_virtual_machine_shows_none_the_last_that_is_known(
@@ -129,7 +136,7 @@ class TestWhatIsWrittenDownBefore:
             assessment=assessed(activity_id="assessed"),
             installation=installed(activity_id="installed"),
         )
-        assert COMPUTE.before(kind, view(), known) == expected
+        assert before(kind, view(), known).activity_id == expected
 
     @pytest.mark.parametrize("kind", OperationKind)
     def test_of_an_arc_enabled_server_what_was_asked_for_last_else_the_newest_install(
@@ -137,9 +144,14 @@ class TestWhatIsWrittenDownBefore:
     ) -> None:
         installed = row(INSTALL, NOW - DAY, "installed")
         requested = asked(ASSESS, NOW - HOUR, "requested")
-        assert ARC.before(kind, shown(installed, requested=requested), NOTHING) == "requested"
-        assert ARC.before(kind, shown(installed), NOTHING) == "installed"
-        assert ARC.before(kind, arc_view(), NOTHING) is None
+        seen = shown(installed, requested=requested)
+        assert before(kind, seen, NOTHING).activity_id == "requested"
+        assert before(kind, shown(installed), NOTHING).activity_id == "installed"
+        assert before(kind, arc_view(), NOTHING) == Previous(None, None)
+
+    @pytest.mark.parametrize("kind", OperationKind)
+    def test_when_the_last_of_the_kind_began(self, kind: OperationKind) -> None:
+        assert before(kind, shown(row(kind, NOW - DAY)), NOTHING).start_time == NOW - DAY
 
     def test_an_operations_url_names_an_activity_of_a_virtual_machine_only(self) -> None:
         assert COMPUTE.activity("op-1") == "op-1"
@@ -173,16 +185,12 @@ class TestWithoutAnAnswer:
     @pytest.mark.parametrize(
         "evidence",
         [
-            pytest.param({}, id="nothing at all"),
-            pytest.param({"start": NOW - HOUR - 2 * MINUTE}, id="a row from before"),
-            pytest.param({"start": None, "row": True}, id="a row that says no time"),
             pytest.param({"time": NOW - HOUR - 6 * MINUTE}, id="asked for before"),
             pytest.param({"time": NOW, "id": "BEFORE"}, id="what was asked for before"),
             pytest.param({"time": NOW, "other": True}, id="the other kind was asked for"),
-            pytest.param({"start": NOW, "row_id": "BEFORE"}, id="the row of before, clock ahead"),
         ],
     )
-    def test_what_is_no_evidence_is_waited_out_for_60_minutes(
+    def test_another_request_is_believed_to_be_the_last_after_60_minutes(
         self, kind: OperationKind, evidence: dict[str, Any]
     ) -> None:
         assert ARC_NOT_STARTED_AFTER == HOUR
@@ -190,6 +198,32 @@ class TestWithoutAnAnswer:
         early = sent(kind, HOUR - SECOND)
         assert of_arc(early, seen) == Going(early, LOOK_EARLY)
         assert of_arc(sent(kind, HOUR), seen) == NeverStarted()
+
+    @pytest.mark.parametrize(
+        "evidence",
+        [
+            pytest.param({}, id="nothing at all"),
+            pytest.param({"start": NOW - HOUR - 2 * MINUTE}, id="a row from before"),
+            pytest.param({"start": None, "row": True}, id="a row that says no time"),
+            pytest.param({"start": NOW, "row_id": "BEFORE"}, id="the row of before, clock ahead"),
+        ],
+    )
+    def test_without_a_request_nothing_says_that_it_did_not_begin(
+        self, kind: OperationKind, evidence: dict[str, Any]
+    ) -> None:
+        """Resource Graph may stand still for longer than any operation lasts."""
+        seen, known = _no_evidence(kind, **evidence), sent(kind, HOUR)
+        assert of_arc(known, seen) == Going(known, LOOK_EARLY)
+        assert of_arc(known.replace(deadline=NOW), seen) == Lost(LostReason.DEADLINE)
+
+    def test_what_began_no_later_than_what_was_there_before_is_not_ours_whatever_our_clock_says(
+        self, kind: OperationKind
+    ) -> None:
+        known = sent(kind, 3 * HOUR, previous_activity_id=None)
+        seen = shown(row(kind, NOW - HOUR, "others"))
+        assert of_arc(known, seen) == Ended(shown_of(kind, seen))
+        known = known.replace(previous_start_time=NOW - HOUR)
+        assert isinstance(of_arc(known, seen), Going)
 
     @pytest.mark.parametrize(
         "evidence",
@@ -233,16 +267,15 @@ class TestWithoutAnAnswer:
         self, kind: OperationKind, since: datetime
     ) -> None:
         intent = sent(kind, 90 * MINUTE)
-        assert of_arc(intent, arc_view(since=since)) == Going(intent, LOOK_EARLY)
+        assert of_arc(intent, arc_view(since=since, requested=LAST)) == Going(intent, LOOK_EARLY)
 
     @pytest.mark.parametrize("status", ["Disconnected", "Expired", "Error", None])
     def test_one_that_is_cut_off_keeps_the_lock_until_the_deadline(
         self, kind: OperationKind, status: str | None
     ) -> None:
-        intent = sent(kind, 3 * HOUR)
-        assert of_arc(intent, arc_view(status=status)) == Going(intent, LOOK_EARLY)
-        over = intent.replace(deadline=NOW)
-        assert of_arc(over, arc_view(status=status)) == Lost(LostReason.DEADLINE)
+        intent, seen = sent(kind, 3 * HOUR), arc_view(status=status, requested=LAST)
+        assert of_arc(intent, seen) == Going(intent, LOOK_EARLY)
+        assert of_arc(intent.replace(deadline=NOW), seen) == Lost(LostReason.DEADLINE)
 
     def test_a_row_that_has_ended_since_is_the_answer(self, kind: OperationKind) -> None:
         ended = row(kind, NOW - 50 * MINUTE)
@@ -337,7 +370,7 @@ def test_an_error_of_ours_is_not_given_the_activity_of_what_still_runs() -> None
 def test_an_install_that_began_since_and_is_known_not_to_be_ours_is_not_its_answer() -> None:
     ours = taken(INSTALL, HOUR, operation_id="ours")
     others = row(INSTALL, NOW - 50 * MINUTE, "others")
-    assert isinstance(of_arc(ours, shown(others)), Going)
+    assert of_arc(ours, shown(others)) == Lost(LostReason.SUPERSEDED)
     assert isinstance(of_arc(ours, arc_view(), row=others), Going)
     mine = replace(others, activity_id="OURS")
     assert of_arc(ours, arc_view(), row=mine) == Ended(mine)

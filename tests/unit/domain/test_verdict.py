@@ -24,7 +24,8 @@ from azpatch.domain.feature import FeatureGate, Gate, feature_gate
 from azpatch.domain.image import Image
 from azpatch.domain.matrix import CUSTOM_IMAGES, REVISIONS, revision
 from azpatch.domain.verdict import Ruling, verdict, verdicts
-from azpatch.domain.verdict_row import SupportEvidence
+from azpatch.domain.verdict_row import SupportEvidence, row_of
+from azpatch.domain.verdict_table import Row
 from azpatch.domain.workload import ExcludedWorkload
 
 NAME = "VMGuestPatchGalleryX"
@@ -509,6 +510,20 @@ def test_status_has_the_message_only_where_it_is_needed() -> None:
     assert refused.to_status(used=True).message is not None
     assert refused.to_status(used=False).message is None
     assert allowed.to_status(used=True).message is None
+
+
+@pytest.mark.parametrize("gate", [CLOSED, UNDETERMINED])
+def test_an_install_proves_the_feature_until_the_assessment_after_it(gate: FeatureGate) -> None:
+    """Else the machine would keep its slot of maxUnavailable for ever, if the feature is found to
+    be gone after the install."""
+    before = case(GENERALIZED, Sign.NONE, gate, of=OF_A_GALLERY)
+    after = replace(before, installed=True)
+    unsupported = case(GENERALIZED, Sign.UNSUPPORTED, gate, of=OF_A_GALLERY)
+    assessment = OperationName.ON_DEMAND_ASSESSMENT
+    gated = row_of(assessment, before)
+    assert gated in {Row.GALLERY_GATE_CLOSED, Row.GALLERY_GATE_UNDETERMINED}
+    assert row_of(assessment, after) is Row.MATRIX_SUPPORTED
+    assert row_of(assessment, replace(unsupported, installed=True)) is gated
 
 
 def test_the_gates_used_here_are_what_their_names_say() -> None:

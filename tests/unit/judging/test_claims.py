@@ -1,6 +1,6 @@
 """The checker of invariant 9 sees what a status claims and the journal does not show."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,9 +14,13 @@ def written() -> Written:
     return Written()
 
 
-def target(machine: str = vm_id("web"), **status: Any) -> dict[str, Any]:
+def target(machine: str = vm_id("web"), *, made: datetime = START, **status: Any) -> dict[str, Any]:
     return {
-        "metadata": {"namespace": "web", "name": "web-1"},
+        "metadata": {
+            "namespace": "web",
+            "name": "web-1",
+            "creationTimestamp": made.isoformat(),
+        },
         "spec": {"machineId": machine},
         "status": status,
     }
@@ -112,6 +116,20 @@ def test_compliant_is_true_to_an_assessment_after_the_install(written: Written) 
     assert status_claims_nothing_else(written.journal, [target(conditions=[COMPLIANT])]) == []
 
 
+def test_of_an_install_that_ended_before_it_was_made_a_patch_target_knows_nothing(
+    written: Written,
+) -> None:
+    """It was deleted and made anew: what Azure assessed last is all there is."""
+    written.assess()
+    written.install()
+    late = START + timedelta(days=1)
+    for made, broken in ((START, 1), (late, 0)):
+        claims = status_claims_nothing_else(
+            written.journal, [target(made=made, conditions=[COMPLIANT])], ["azpatch"]
+        )
+        assert len(claims) == broken
+
+
 # -- Azure Arc-enabled servers -------------------------------------------------------------------
 
 GIVEN_UP = {"activityId": "i", "status": "Failed", "outcome": "NotBack", "time": at(70)}
@@ -133,7 +151,8 @@ def cut_off(written: Written, back_after: int | None = None) -> None:
         pytest.param({}, 0, id="as Azure says"),
         pytest.param({"activityId": None}, 0, id="as Azure says, of an activity without a name"),
         pytest.param({"status": "Succeeded", "outcome": "Succeeded"}, 2, id="that it succeeded"),
-        pytest.param({"installed": 1}, 3, id="with counts"),
+        pytest.param({"installed": 1}, 0, id="with what was heard of it"),
+        pytest.param({"failed": 1}, 4, id="with patches that failed"),
         pytest.param({"time": at(10)}, 3, id="while the server was Connected"),
     ],
 )
@@ -155,6 +174,25 @@ def test_it_is_not_true_of_a_server_that_was_back(written: Written) -> None:
 def test_it_is_not_true_of_a_virtual_machine(written: Written) -> None:
     written.install(id_="i")
     assert status_claims_nothing_else(written.journal, [target(installation=GIVEN_UP)])
+
+
+@pytest.mark.parametrize(
+    ("machine", "minutes", "broken"),
+    [
+        pytest.param(SERVER, 10, 0, id="read since"),
+        pytest.param(SERVER, 20, 1, id="too late"),
+        pytest.param(SERVER, -1, 1, id="before"),
+        pytest.param(vm_id("web"), 10, 1, id="a virtual machine's has a time"),
+    ],
+)
+def test_an_assessment_that_was_refused_failed_when_that_was_read(
+    written: Written, machine: str, minutes: int, broken: int
+) -> None:
+    written.assess(machine, status="Failed")
+    [end] = written.journal.events("OperationEnded")
+    told = {"status": "Failed", "time": (end.time + timedelta(minutes=minutes)).isoformat()}
+    claims = status_claims_nothing_else(written.journal, [target(machine, assessment=told)])
+    assert len(claims) == broken
 
 
 def test_an_operation_that_no_agent_took_failed(written: Written) -> None:

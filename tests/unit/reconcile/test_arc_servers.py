@@ -402,14 +402,24 @@ async def test_past_its_deadline_nothing_is_sent_as_long_as_its_url_says_that_it
         assert [kind for kind, *_ in world.azure.posts] == ["Assess", "Install", "Assess"]
 
 
-async def test_an_answer_that_was_lost_is_waited_for_an_hour(world: World) -> None:
+@pytest.mark.parametrize(
+    ("last", "minutes"),
+    [
+        pytest.param(Requested("before", OperationKind.ASSESS, START - DAY), 60, id="requests"),
+        pytest.param(None, 120, id="no requests: until the deadline"),
+    ],
+)
+async def test_an_answer_that_was_lost_is_waited_for_where_azure_shows(
+    world: World, last: Requested | None, minutes: int
+) -> None:
+    world.azure.change(SERVER, requested=last)
     world.azure.post = lambda _machine: Unconfirmed("Lost", "The connection broke.")
     async with world.operator_runs():
-        await world.passes(58 * MINUTE)
+        await world.passes((minutes - 2) * MINUTE)
         assert len(world.azure.posts) == 1
         assert world.ready(SERVER) == "OperationUnconfirmed"
-        await world.passes(5 * MINUTE)
-        assert len(world.azure.posts) == 2, "it did not start"
+        await world.passes(20 * MINUTE)
+        assert len(world.azure.posts) == 2
 
 
 async def test_an_install_that_failed_in_azure_and_not_in_truth_is_righted_by_the_assessment(

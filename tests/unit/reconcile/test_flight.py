@@ -525,6 +525,22 @@ async def test_a_superseded_install_is_judged_after_the_newer_one(due: World) ->
     assert installation.outcome == "Superseded"
 
 
+async def test_an_install_whose_url_is_lost_is_seen_to_be_superseded(due: World) -> None:
+    async with due.operator_runs():
+        await begin(due, "Install")
+        due.azure.operations["op-1"] = Gone("AuthorizationFailed", "No.")
+        newer = due.clock.now() + MINUTE
+        due.azure.change(**activity("Install", "someone", RUNS, start_time=newer))
+        await due.passes(20 * MINUTE)
+        assert due.status().operation is not None, "the slot is held"
+        due.azure.change(**activity("Install", "someone", SUCCEEDED, start_time=newer))
+        await due.passes(20 * MINUTE)
+
+    installation = due.status().installation
+    assert installation is not None
+    assert installation.outcome == "Superseded"
+
+
 # --- deletion -------------------------------------------------------------------------------------
 
 
