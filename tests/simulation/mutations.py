@@ -222,8 +222,14 @@ def rows_ignored_on_arc() -> Patches:
 
 
 def absence_hurried_on_arc() -> Patches:
-    """An operation on an Arc-enabled server that has no row when it is looked for did not start."""
-    return [patch.object(traces, "ARC_NOT_STARTED_AFTER", timedelta(0))]
+    """An operation on an Arc-enabled server that does not show when it is looked for did not
+    begin."""
+
+    def never(self: Any, operation: Any, view: Any, now: Any) -> bool:
+        asked = view.requested
+        return bool(view.agent_ready) and (asked is None or not traces._may_be(operation, asked))
+
+    return [patch.object(traces._ByTime, "never", never)]
 
 
 def url_taken_for_activity_on_arc() -> Patches:
