@@ -64,6 +64,15 @@ def not_accepted(servers: int, subscriptions: str) -> str:
     return _charged(servers, f"AzureSubscription {subscriptions}")
 
 
+def to_be_accepted(servers: int) -> str:
+    """What accepting it for a subscription would cost, if policies took in all its servers."""
+    return (
+        f"Nothing is sent to its {counted(servers, 'Azure Arc-enabled server')}: Azure charges for "
+        f"that, {forecast(servers)}, if policies take in all. To accept it, set spec.arcBilling: "
+        "Accepted."
+    )
+
+
 def unless_accepted(servers: int) -> str:
     """The same, where it is not known whether somebody has accepted it."""
     return _charged(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from azpatch.api.common import ConditionType
+from azpatch.api.common import ConditionType, ImageClass
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import (
     AccessLevel,
@@ -19,6 +19,7 @@ from azpatch.api.subscription import (
     SubscriptionMachines,
     SupportMatrixStatus,
 )
+from azpatch.domain import arc
 from azpatch.domain.conditions import Finding, Status, merge
 from azpatch.domain.facts import Permissions
 from azpatch.domain.feature import FeatureGate, Gate
@@ -58,9 +59,9 @@ class SubscriptionFacts:
     """The identity may not even read its permissions."""
     gate: FeatureGate | None
     """None: the matrix revision has none."""
-    image_classes: Iterable[str]
+    image_classes: Collection[str]
     """One entry a machine."""
-    detected: Iterable[str]
+    detected: Collection[str]
     """One entry a machine that has an assessment row."""
     matrix: SupportMatrixStatus | None = None
     """The support matrix to put in force; None: there is none."""
@@ -138,7 +139,7 @@ def status(
     decided = subscription.status.observed_generation == generation
     if decided and facts.trouble is None and not facts.read:
         return subscription.status
-    findings = [*_ready(facts), _access(subscription, facts)]
+    findings = [*_ready(subscription, facts), _access(subscription, facts)]
     if facts.gate is not None:
         findings.append(_feature(subscription, facts, facts.gate, step))
     before = subscription.status
@@ -173,7 +174,7 @@ def _machines(facts: SubscriptionFacts) -> SubscriptionMachines:
     )
 
 
-def _ready(facts: SubscriptionFacts) -> list[Finding]:
+def _ready(subscription: AzureSubscription, facts: SubscriptionFacts) -> list[Finding]:
     if facts.trouble is not None:
         trouble = facts.trouble
         kind = ConditionType.STALLED if trouble.stalled else ConditionType.RECONCILING
@@ -200,9 +201,11 @@ def _ready(facts: SubscriptionFacts) -> list[Finding]:
             "refresh. If a role was removed, restore it."
         )
         return [Finding(ConditionType.READY, "False", Reason.INVENTORY_SHRUNK, message)]
-    return [
-        Finding(ConditionType.READY, "True", Reason.UP_TO_DATE, "It is read every few minutes.")
-    ]
+    message = "It is read every few minutes."
+    servers = Counter(facts.image_classes)[ImageClass.NOT_APPLICABLE]
+    if servers and subscription.spec.arc_billing is None:
+        message += f" {arc.to_be_accepted(servers)}"
+    return [Finding(ConditionType.READY, "True", Reason.UP_TO_DATE, message)]
 
 
 def _access(subscription: AzureSubscription, facts: SubscriptionFacts) -> Finding:

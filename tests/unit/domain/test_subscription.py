@@ -254,3 +254,12 @@ class TestDuplicates:
         a, b = subscription("a"), subscription("b")
         assert sorted([b, a], key=seniority) == [a, b]
         assert duplicate_of(b, [b, a]) == a
+
+
+def test_what_arc_enabled_servers_would_cost_is_said_until_it_is_accepted() -> None:
+    servers = ("NotApplicable", "Marketplace", "NotApplicable")
+    accepted = subscription(grants=[grant().to_object()], arcBilling="Accepted")
+    cost = "up to US$ 10 a month for 2 servers"
+    assert cost in conditions(image_classes=servers)["Ready"].message
+    assert cost not in conditions()["Ready"].message
+    assert cost not in conditions(accepted, image_classes=servers)["Ready"].message
