@@ -18,7 +18,7 @@ from azpatch.domain.facts import (
 from azpatch.domain.ids import is_another_vm
 from azpatch.domain.operation import at_work
 from azpatch.domain.plan import RUNNING, Idle, not_sent, outdated
-from azpatch.domain.traces import ARC_NOT_STARTED_AFTER, same_id
+from azpatch.domain.traces import ARC_NOT_STARTED_AFTER, same_id, traces_of
 
 LOOK_AT_AGENT = timedelta(minutes=5)
 """An agent that is not ready is looked at again this late: one GET of a machine's 12 a minute."""
@@ -93,8 +93,8 @@ def _going(
 def _has_ended(
     going: AssessmentResult | InstallationResult, view: MachineView, status: PatchTargetStatus
 ) -> bool:
-    """A row comes later than the end that the operation itself told."""
-    if view.machine.kind is not MachineKind.ARC_SERVER:
+    """A row may come later than the end that the operation itself told."""
+    if not traces_of(view.machine.id).rows_lag:
         return False
     known = _known(going, status)
     return known is not None and known.status != GuestStatus.UNKNOWN

@@ -84,6 +84,10 @@ class Traces(Protocol):
         ...
 
 
+    rows_lag: bool
+    """What is shown may be older than what the operation itself told, and may not be there yet."""
+
+
 class _Superseded:
     """The same on every kind of machine: ours is known by its activity, and is not the last one."""
 
@@ -99,6 +103,8 @@ class _Superseded:
 
 class _ByActivity(_Superseded):
     """Virtual machines."""
+
+    rows_lag = False
 
     def activity(self, operation_id: str) -> str | None:
         return operation_id
@@ -136,6 +142,8 @@ class _ByActivity(_Superseded):
 
 class _ByTime(_Superseded):
     """Azure Arc-enabled servers."""
+
+    rows_lag = True
 
     def activity(self, operation_id: str) -> str | None:
         return None

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from azpatch.api.common import MachineKind
 from azpatch.api.install import RebootSetting
 from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
@@ -20,7 +19,6 @@ from azpatch.api.target import (
 )
 from azpatch.azure.port import Accepted, AzureClient, AzureError, Denied, Gone, OverBudget
 from azpatch.domain import target as decide
-from azpatch.domain.arc import kind_of
 from azpatch.domain.attempts import window_after_last_try
 from azpatch.domain.availability import went_well
 from azpatch.domain.ending import assessed, dropped, installed
@@ -352,7 +350,7 @@ def _outlived(
 ) -> tuple[str, datetime] | None:
     """Of an operation that still ran at its deadline: see MachineMemory. A virtual machine shows
     by itself what runs on it."""
-    if kind_of(machine_id) is not MachineKind.ARC_SERVER:
+    if not traces_of(machine_id).rows_lag:
         return None
     return accepted.poll_url, operation.intent_time + ROW_RUNS_AT_MOST
 
