@@ -125,6 +125,11 @@ class _Claims:
             return
         if claim["outcome"] in ("Unknown", "Skipped"):
             return
+        if claim["outcome"] == "Superseded" and claim["status"] == "Unknown":
+            installs = (one for one in self._operations if one.kind == "Install")
+            if not any(one.first > shown.first for one in installs):
+                yield f"{shown} was followed by nothing, but outcome Superseded"
+            return
         if shown.ended is None:
             yield f"{shown} has no end, but outcome {claim['outcome']}"
             return

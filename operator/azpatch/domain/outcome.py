@@ -263,14 +263,17 @@ def _newer_is_running() -> NotOver:
     )
 
 
+_AFTER_ANOTHER = (
+    "An assessment tells what is left; if the machine is due it is tried once more. Find out who "
+    "else patches it."
+)
 _SUPERSEDED_AND_OVER = InstallOutcome(
     Outcome.SUPERSEDED,
     Reason.SUPERSEDED,
     False,
     Compliance.UNKNOWN,
     Retry.ONCE,
-    "A newer guest patch operation replaced the install and has ended. An assessment tells "
-    "what is left; if the machine is due it is tried once more. Find out who else patches it.",
+    f"A newer guest patch operation replaced the install and has ended. {_AFTER_ANOTHER}",
 )
 
 
@@ -311,7 +314,11 @@ _LOST: Mapping[Reason, InstallOutcome] = {
             Retry.NO,
             "Another machine has the name now; what was known of the old one is dropped.",
         ),
-        _SUPERSEDED_AND_OVER,
+        replace(
+            _SUPERSEDED_AND_OVER,
+            message="Somebody else installed after it, or in its place, before its result could be "
+            f"read: Azure shows the last install only. {_AFTER_ANOTHER}",
+        ),
     )
     if outcome.reason is not None
 }

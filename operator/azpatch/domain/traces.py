@@ -83,7 +83,6 @@ class Traces(Protocol):
         be shown any more: Azure gave ours up for it."""
         ...
 
-
     rows_lag: bool
     """What is shown may be older than what the operation itself told, and may not be there yet."""
 

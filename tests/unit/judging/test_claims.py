@@ -116,6 +116,19 @@ def test_compliant_is_true_to_an_assessment_after_the_install(written: Written) 
     assert status_claims_nothing_else(written.journal, [target(conditions=[COMPLIANT])]) == []
 
 
+@pytest.mark.parametrize(("followed", "broken"), [(True, 0), (False, 1)])
+def test_superseded_without_a_result_is_true_of_an_install_that_was_followed_by_another(
+    written: Written, followed: bool, broken: int
+) -> None:
+    written.install(id_="i")
+    written.assess()
+    if followed:
+        written.install(id_="others")
+    told = {"status": "Unknown", "outcome": "Superseded", "activityId": "i", "time": at(90)}
+    claims = status_claims_nothing_else(written.journal, [target(installation=told)])
+    assert len(claims) == broken, claims
+
+
 def test_of_an_install_that_ended_before_it_was_made_a_patch_target_knows_nothing(
     written: Written,
 ) -> None:
