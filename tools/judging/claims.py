@@ -116,25 +116,29 @@ class _Claims:
             return
         shown = self._of("Install", claim.get("activityId"))
         if shown is None:
-            # Azure took it, no agent heard of it: it failed, and never began.
-            hopeless = claim["outcome"] in ("Failed", "NotBack", "Unknown")
-            if hopeless and claim.get("activityId") in self._unreached:
-                return
-            if claim.get("activityId") or claim["outcome"] not in ("Unknown", "Skipped"):
-                yield f"no install {claim.get('activityId')}, but outcome {claim['outcome']}"
-            return
-        if claim["outcome"] in ("Unknown", "Skipped"):
-            return
-        if claim["outcome"] == "Superseded" and claim["status"] == "Unknown":
+            yield from self._not_begun(claim)
+        elif claim["outcome"] == "Superseded" and claim["status"] == "Unknown":
             installs = (one for one in self._operations if one.kind == "Install")
             if not any(one.first > shown.first for one in installs):
                 yield f"{shown} was followed by nothing, but outcome Superseded"
+        elif claim["outcome"] in ("Unknown", "Skipped"):
             return
-        if shown.ended is None:
+        elif shown.ended is None:
             yield f"{shown} has no end, but outcome {claim['outcome']}"
+        else:
+            yield from self._result(claim, shown, shown.ended)
+
+    def _not_begun(self, claim: Mapping[str, Any]) -> Iterator[str]:
+        """Of an install that Azure took and no agent heard of: it failed, and never began."""
+        activity, outcome = claim.get("activityId"), claim["outcome"]
+        if outcome in ("Failed", "NotBack", "Unknown") and activity in self._unreached:
             return
-        if not close(shown.ended, datetime.fromisoformat(claim["time"])):
-            yield f"install at {claim['time']}, in truth at {shown.ended}"
+        if activity or outcome not in ("Unknown", "Skipped"):
+            yield f"no install {activity}, but outcome {outcome}"
+
+    def _result(self, claim: Mapping[str, Any], shown: Operation, ended: datetime) -> Iterator[str]:
+        if not close(ended, datetime.fromisoformat(claim["time"])):
+            yield f"install at {claim['time']}, in truth at {ended}"
         if not same(shown.status, claim["status"]):
             yield f"install {claim['status']}, in truth {shown.status}"
         if not shown.result.keys() & set(_COUNTS.values()):
