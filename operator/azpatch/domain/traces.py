@@ -80,7 +80,7 @@ class Traces(Protocol):
 
     def superseded(self, operation: Operation, shown: Shown, now: datetime) -> bool:
         """Whether another install that has ended stands in the place of ours, of which nothing will
-        be shown any more: Azure gave ours up for it."""
+        be shown any more: ours had ended before, or Azure gave it up for that one."""
         ...
 
     rows_lag: bool
