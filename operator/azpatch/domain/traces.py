@@ -125,6 +125,9 @@ class _ByActivity(_Superseded):
         return shown.activity_id
 
     def never(self, operation: Operation, view: MachineView, now: datetime) -> bool:
+        shown = shown_of(operation.kind, view)
+        if shown is None and operation.previous_activity_id is not None:
+            return False  # ARM has left its summaries out: that ours is not there says nothing.
         return now - operation.intent_time >= NOT_STARTED_AFTER
 
     def answers(self, operation: Operation, shown: Shown) -> bool:

@@ -80,6 +80,14 @@ class TestWithoutAnAnswer:
         late = unanswered(kind, 15 * MINUTE)
         assert judge(late, "vm-1", ON_VM, evidence, NOW) == NeverStarted()
 
+    def test_where_arm_leaves_out_what_was_there_before_nothing_is_concluded(
+        self, kind: OperationKind
+    ) -> None:
+        intent = unanswered(kind, HOUR)
+        assert judge(intent, "vm-1", ON_VM, Evidence(view=view()), NOW) == Going(intent, LOOK_EARLY)
+        first = intent.replace(previous_activity_id=None)
+        assert judge(first, "vm-1", ON_VM, Evidence(view=view()), NOW) == NeverStarted()
+
     def test_unchanged_in_another_case_is_unchanged(self, kind: OperationKind) -> None:
         evidence = Evidence(view=summary(kind, "BEFORE", GuestStatus.SUCCEEDED))
         assert judge(unanswered(kind, HOUR), "vm-1", ON_VM, evidence, NOW) == NeverStarted()
