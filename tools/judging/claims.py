@@ -129,12 +129,20 @@ class _Claims:
             yield from self._result(claim, shown, shown.ended)
 
     def _not_begun(self, claim: Mapping[str, Any]) -> Iterator[str]:
-        """Of an install that Azure took and no agent heard of: it failed, and never began."""
+        """Of an install whose activity is not known, or which no agent heard of: it failed."""
         activity, outcome = claim.get("activityId"), claim["outcome"]
-        if outcome in ("Failed", "NotBack", "Unknown") and activity in self._unreached:
+        failed = outcome in ("Failed", "NotBack", "Unknown")
+        if failed and (activity in self._unreached or self._refused(claim)):
             return
         if activity or outcome not in ("Unknown", "Skipped"):
             yield f"no install {activity}, but outcome {outcome}"
+
+    def _refused(self, claim: Mapping[str, Any]) -> bool:
+        """Of one that failed as a whole on an Arc-enabled server no activity is told."""
+        time = datetime.fromisoformat(claim["time"])
+        return not claim.get("activityId") and any(
+            one.kind == "Install" and self._read(one, time) for one in self._operations
+        )
 
     def _result(self, claim: Mapping[str, Any], shown: Operation, ended: datetime) -> Iterator[str]:
         if not close(ended, datetime.fromisoformat(claim["time"])):

@@ -8,7 +8,7 @@ principals that the operator signs in as; everybody else is foreign.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -53,14 +53,26 @@ def at_most_one_in_flight(
     journal: Journal, ours: Collection[str], shown: Shown | None = None
 ) -> Violations:
     """1: none of our operations begins while another is in flight on the machine."""
-    operations = journal.operations()
+    operations, sent = journal.operations(), _sent(journal, ours)
     return [
         f"{mine} began beside {other}"
         for mine in operations
         if mine.principal in ours
         for other in operations
-        if _beside(mine, other) and not _unseen(mine, other, ours, shown)
+        if _beside(mine, other)
+        and (other.principal in ours or not _unseen(sent(mine), other, shown))
     ]
+
+
+def _sent(journal: Journal, ours: Collection[str]) -> Callable[[Operation], datetime]:
+    """When an operation of ours was sent: it may have to wait for the agent of an Arc-enabled
+    server."""
+    posted = {
+        request.attempt_id: request.time
+        for request in journal.requests(ours)
+        if request.patches is not None
+    }
+    return lambda operation: posted.get(operation.attempt_id, operation.started)
 
 
 def _beside(mine: Operation, other: Operation) -> bool:
@@ -70,14 +82,12 @@ def _beside(mine: Operation, other: Operation) -> bool:
     return other.superseded == mine.id or (other.first < mine.first and other.covers(mine.first))
 
 
-def _unseen(mine: Operation, other: Operation, ours: Collection[str], shown: Shown | None) -> bool:
+def _unseen(sent: datetime, other: Operation, shown: Shown | None) -> bool:
     """A foreign operation may begin, or begin to show, after our last look."""
-    if other.principal in ours:
-        return False
-    if is_arc(other.machine) and mine.started - other.started > ARC_BELIEVED:
+    if is_arc(other.machine) and sent - other.started > ARC_BELIEVED:
         return True
     seen = seen_from(other, shown)
-    return seen is None or mine.started - seen <= LOOK
+    return seen is None or sent - seen <= LOOK
 
 
 GIVEN_UP = timedelta(minutes=119)
@@ -259,7 +269,7 @@ def _without_evidence(
     journal: Journal, verdict: Verdict, ours: Collection[str], shown: Shown | None
 ) -> Iterator[str]:
     """Evidence is of one machine: one that was made anew under its name has none yet."""
-    operations = journal.operations(verdict.machine)
+    operations, sent = journal.operations(verdict.machine), _sent(journal, ours)
     assessed = operations[0].vm_id if operations and verdict.assessed_before else None
     made = {event.details["vmId"]: event.time for event in journal.events("MachineCreated")}
     never = datetime.max.replace(tzinfo=UTC)
@@ -270,7 +280,7 @@ def _without_evidence(
         elif operation.kind == "Install" and what == "start":
             if operation.principal in ours and assessed != operation.vm_id:
                 # What happened after our last look, no program could know.
-                if operation.started - max(outdated, made.get(operation.vm_id, outdated)) > LOOK:
+                if sent(operation) - max(outdated, made.get(operation.vm_id, outdated)) > LOOK:
                     yield f"{operation}: no assessment since the last install had succeeded"
             elif operation.principal not in ours:
                 outdated = seen_from(operation, shown) or never

@@ -130,8 +130,15 @@ def touched_since(view: MachineView, status: PatchTargetStatus, now: datetime) -
     end = (seen.last_modified or seen.start_time) if seen else None
     if end is None or (end > now and _assessed_after(end, view)):
         return None
-    end = min(end, now)
+    end = min(end, _clock_of(status, now))
     return end if outdated(status, end) else None
+
+
+def _clock_of(status: PatchTargetStatus, now: datetime) -> datetime:
+    """Our clock, unless it is behind Azure's: after the last assessment it is now."""
+    assessment = status.assessment
+    start = (assessment.start_time or assessment.time) if assessment else now
+    return max(now, start + timedelta(seconds=1))
 
 
 def _assessed_after(end: datetime, view: MachineView) -> bool:

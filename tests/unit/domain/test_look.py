@@ -27,6 +27,7 @@ from azpatch.domain.facts import (
     Requested,
 )
 from azpatch.domain.look import cleared, touched_since
+from azpatch.domain.plan import outdated
 
 MINUTE = timedelta(minutes=1)
 RUNS = GuestStatus.IN_PROGRESS
@@ -164,6 +165,19 @@ def test_an_install_since_the_last_assessment(
     )
     found = touched_since(seen, PatchTargetStatus(assessment=assessed()), NOW)
     assert found == (None if expected is None else NOW + expected)
+
+
+def test_an_install_since_the_last_assessment_by_a_clock_of_ours_that_is_behind() -> None:
+    known = PatchTargetStatus(assessment=assessed(start_time=NOW, time=NOW + MINUTE))
+    seen = view(
+        installation=InstallationResult(GuestStatus.SUCCEEDED, last_modified=NOW + 10 * MINUTE),
+        assessment=AssessmentResult(GuestStatus.SUCCEEDED, last_modified=NOW + MINUTE),
+    )
+    touched = touched_since(seen, known, NOW - HOUR)
+    assert touched is not None
+    assert outdated(known, touched)
+    after = PatchTargetStatus(assessment=assessed(start_time=NOW + 20 * MINUTE))
+    assert not outdated(after, touched), "the next assessment is enough"
 
 
 def test_what_was_asked_for_and_is_known_to_have_ended_was_ours() -> None:

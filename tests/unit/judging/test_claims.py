@@ -208,6 +208,16 @@ def test_an_assessment_that_was_refused_failed_when_that_was_read(
     assert len(claims) == broken
 
 
+@pytest.mark.parametrize(("status", "broken"), [("Failed", 0), ("Succeeded", 1)])
+def test_an_install_that_was_refused_has_no_activity(
+    written: Written, status: str, broken: int
+) -> None:
+    written.install(SERVER, status=status)
+    told = {"status": "Failed", "outcome": "Failed", "time": at(10)}
+    claims = status_claims_nothing_else(written.journal, [target(SERVER, installation=told)])
+    assert len(claims) == broken
+
+
 def test_an_operation_that_no_agent_took_failed(written: Written) -> None:
     written.event("OperationUnreached", SERVER, "i", timedelta(minutes=30), operation="Install")
     assert (

@@ -162,6 +162,16 @@ def test_where_nobody_followed_its_rows_they_are_taken_to_be_late(
     assert len(at_most_one_in_flight(written.journal, OURS)) == broken
 
 
+def test_what_waits_for_its_agent_is_judged_by_when_it_was_sent(written: Written) -> None:
+    written.start("Install", SERVER, "theirs", by="someone")
+    began = written.time
+    written.request("POST", f"{SERVER}/assessPatches")
+    written.start("Assess", SERVER, "ours", after=timedelta(minutes=20))
+    for minutes, broken in ((5, 0), (-1, 1)):
+        shown = {"theirs": began + timedelta(minutes=minutes)}
+        assert len(at_most_one_in_flight(written.journal, OURS, shown)) == broken
+
+
 def test_a_foreign_operation_begun_beside_ours_is_not_our_doing(written: Written) -> None:
     written.start("Install", id_="ours")
     written.start("Install", id_="theirs", by="someone")
