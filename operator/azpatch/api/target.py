@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
@@ -193,6 +194,11 @@ class AssessmentStatus(ApiModel):
     error: AzureError | None = None
     """What Azure reported, if it failed."""
 
+    @property
+    def began(self) -> datetime:
+        """When it started, as far as it is known: when it ended, else."""
+        return self.start_time or self.time
+
 
 class Attempts(ApiModel):
     """What was tried, so that nothing is tried without end."""
@@ -273,6 +279,11 @@ class Installation(ApiModel):
     """Azure's rebootStatus: NotNeeded, Required, Started, Failed or Completed."""
     error: AzureError | None = None
     """What Azure reported, if it failed."""
+
+    @property
+    def began(self) -> datetime:
+        """When it started, as far as it is known: when it ended, else."""
+        return self.start_time or self.time
 
 
 MESSAGE_LENGTH = 320

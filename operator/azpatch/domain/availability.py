@@ -30,7 +30,7 @@ def reassessment_due(status: PatchTargetStatus) -> bool:
     installation, assessment = status.installation, status.assessment
     if installation is None or installation.outcome is Outcome.SKIPPED:
         return False
-    return assessment is None or (assessment.start_time or assessment.time) < installation.time
+    return assessment is None or assessment.began < installation.time
 
 
 def held_by_failure(status: PatchTargetStatus) -> bool:
@@ -65,5 +65,5 @@ def follows_unavailable(status: PatchTargetStatus, before: PatchTargetStatus) ->
     if not unavailable(before) or before.installation is None:
         return False
     assessment = status.assessment
-    since = (assessment.start_time or assessment.time) if assessment else None
+    since = assessment.began if assessment else None
     return since is None or since < before.installation.time

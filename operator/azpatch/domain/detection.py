@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from azpatch.api.common import DetectedState
 from azpatch.api.target import DetectedStatus
+from azpatch.domain.clocks import no_earlier
 from azpatch.domain.facts import AssessmentResult, GuestStatus, Machine
 from azpatch.domain.ids import key
 
@@ -78,7 +79,9 @@ def detect(
     """
     if remembered is not None and not _same(remembered.image_reference, image_reference):
         remembered = DetectedStatus(
-            state=DetectedState.UNKNOWN, time=now, image_reference=image_reference
+            state=DetectedState.UNKNOWN,
+            time=no_earlier(now, row.last_modified if row else None),
+            image_reference=image_reference,
         )
     row_counts = (
         row is not None

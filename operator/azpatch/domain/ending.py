@@ -23,6 +23,7 @@ from azpatch.domain.attempts import (
     not_posted,
     posted,
 )
+from azpatch.domain.clocks import no_earlier
 from azpatch.domain.facts import (
     AssessmentResult,
     GuestStatus,
@@ -97,7 +98,7 @@ def assessed(
         operation=None,
         attempts=None if attempts == Attempts() else attempts,
         assessment=AssessmentStatus(
-            time=(result.last_modified if result else None) or now,
+            time=(result.last_modified if result else None) or no_earlier(now, started),
             start_time=started,
             status=result.status if result else RESULT_MISSING,
             activity_id=result.activity_id if result else _begun_as(operation),
@@ -119,12 +120,15 @@ def installed(
     assert outcome.outcome is not None
     operation = status.operation
     counts = result or InstallationResult(GuestStatus.UNKNOWN)
+    last = status.assessment
+    began = counts.start_time or (operation.intent_time if operation else None)
+    ended = counts.last_modified or no_earlier(now, began, last.began if last else None)
     return status.replace(
         operation=None,
         attempts=_attempts(status.attempts, counts, outcome, now),
         installation=Installation(
-            time=(result.last_modified if result else None) or now,
-            start_time=counts.start_time or (operation.intent_time if operation else None),
+            time=ended,
+            start_time=began,
             status=result.status if result else RESULT_MISSING,
             outcome=outcome.outcome,
             reason=outcome.reason,

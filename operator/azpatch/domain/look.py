@@ -8,6 +8,7 @@ from azpatch.api.common import MachineKind
 from azpatch.api.reasons import Reason
 from azpatch.api.target import AssessmentStatus, Installation, PatchTargetStatus
 from azpatch.domain.arc import cut_off
+from azpatch.domain.clocks import no_earlier
 from azpatch.domain.facts import (
     AssessmentResult,
     GuestStatus,
@@ -130,15 +131,10 @@ def touched_since(view: MachineView, status: PatchTargetStatus, now: datetime) -
     end = (seen.last_modified or seen.start_time) if seen else None
     if end is None or (end > now and _assessed_after(end, view)):
         return None
-    end = min(end, _clock_of(status, now))
-    return end if outdated(status, end) else None
-
-
-def _clock_of(status: PatchTargetStatus, now: datetime) -> datetime:
-    """Our clock, unless it is behind Azure's: after the last assessment it is now."""
     assessment = status.assessment
-    start = (assessment.start_time or assessment.time) if assessment else now
-    return max(now, start + timedelta(seconds=1))
+    start = assessment.began if assessment else None
+    end = min(end, no_earlier(now, start))
+    return end if outdated(status, end) else None
 
 
 def _assessed_after(end: datetime, view: MachineView) -> bool:

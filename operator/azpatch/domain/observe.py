@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeGuard
 
 from azpatch.api.common import MachineKind, OperationName
@@ -17,6 +17,7 @@ from azpatch.api.target import (
     PowerState,
 )
 from azpatch.domain.availability import reassessment_due, went_well
+from azpatch.domain.clocks import SAME_SECOND, no_earlier
 from azpatch.domain.detection import Detection, detect
 from azpatch.domain.facts import AssessmentResult, Machine
 from azpatch.domain.feature import FeatureGate
@@ -29,9 +30,6 @@ from azpatch.domain.traces import same_id
 from azpatch.domain.verdict import Ruling, verdicts
 from azpatch.domain.verdict_row import SupportEvidence
 from azpatch.domain.workload import excluded
-
-SAME_SECOND = timedelta(seconds=1)
-"""By how much two of Azure's answers may differ in when one operation began: one has fractions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ def awaits_row(status: PatchTargetStatus, newest: AssessmentResult | None, now: 
         return False
     if newest is None or newest.last_modified is None:
         return True
-    start = assessment.start_time or assessment.time
+    start = assessment.began
     return newest.last_modified < start and not _is_of_last(newest, status)
 
 
@@ -127,7 +125,7 @@ def _is_of_last(
         return False
     if same_id(row.activity_id, assessment.activity_id):
         return True
-    start = assessment.start_time or assessment.time
+    start = assessment.began
     return row.start_time is not None and row.start_time >= start - SAME_SECOND
 
 
@@ -161,13 +159,12 @@ def _identified(
 
 
 def _seen(kept: PatchTargetStatus, around: Surroundings, now: datetime) -> datetime | None:
-    """When an Arc-enabled server, of which Azure does not say when it was made, was seen first: if
-    our clock is behind, after what is there already, which may be the server's before it."""
+    """When an Arc-enabled server, of which Azure does not say when it was made, was seen first:
+    after what is there already, which may be the server's before it."""
     if around.machine.kind is not MachineKind.ARC_SERVER:
         return None
     seen = kept.machine.seen_time if kept.machine else None
-    there = around.row.last_modified if around.row else None
-    return seen or (max(now, there + SAME_SECOND) if there else now)
+    return seen or no_earlier(now, around.row.last_modified if around.row else None)
 
 
 def _power(state: str | None) -> PowerState | None:
@@ -186,7 +183,7 @@ def _since(status: PatchTargetStatus) -> datetime | None:
     starts = [
         status.machine.seen_time if status.machine else None,
         assessment.start_time if assessment else None,
-        (installation.start_time or installation.time) if installation else None,
+        installation.began if installation else None,
     ]
     return max((start for start in starts if start is not None), default=None)
 
@@ -222,7 +219,7 @@ def _speaks_for(row: AssessmentResult, status: PatchTargetStatus) -> bool:
     assessment = status.assessment
     if assessment is None or row.last_modified is None or reassessment_due(status):
         return False
-    start = assessment.start_time or assessment.time
+    start = assessment.began
     return row.last_modified >= start or _is_of_last(row, status)
 
 

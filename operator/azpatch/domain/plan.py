@@ -120,7 +120,7 @@ def fingerprint(policy: PatchPolicy, machine: Machine, selection: Selection) -> 
 def outdated(status: PatchTargetStatus, touched: datetime) -> bool:
     """Whether the last assessment is from before somebody installed on the machine."""
     assessment = status.assessment
-    return assessment is not None and (assessment.start_time or assessment.time) < touched
+    return assessment is not None and assessment.began < touched
 
 
 def not_sent(reason: Reason, wake: datetime | None) -> Idle:
