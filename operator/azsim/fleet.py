@@ -429,12 +429,14 @@ class PowerState(StrEnum):
 class ArcStatus(StrEnum):
     """ARM's `status` of an Arc-enabled server: whether Azure hears its agent, and for how long not.
 
-    Disconnected comes after a quarter of an hour of silence, Expired after 45 days of it.
+    Disconnected comes after a quarter of an hour of silence, Expired after 45 days of it. Error is
+    what an agent reports that cannot work.
     """
 
     CONNECTED = "Connected"
     DISCONNECTED = "Disconnected"
     EXPIRED = "Expired"
+    ERROR = "Error"
 
 
 class ArcServer(Model):

@@ -68,12 +68,14 @@ LOST = of("lost", install=LONG)
 CUT = of("cut")
 COSTS = of("costs", UNPAID)
 EXPIRED = of("expired")
-POLICIES = (PLAIN, SERVES, CLIENT, AWAY, KILLED, LOST, CUT, COSTS, EXPIRED)
+BROKEN = of("broken")
+POLICIES = (PLAIN, SERVES, CLIENT, AWAY, KILLED, LOST, CUT, COSTS, EXPIRED, BROKEN)
 
 SHOWS = {
     "What Azure charges is not accepted": COSTS,
     "A server that is disconnected": AWAY,
     "A server that has expired": EXPIRED,
+    "A server whose agent reports an error": BROKEN,
     "A server that runs Windows client": CLIENT,
 }
 """The policies that meet what docs/errors.md lists."""
@@ -94,6 +96,7 @@ def fleet(controlplane: ControlPlane) -> Manifest:
             server("cut", durations={"perPatch": "10m"}),
             server("costs", subscription=UNPAID),
             server("expired", arc={"status": "Expired"}),
+            server("broken", arc={"status": "Error"}),
         ],
     }
 

@@ -27,6 +27,7 @@ machines:
         - {{name: c, version: "1"}}
   - {{name: expired, arc: {{status: Expired}}}}
   - {{name: away, arc: {{status: Disconnected}}}}
+  - {{name: broken, arc: {{status: Error}}}}
   - {{name: vm}}
 """
 
@@ -91,12 +92,29 @@ class TestSilence:
         assert sim.arc("dc").status is ArcStatus.CONNECTED
         assert sim.post("dc", "assessPatches").status == 202
 
-    def test_a_server_that_the_file_has_disconnected_can_come_back(
-        self, sim: Azure, meddling: Meddling
+    @pytest.mark.parametrize("name", ["away", "broken"])
+    def test_a_server_that_the_file_has_otherwise_can_be_connected(
+        self, sim: Azure, meddling: Meddling, name: str
     ) -> None:
-        meddling.reconnect("away")
+        assert sim.post(name, "assessPatches").status in (400, 409)
+        meddling.reconnect(name)
+        assert sim.arc(name).status is ArcStatus.CONNECTED
+        assert sim.post(name, "assessPatches").status == 202
 
-        assert sim.post("away", "assessPatches").status == 202
+    @pytest.mark.parametrize(
+        ("failures", "verb"),
+        [("{noResult: true}", "installPatches"), ("{assessNoResult: true}", "assessPatches")],
+    )
+    def test_what_hangs_in_a_server_that_is_heard_is_given_up_after_six_hours(
+        self, failures: str, verb: str
+    ) -> None:
+        sim = azure(failures)
+        accepted = sim.post("dc", verb, linux("Security") if verb == "installPatches" else None)
+        sim.wait(hours=5, minutes=59)
+        assert followed(sim, accepted).status == 202
+        sim.wait(minutes=2)
+        assert followed(sim, accepted).status != 202
+        assert sim.story("dc")[-1] == "OperationEnded"
 
     def test_a_reboot_is_over_before_azure_notices_it(self, sim: Azure) -> None:
         sim.post("dc", "installPatches", linux("Security"))

@@ -162,7 +162,7 @@ def test_json_is_read_as_well() -> None:
         pytest.param(
             "machines: [{name: a, arc: {status: Asleep}}]",
             "machines[0](a).arc.status",
-            "'Connected', 'Disconnected' or 'Expired'",
+            "'Connected', 'Disconnected', 'Expired' or 'Error'",
             id="status",
         ),
         pytest.param(
