@@ -99,13 +99,15 @@ class _Claims:
         return refused and failed.ended is not None and failed.ended <= time <= failed.ended + READ
 
     def _concluded(self, claim: Mapping[str, Any]) -> bool:
-        """It is what Azure concluded by itself, of an Arc-enabled server that it did not hear: that
-        the operation failed, whatever became of it in the guest after the last that was heard."""
-        failed = same(claim["status"], "Failed") and not claim.get("failed")
-        if not self._arc or not failed:
+        """It is what Azure concluded by itself: that an operation failed of which no agent heard,
+        or one on an Arc-enabled server that it did not hear, whatever became of it in the guest
+        after the last that was heard."""
+        if not same(claim["status"], "Failed") or claim.get("failed"):
             return False
         if claim.get("activityId") in self._unreached:
             return True
+        if not self._arc:
+            return False
         time = datetime.fromisoformat(claim["time"]) + CLOCK_STEP
         known = [event.details["after"] for event in self._statuses if event.time <= time]
         return bool(known) and known[-1] != "Connected"

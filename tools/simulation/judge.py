@@ -195,7 +195,7 @@ class Judge:
             return
         siblings = [t for t in targets if owned(t, policy)]
         others = [t for t in targets if not owned(t, policy)]
-        left = {machine_of(t) for t in others if self._leaving(t)}
+        left = {machine_of(t) for t in others if self._has_left(t)}
         # What a third policy acts on is counted there, whoever else leaves the machine.
         left -= {machine_of(t) for t in others if governs(t) and not self._leaving(t)}
         governed = {
@@ -255,6 +255,15 @@ class Judge:
         ]
         if operation is not None and going:
             self._break("finalizer", f"the PatchTarget went under {going[0]}", machine)
+
+    def _has_left(self, target: Object) -> bool:
+        """Its policy is gone, and not just now."""
+        key = (target["metadata"]["namespace"], target["spec"]["policy"])
+        policies = [view[PATCH_POLICY].get(key) for view in self._declarations.views(LAG)]
+        return self._leaving(target) and not any(
+            policy and owned(target, policy) and not policy["metadata"].get("deletionTimestamp")
+            for policy in policies
+        )
 
     def _leaving(self, target: Object) -> bool:
         meta = target["metadata"]

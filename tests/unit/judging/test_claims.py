@@ -110,6 +110,16 @@ def test_an_install_that_no_agent_heard_of_may_only_be_told_as_one_that_came_to_
     assert len(claims) == (outcome == "Succeeded")
 
 
+@pytest.mark.parametrize(("status", "broken"), [("Failed", 0), ("Succeeded", 1)])
+def test_an_assessment_that_no_agent_heard_of_failed(
+    written: Written, status: str, broken: int
+) -> None:
+    written.event("OperationUnreached", WEB, "u", timedelta(minutes=5), operation="Assess")
+    told = {"status": status, "activityId": "u", "time": at(9)}
+    claims = status_claims_nothing_else(written.journal, [target(assessment=told)])
+    assert len(claims) == broken
+
+
 def test_compliant_is_true_to_an_assessment_after_the_install(written: Written) -> None:
     written.install(id_="i")
     written.assess(id_="a")
