@@ -102,7 +102,8 @@ class _Claims:
         """It is what Azure concluded by itself: that an operation failed of which no agent heard,
         or one on an Arc-enabled server that it did not hear, whatever became of it in the guest
         after the last that was heard."""
-        if not same(claim["status"], "Failed") or claim.get("failed"):
+        well = claim.get("outcome") in ("Succeeded", "Incomplete")
+        if not same(claim["status"], "Failed") or claim.get("failed") or well:
             return False
         if claim.get("activityId") in self._unreached:
             return True
