@@ -6,7 +6,7 @@ end-to-end tests use.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from datetime import datetime, timedelta
 from typing import Any
@@ -75,6 +75,8 @@ class Judge:
         """Machines for which ARM answered 404, truly or not."""
         self._shown: dict[str, datetime] = {}
         """Since when Resource Graph shows what others do on Arc-enabled servers."""
+        self._looks: list[Callable[[], None]] = []
+        """Each looks whether an operation is among those."""
         self._graph_failed = False
         """Resource Graph was not itself at some time."""
         self.violation: Violation | None = None
@@ -89,6 +91,8 @@ class Judge:
                 self._entries.append(parse(entry.to_json()))
             if entry.event == "FaultBegan" and entry.details["fault"].get("graph"):
                 self._graph_failed = True
+                for look in self._looks:
+                    self._world.loop.call_soon(look, context=Context())
             if entry.event == registrations.CHANGED:
                 self._registrations.append(parse(entry.to_json()))
             if entry.event == "OperationStarted":
@@ -148,19 +152,25 @@ class Judge:
         id_ = entry.operation_id
 
         def look() -> None:
-            now, shown = self._world.clock.now(), self._world.cloud.graph.shown(machine)
+            shown = self._world.cloud.graph.shown(machine)
             there = shown is not None and (
                 id_ in shown.installations
                 or (shown.assessment is not None and shown.assessment.activity_id == id_)
             )
             if there:
-                self._shown.setdefault(id_, now)
+                self._shown.setdefault(id_, self._world.clock.now())
             else:
                 self._shown.pop(id_, None)
-            if now - entry.time < SHOWN_FOR:
-                self._world.loop.call_later(SHOWN_EVERY.total_seconds(), look, context=Context())
 
-        look()
+        def follow() -> None:
+            look()
+            if self._world.clock.now() - entry.time < SHOWN_FOR:
+                self._world.loop.call_later(SHOWN_EVERY.total_seconds(), follow, context=Context())
+            else:
+                self._looks.remove(look)
+
+        self._looks.append(look)
+        follow()
 
     def _evidence(self, journal: Journal, machine: str) -> list[str]:
         """An install needs an assessment that succeeded, and a guest that Azure can patch."""

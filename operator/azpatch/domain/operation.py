@@ -146,17 +146,33 @@ def judge(
             return Ended(row)
         judgement = _by_view(operation, traces, evidence, now)
     if isinstance(judgement, Going) and _is_lost(operation, evidence, now):
-        return Lost(LostReason.ACCESS if evidence.denied else LostReason.DEADLINE)
+        if evidence.denied:
+            return Lost(LostReason.ACCESS)
+        harmless = operation.kind is OperationKind.ASSESS and evidence.view is not None
+        if harmless and _in_doubt(judgement.operation):
+            # Nothing was ever seen of it. To assess again harms nobody; to take the machine for
+            # one that was assessed would.
+            return NeverStarted()
+        return Lost(LostReason.DEADLINE)
     return judgement
+
+
+def _in_doubt(operation: Operation) -> bool:
+    """It is not known whether it began."""
+    return operation.operation_id is None and operation.state is not OperationState.STARTED
 
 
 def unrecorded(evidence: Evidence, status: PatchTargetStatus) -> Evidence:
     """Without what the status has as an earlier operation's end: of the one in flight it tells
-    nothing, whatever times a guest's clock gave it."""
+    nothing, whatever times a guest's clock gave it. What was the last before that one stays: that
+    it still is says something."""
     old = (status.assessment, status.installation)
+    before = status.operation.previous_activity_id if status.operation else None
 
     def news(shown: ShownT | None) -> ShownT | None:
-        known = any(one and shown and same_id(one.activity_id, shown.activity_id) for one in old)
+        if shown is None or same_id(shown.activity_id, before):
+            return shown
+        known = any(one and same_id(one.activity_id, shown.activity_id) for one in old)
         return None if known else shown
 
     view = evidence.view
@@ -237,8 +253,7 @@ def _by_view(operation: Operation, traces: Traces, evidence: Evidence, now: date
     superseded = shown is not None and traces.superseded(operation, shown, now)
     if superseded and not evidence.unread:
         return Lost(LostReason.SUPERSEDED)
-    in_doubt = operation.operation_id is None and operation.state is not OperationState.STARTED
-    if in_doubt and traces.never(operation, view, now):
+    if _in_doubt(operation) and traces.never(operation, view, now):
         return NeverStarted()
     return Going(operation, _pause(operation, now))
 
@@ -258,7 +273,7 @@ def _enough(seen: AssessmentResult | InstallationResult, now: datetime) -> bool:
 
 
 def _pause(operation: Operation, now: datetime) -> timedelta:
-    if operation.operation_id is None and operation.state is not OperationState.STARTED:
+    if _in_doubt(operation):
         return LOOK_EARLY
     steady = LOOK_ASSESSMENT if operation.kind is OperationKind.ASSESS else LOOK_INSTALL
     left = operation.deadline - now

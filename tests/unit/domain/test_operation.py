@@ -6,11 +6,21 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from domain_builders import HOUR, NOW, VM, arc_view, machine, operation, view
+from domain_builders import (
+    HOUR,
+    NOW,
+    VM,
+    arc_view,
+    assessed,
+    installed,
+    machine,
+    operation,
+    view,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azpatch.api.target import Operation, OperationKind, OperationState
+from azpatch.api.target import Operation, OperationKind, OperationState, PatchTargetStatus
 from azpatch.domain.facts import (
     AssessmentResult,
     GuestStatus,
@@ -33,6 +43,7 @@ from azpatch.domain.operation import (
     deadline,
     judge,
     running,
+    unrecorded,
 )
 from azpatch.domain.traces import NOT_STARTED_AFTER, same_id, traces_of
 
@@ -87,6 +98,18 @@ class TestWithoutAnAnswer:
         assert judge(intent, "vm-1", ON_VM, Evidence(view=view()), NOW) == Going(intent, LOOK_EARLY)
         first = intent.replace(previous_activity_id=None)
         assert judge(first, "vm-1", ON_VM, Evidence(view=view()), NOW) == NeverStarted()
+
+    def test_what_was_there_before_and_is_recorded_still_says_that_ours_is_not_there(
+        self, kind: OperationKind
+    ) -> None:
+        intent = unanswered(kind, HOUR)
+        seen = Evidence(view=summary(kind, "BEFORE", GuestStatus.SUCCEEDED, NOW - 2 * HOUR))
+        status = PatchTargetStatus(
+            operation=intent,
+            assessment=assessed(activity_id="before"),
+            installation=installed(activity_id="before"),
+        )
+        assert judge(intent, "vm-1", ON_VM, unrecorded(seen, status), NOW) == NeverStarted()
 
     def test_unchanged_in_another_case_is_unchanged(self, kind: OperationKind) -> None:
         evidence = Evidence(view=summary(kind, "BEFORE", GuestStatus.SUCCEEDED))
