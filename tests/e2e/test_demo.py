@@ -80,6 +80,16 @@ def test_the_end_names_the_subscription_without_the_preview_feature(demo: Demo) 
     assert re.search(r"AzureSubscription billing: The preview feature \S+ is", demo.output)
 
 
+def test_the_words_that_the_readme_quotes_are_its_words(demo: Demo) -> None:
+    [quoted] = re.findall(
+        r"Below the table.*?```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    shown = " ".join(demo.output.split())
+    sentences = re.split(r"(?<=\.) ", " ".join(quoted.split()))
+    assert len(sentences) > 5
+    assert [one for one in sentences if one not in shown] == []
+
+
 def test_a_refused_machine_was_never_sent_anything(demo: Demo) -> None:
     sent = posts(demo.folder / "azsim-journal.jsonl")
     assert {machine for machine, _ in sent} == {

@@ -135,7 +135,9 @@ class _Claims:
         """Of an install whose activity is not known, or which no agent heard of: it failed."""
         activity, outcome = claim.get("activityId"), claim["outcome"]
         failed = outcome in ("Failed", "NotBack", "Unknown")
-        if failed and (activity in self._unreached or self._refused(claim)):
+        if failed and activity in self._unreached:
+            return
+        if (failed or outcome == "Superseded") and self._refused(claim):
             return
         if activity or outcome not in ("Unknown", "Skipped"):
             yield f"no install {activity}, but outcome {outcome}"

@@ -218,12 +218,13 @@ def test_an_assessment_that_was_refused_failed_when_that_was_read(
     assert len(claims) == broken
 
 
+@pytest.mark.parametrize("outcome", ["Failed", "Superseded"])
 @pytest.mark.parametrize(("status", "broken"), [("Failed", 0), ("Succeeded", 1)])
 def test_an_install_that_was_refused_has_no_activity(
-    written: Written, status: str, broken: int
+    written: Written, outcome: str, status: str, broken: int
 ) -> None:
     written.install(SERVER, status=status)
-    told = {"status": "Failed", "outcome": "Failed", "time": at(10)}
+    told = {"status": "Failed", "outcome": outcome, "time": at(10)}
     claims = status_claims_nothing_else(written.journal, [target(SERVER, installation=told)])
     assert len(claims) == broken
 
