@@ -56,9 +56,8 @@ class _Claims:
         self._begin = journal.entries[0].time if journal.entries else None
         self._attempts = {request.attempt_id for request in journal.posts(machine)}
         self._arc = is_arc(machine)
-        self._unreached = {
-            event.operation_id for event in _of_machine(journal, machine, "OperationUnreached")
-        }
+        unreached = _of_machine(journal, machine, "OperationUnreached")
+        self._unreached = {event.operation_id: event.time for event in unreached}
         self._statuses = _of_machine(journal, machine, "StatusChanged")
         self._status = target.get("status") or {}
         self._made = datetime.fromisoformat(target["metadata"]["creationTimestamp"])
@@ -96,7 +95,7 @@ class _Claims:
         """Where Azure's refusal is the end of an operation, it says of no time: told is when it was
         read."""
         refused = self._arc and same(failed.status, "Failed")
-        return refused and failed.ended is not None and failed.ended <= time <= failed.ended + READ
+        return refused and failed.ended is not None and _is_read(failed.ended, time)
 
     def _concluded(self, claim: Mapping[str, Any]) -> bool:
         """It is what Azure concluded by itself: that an operation failed of which no agent heard,
@@ -145,7 +144,9 @@ class _Claims:
     def _refused(self, claim: Mapping[str, Any]) -> bool:
         """Of one that failed as a whole on an Arc-enabled server no activity is told."""
         time = datetime.fromisoformat(claim["time"])
-        return not claim.get("activityId") and any(
+        if claim.get("activityId") or not self._arc:
+            return False
+        return any(_is_read(end, time) for end in self._unreached.values()) or any(
             one.kind == "Install" and self._read(one, time) for one in self._operations
         )
 
@@ -191,6 +192,10 @@ class _Claims:
             )
             if not fresh and installs:
                 yield "Compliant, but no assessment succeeded since the last install"
+
+
+def _is_read(end: datetime, time: datetime) -> bool:
+    return end <= time <= end + READ
 
 
 def _of_machine(journal: Journal, machine: str, name: str) -> list[Event]:

@@ -218,6 +218,14 @@ def test_an_assessment_that_was_refused_failed_when_that_was_read(
     assert len(claims) == broken
 
 
+def test_an_install_that_no_agent_heard_of_has_no_activity(written: Written) -> None:
+    written.event("OperationUnreached", SERVER, "u", timedelta(minutes=5), operation="Install")
+    told = {"status": "Failed", "outcome": "Superseded", "time": at(9)}
+    for machine, broken in ((SERVER, 0), (vm_id("web"), 1)):
+        claims = status_claims_nothing_else(written.journal, [target(machine, installation=told)])
+        assert len(claims) == broken
+
+
 @pytest.mark.parametrize("outcome", ["Failed", "Superseded"])
 @pytest.mark.parametrize(("status", "broken"), [("Failed", 0), ("Succeeded", 1)])
 def test_an_install_that_was_refused_has_no_activity(
