@@ -198,7 +198,8 @@ def test_the_state_survives_a_crash_of_etcd(tmp_path: Path) -> None:
 
         controlplane.kill_etcd()
         assert "etcd" not in controlplane.processes
-        assert not controlplane.admin.ready()
+        # The API server checks its etcd every so often only.
+        eventually(lambda: not controlplane.admin.ready(), "the API server misses its etcd")
         controlplane.start_etcd()
 
         assert controlplane.admin.exists(f"{path}/kept")
