@@ -117,9 +117,24 @@ class MachineReconciler:
     ) -> Result:
         if not isinstance(decision.step, Send):
             self._line.leave(memory)
-        if decision.status.governs != decision.target.status.governs:
-            self._wake_siblings(stored)
-            await self._tell_loss(decision)
+        try:
+            result = await self._carry_out(key, stored, decision, memory)
+        finally:
+            # Once it is written, and only then: two whose writes fail would wake each other for
+            # ever.
+            written = self._context.newest(stored).parsed
+            if written is not None and written.status.governs != decision.target.status.governs:
+                self._wake_siblings(stored)
+        await self._tell_loss(decision)
+        return result
+
+    async def _carry_out(
+        self,
+        key: Key,
+        stored: Stored[PatchTarget],
+        decision: Decision,
+        memory: MachineMemory,
+    ) -> Result:
         if isinstance(decision.step, Send):
             if decision.target.status.operation is None:
                 return await self._send(key, decision, decision.step, memory)

@@ -25,7 +25,7 @@ from azpatch.api.common import DetectedState
 from azpatch.azure.port import Denied, Progress, Retry
 from azpatch.domain.facts import AssessmentResult, GuestStatus, InstallationResult
 from azpatch.domain.ids import key
-from azpatch.kube.port import PATCH_POLICY, PATCH_TARGET
+from azpatch.kube.port import PATCH_POLICY, PATCH_TARGET, Unavailable
 
 SOON = 20 * SECOND
 SUCCEEDED, RUNS = GuestStatus.SUCCEEDED, GuestStatus.IN_PROGRESS
@@ -168,6 +168,34 @@ async def test_of_two_policies_one_acts() -> None:
     }
     assert governs == {"web-linux": True, "by-image": False}
     assert len(world.azure.posts) == 1
+
+
+async def test_two_that_cannot_be_written_do_not_wake_each_other() -> None:
+    """Each says anew who governs, and that is news to the other; both back off all the same."""
+    world = World()
+    world.azure.add(machine())
+    world.due()
+    world.policy("by-image", **FLEET)
+    refused = 0
+
+    def refuse(line: str) -> Unavailable | None:
+        nonlocal refused
+        if not line.startswith("status PatchTarget") or refused == 100:
+            return None  # A busy loop would never end.
+        refused += 1
+        return Unavailable("later")
+
+    world.kube.refuse = refuse
+    async with world.operator_runs():
+        await world.passes(10 * MINUTE)
+        assert 4 < refused < 100
+        world.kube.refuse = lambda _line: None
+        await world.passes(10 * MINUTE)
+
+    governs = {
+        raw["spec"]["policy"]: raw["status"]["governs"] for raw in world.kube.all(PATCH_TARGET)
+    }
+    assert governs == {"web-linux": True, "by-image": False}
 
 
 async def test_the_governor_does_not_change_while_an_operation_is_in_flight() -> None:
