@@ -23,7 +23,7 @@ from azpatch.domain.facts import (
     OperationError,
 )
 from azpatch.domain.ids import is_another_vm
-from azpatch.domain.traces import Traces, same_id, shown_of
+from azpatch.domain.traces import Traces, same_id, shown_of, superseded
 
 ASSESSMENT_DEADLINE = timedelta(hours=2)
 """From the intent."""
@@ -250,8 +250,7 @@ def _by_view(operation: Operation, traces: Traces, evidence: Evidence, now: date
     if shown is not None and traces.answers(operation, shown):
         over = shown.status.ended and _enough(shown, now)
         return Ended(shown) if over else Going(operation, _pause(operation, now))
-    superseded = shown is not None and traces.superseded(operation, shown, now)
-    if superseded and not evidence.unread:
+    if shown is not None and not evidence.unread and superseded(operation, shown, now):
         return Lost(LostReason.SUPERSEDED)
     if _in_doubt(operation) and traces.never(operation, view, now):
         return NeverStarted()

@@ -51,6 +51,9 @@ class Previous:
 class Traces(Protocol):
     """Of an operation of ours on machines of one kind."""
 
+    rows_lag: bool
+    """What is shown may be older than what the operation itself told, and may not be there yet."""
+
     def activity(self, operation_id: str) -> str | None:
         """The activity id that the operation's URL tells, by its last segment; None: it tells
         none."""
@@ -78,29 +81,8 @@ class Traces(Protocol):
         """
         ...
 
-    def superseded(self, operation: Operation, shown: Shown, now: datetime) -> bool:
-        """Whether another install that has ended stands in the place of ours, of which nothing will
-        be shown any more: ours had ended before, or Azure gave it up for that one."""
-        ...
 
-    rows_lag: bool
-    """What is shown may be older than what the operation itself told, and may not be there yet."""
-
-
-class _Superseded:
-    """The same on every kind of machine: ours is known by its activity, and is not the last one."""
-
-    def superseded(self, operation: Operation, shown: Shown, now: datetime) -> bool:
-        ours, start = operation.operation_id, shown.start_time
-        if operation.kind is OperationKind.ASSESS or ours is None or start is None:
-            return False
-        another = _is_new(shown.activity_id, operation) and not same_id(shown.activity_id, ours)
-        # Until ours shows, what began just before it does.
-        may_still_show = now - operation.intent_time < NOT_STARTED_AFTER
-        return another and shown.status.ended and not may_still_show and _since(operation, start)
-
-
-class _ByActivity(_Superseded):
+class _ByActivity:
     """Virtual machines."""
 
     rows_lag = False
@@ -142,7 +124,7 @@ class _ByActivity(_Superseded):
         return not old and _is_new(shown.activity_id, operation)
 
 
-class _ByTime(_Superseded):
+class _ByTime:
     """Azure Arc-enabled servers."""
 
     rows_lag = True
@@ -182,11 +164,9 @@ class _ByTime(_Superseded):
         return self._began_since(operation, shown)
 
     def _began_since(self, operation: Operation, shown: Shown) -> bool:
-        """By Azure's clock it must have begun after what was there before, whatever ours says."""
-        start, before = shown.start_time, operation.previous_start_time
-        if start is None or same_id(shown.activity_id, operation.previous_activity_id):
+        if same_id(shown.activity_id, operation.previous_activity_id):
             return False
-        return (before is None or start > before) and _since(operation, start)
+        return shown.start_time is not None and _since(operation, shown.start_time)
 
 
 _TRACES: Mapping[MachineKind, Traces] = {
@@ -205,6 +185,18 @@ def before(kind: OperationKind, view: MachineView, status: PatchTargetStatus) ->
     shown = shown_of(kind, view)
     activity = traces_of(view.machine.id).activity_before(kind, view, status)
     return Previous(activity, shown.start_time if shown else None)
+
+
+def superseded(operation: Operation, shown: Shown, now: datetime) -> bool:
+    """Whether another install that has ended stands in the place of ours, of which nothing will be
+    shown any more: ours had ended before, or Azure gave it up for that one."""
+    ours, start = operation.operation_id, shown.start_time
+    if operation.kind is OperationKind.ASSESS or ours is None or start is None:
+        return False
+    another = _is_new(shown.activity_id, operation) and not same_id(shown.activity_id, ours)
+    # Until ours shows, what began just before it does.
+    may_still_show = now - operation.intent_time < NOT_STARTED_AFTER
+    return another and shown.status.ended and not may_still_show and _since(operation, start)
 
 
 def shown_of(kind: OperationKind, view: MachineView) -> Shown | None:
@@ -230,4 +222,6 @@ def _may_be(operation: Operation, asked: Requested) -> bool:
 
 
 def _since(operation: Operation, time: datetime) -> bool:
-    return time >= operation.intent_time - CLOCKS_DIFFER
+    """Since the intent by our clock, and by Azure's after what was there before it."""
+    before = operation.previous_start_time
+    return time >= operation.intent_time - CLOCKS_DIFFER and (before is None or time > before)

@@ -106,41 +106,29 @@ class MachineReconciler:
             if not decision.open:
                 self._decided(key, stored)
             return Result(decision.again)
-        return await self._act(key, stored, decision, memory)
+        return await self._act(key, decision, memory)
 
-    async def _act(
-        self,
-        key: Key,
-        stored: Stored[PatchTarget],
-        decision: Decision,
-        memory: MachineMemory,
-    ) -> Result:
+    async def _act(self, key: Key, decision: Decision, memory: MachineMemory) -> Result:
         if not isinstance(decision.step, Send):
             self._line.leave(memory)
         try:
-            result = await self._carry_out(key, stored, decision, memory)
+            result = await self._carry_out(key, decision, memory)
         finally:
             # Once it is written, and only then: two whose writes fail would wake each other for
             # ever.
-            written = self._context.newest(stored).parsed
+            written = self._context.newest(decision.stored).parsed
             if written is not None and written.status.governs != decision.target.status.governs:
-                self._wake_siblings(stored)
+                self._wake_siblings(decision.stored)
         await self._tell_loss(decision)
         return result
 
-    async def _carry_out(
-        self,
-        key: Key,
-        stored: Stored[PatchTarget],
-        decision: Decision,
-        memory: MachineMemory,
-    ) -> Result:
+    async def _carry_out(self, key: Key, decision: Decision, memory: MachineMemory) -> Result:
         if isinstance(decision.step, Send):
             if decision.target.status.operation is None:
                 return await self._send(key, decision, decision.step, memory)
             # What has ended is written down before anything else begins; the finalizer stays.
-            await self._context.write_status(stored, decision.status)
-            self._decided(key, stored, decision.policy.generation)
+            await self._context.write_status(decision.stored, decision.status)
+            self._decided(key, decision.stored, decision.policy.generation)
             return Result(SHORTLY)
         if foreign_install(decision.target.status) and self._forgets(decision):
             # It holds a slot as long as it runs, and whether it does only a look can tell.

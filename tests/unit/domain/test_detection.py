@@ -169,7 +169,14 @@ def test_what_is_remembered_stands_until_a_newer_answer(
     assert seen(found, known).sign is sign
 
 
-@pytest.mark.parametrize("found", [None, row(SUPPORTED, at=NOW - HOUR)])
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(None, id="no row"),
+        pytest.param(row(SUPPORTED, at=NOW - HOUR), id="a row"),
+        pytest.param(row(SUPPORTED, at=NOW + HOUR / 2), id="a row, and our clock is behind"),
+    ],
+)
 def test_another_image_reference_forgets_and_rows_from_before_never_count_again(
     found: AssessmentResult | None,
 ) -> None:

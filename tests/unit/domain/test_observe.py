@@ -134,6 +134,11 @@ class TestAnArcEnabledServer:
         found = seen(self.known(), row(NOW - age, detected=None), arc_server())
         assert (found.status.assessment is not None) is counts
 
+    @pytest.mark.parametrize("age", [HOUR, -HOUR], ids=["our clock is right", "it is behind"])
+    def test_a_row_that_is_there_when_it_is_seen_first_is_not_its_own(self, age: timedelta) -> None:
+        found = seen(self.known(vmId="server-0"), row(NOW - age, detected=None), arc_server())
+        assert found.status.assessment is None
+
     def test_an_assessment_detects_nothing_and_nothing_waits_for_it(self) -> None:
         found = seen(self.known(), row(detected=None), arc_server())
         assert found.status.detected is None

@@ -381,6 +381,17 @@ def test_an_install_that_began_since_and_is_known_not_to_be_ours_is_not_its_answ
     assert of_arc(ours, arc_view(), row=mine) == Ended(mine)
 
 
+def test_what_was_asked_for_is_read_before_a_row_that_was_there_already() -> None:
+    """Our clock was behind when the intent was written: the row seems to have begun since."""
+    others = row(INSTALL, NOW - 20 * MINUTE, "others")
+    assert isinstance(others, InstallationResult)
+    seen = shown(others, requested=asked(INSTALL, NOW - 18 * MINUTE))
+    known = sent(INSTALL, HOUR, previous_start_time=others.start_time)
+    found = of_arc(known, seen, row=others)
+    assert isinstance(found, Going)
+    assert found.operation.operation_id == "new"
+
+
 class TestTheResultOfAnInstallOnAnArcEnabledServer:
     """It has counts, and no list of patches."""
 
