@@ -260,7 +260,7 @@ class WorkQueue:
 
     def _rest(self, key: Key, began: timedelta) -> None:
         now = self._clock.elapsed()
-        if key.kind in SUMMARIES and now > began:
+        if key.kind in SUMMARIES:
             self._rests_until[key] = (
                 now + sorted((SHORTEST_REST, REST * (now - began), LONGEST_REST))[1]
             )
