@@ -1,0 +1,236 @@
+"""The calendar: when the windows of a schedule open, which freezes close them, and for how long.
+
+Instants are UTC. Days and times of day are local to the schedule's time zone.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import takewhile
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from dateutil import rrule
+
+from azpatch.api.schedule import Freeze, Monthly, Nth, Schedule, Weekday, Window
+
+DAY = timedelta(days=1)
+
+_WEEKDAYS = dict(
+    zip(
+        Weekday,
+        (rrule.MO, rrule.TU, rrule.WE, rrule.TH, rrule.FR, rrule.SA, rrule.SU),
+        strict=True,
+    )
+)
+_NTH = {Nth.FIRST: 1, Nth.SECOND: 2, Nth.THIRD: 3, Nth.FOURTH: 4, Nth.LAST: -1}
+
+
+class UnknownTimeZoneError(Exception):
+    """The IANA time zone database has no such name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"timeZone {name} is not in the IANA time zone database: give a name such as "
+            "Europe/Berlin, spelt as there"
+        )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """From an instant to another, which is not in it."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def length(self) -> timedelta:
+        """From its start to its end, as time passes."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A freeze in instants."""
+
+    span: Span
+    name: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """A window that opens at some time."""
+
+    window: str
+    """Its name."""
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """A schedule's windows and all freezes that close them."""
+
+    zone: ZoneInfo
+    windows: tuple[Window, ...]
+    """None: the schedule is always open, but for the freezes."""
+    freezes: tuple[Frozen, ...]
+    """In order of their starts."""
+
+    def occurrences(
+        self, since: datetime, names: Collection[str] | None = None
+    ) -> Iterator[Occurrence]:
+        """The windows that are open at `since` or open later, in order of their starts, without
+        end; with `names`, of these windows only."""
+        chosen = [one for one in self.windows if names is None or one.name in names]
+        streams = [_occurrences(window, self.zone, since) for window in chosen]
+        return heapq.merge(*streams, key=lambda one: (one.span, one.window))
+
+    def stretches(self, span: Span) -> tuple[Span, ...]:
+        """What the freezes leave of it."""
+        left: list[Span] = []
+        start = span.start
+        for freeze in self.freezes:
+            closed = freeze.span
+            if closed.end <= start:
+                continue
+            if closed.start >= span.end:
+                break
+            if closed.start > start:
+                left.append(Span(start, closed.start))
+            start = closed.end
+        if start < span.end:
+            left.append(Span(start, span.end))
+        return tuple(left)
+
+    def frozen_at(self, instant: datetime) -> Frozen | None:
+        """The freeze that holds then; of several the one that ends last."""
+        holding = [one for one in self.freezes if one.span.start <= instant < one.span.end]
+        return max(holding, key=lambda one: one.span.end, default=None)
+
+
+def calendar(schedule: Schedule, others: Sequence[Frozen] = ()) -> Calendar:
+    """`others`: freezes that the subscription declares. Raises UnknownTimeZoneError."""
+    own = freezes(schedule.freezes, schedule.time_zone)
+    both = sorted((*own, *others), key=lambda one: one.span)
+    return Calendar(zone(schedule.time_zone), schedule.windows, tuple(both))
+
+
+def freezes(declared: Sequence[Freeze], default_zone: str) -> tuple[Frozen, ...]:
+    """In instants. Raises UnknownTimeZoneError."""
+    found = []
+    for freeze in declared:
+        where = zone(freeze.time_zone or default_zone)
+        span = Span(instant(freeze.start, where), instant(freeze.end, where))
+        found.append(Frozen(span, freeze.name, freeze.reason))
+    return tuple(found)
+
+
+def zone(name: str) -> ZoneInfo:
+    """The time zone of this IANA name. Raises UnknownTimeZoneError."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise UnknownTimeZoneError(name) from None
+
+
+def instant(local: datetime, where: ZoneInfo) -> datetime:
+    """When clocks there show this naive time; the first time if they do so twice, and if they skip
+    it, when they do."""
+    early = local.replace(tzinfo=where, fold=0).astimezone(UTC)
+    if early.astimezone(where).replace(tzinfo=None) == local:
+        return early
+    # Read by the clock from before the change it is after it, and the other way round.
+    before = local.replace(tzinfo=where, fold=1).astimezone(UTC)
+    return _change(before, early, where)
+
+
+def _change(before: datetime, after: datetime, where: ZoneInfo) -> datetime:
+    """The first second with the offset of `after`."""
+    offset = after.astimezone(where).utcoffset()
+    low, high = 0, int((after - before).total_seconds())
+    while high - low > 1:
+        middle = (low + high) // 2
+        at = (before + timedelta(seconds=middle)).astimezone(where)
+        low, high = (low, middle) if at.utcoffset() == offset else (middle, high)
+    return before + timedelta(seconds=high)
+
+
+# --- days -----------------------------------------------------------------------------------------
+
+
+def _occurrences(window: Window, where: ZoneInfo, since: datetime) -> Iterator[Occurrence]:
+    """Those of one window that end after `since`."""
+    begins = time.fromisoformat(window.start_time)
+    # Two days more than a window is long: no clock is further from UTC than one.
+    first = since.date() - window.duration - 2 * DAY
+    for day in _days(window, first):
+        start = instant(datetime.combine(day, begins), where)
+        end = start + window.duration
+        if end > since:
+            yield Occurrence(window.name, Span(start, end))
+
+
+def _days(window: Window, since: date) -> Iterator[date]:
+    """The days on which it begins, from `since` on."""
+    first = max(since, window.start_date or since)
+    last = window.end_date or date.max
+    try:
+        for day in takewhile(lambda day: day <= last, _recurring(window, first)):
+            if day >= first:
+                yield day
+    except OverflowError:
+        return  # The calendar ends with the year 9999.
+
+
+def _recurring(window: Window, since: date) -> Iterator[date]:
+    """At least all days from `since` on that the recurrence has, whatever its bounds."""
+    anchor, interval = window.start_date or since, window.interval or 1
+    if window.monthly is not None:
+        return _monthly(window.monthly, _month(anchor), interval, since)
+    if window.weekly is not None:
+        weekdays = [_WEEKDAYS[day] for day in window.weekly.days]
+        monday = anchor - anchor.weekday() * DAY
+        start = _jump(monday, 7 * interval, since)
+        return _dates(
+            rrule.rrule(rrule.WEEKLY, start, interval, wkst=rrule.MO, byweekday=weekdays)
+        )
+    return _dates(rrule.rrule(rrule.DAILY, _jump(anchor, interval, since), interval))
+
+
+def _monthly(monthly: Monthly, anchor: int, interval: int, since: date) -> Iterator[date]:
+    offset = (monthly.offset_days or 0) * DAY
+    # An offset leads into another month: begin early enough for it.
+    wanted = _month(since - max(offset, timedelta(0))) - 1
+    start = _first_of(anchor + (wanted - anchor) // interval * interval)
+    if monthly.day is not None:
+        return _dates(rrule.rrule(rrule.MONTHLY, start, interval, bymonthday=monthly.day))
+    assert monthly.nth is not None
+    assert monthly.weekday is not None
+    weekday = _WEEKDAYS[monthly.weekday](_NTH[monthly.nth])
+    days = _dates(rrule.rrule(rrule.MONTHLY, start, interval, byweekday=weekday))
+    return (day + offset for day in days)
+
+
+def _jump(anchor: date, step: int, since: date) -> datetime:
+    """The last day of `anchor` and every `step` days before and after it that is not after
+    `since`: the rule need not count from years ago."""
+    day = anchor + (since - anchor).days // step * step * DAY
+    return datetime.combine(day, time())
+
+
+def _month(day: date) -> int:
+    """Months since the year 0."""
+    return day.year * 12 + day.month - 1
+
+
+def _first_of(month: int) -> datetime:
+    year, number = divmod(month, 12)
+    return datetime(year, number + 1, 1)  # noqa: DTZ001 - a day of the calendar, not an instant
+
+
+def _dates(rule: rrule.rrule) -> Iterator[date]:
+    return (at.date() for at in rule)
