@@ -22,9 +22,10 @@ from azpatch.api.common import (
     ResourceId,
     Time,
 )
-from azpatch.api.durations import GO_PATTERN, format_go
+from azpatch.api.durations import GO_PATTERN, ISO_PATTERN, format_go
 from azpatch.api.install import Install
 from azpatch.api.markers import Column, Form, ListMap, Rule, condition_column
+from azpatch.api.schedule import Schedule
 
 NAME_LENGTH = 46
 """What later versions name after a policy (`<name>-202612112100`) must fit in 63 characters."""
@@ -174,17 +175,6 @@ class Assessment(ApiModel):
     that it then finds supported is patched like any other."""
 
 
-class Always(ApiModel):
-    """At any time."""
-
-
-class Schedule(ApiModel):
-    """When installs may start."""
-
-    always: Always
-    """Install whenever a machine is due, at any time."""
-
-
 def _count_or_percent(value: Any) -> int | str:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
@@ -230,14 +220,20 @@ class Rollout(ApiModel):
     until it was assessed again; one whose install failed counts until then too."""
 
 
+WINDOW_SHORTER_THAN_INSTALL = (
+    "a window is shorter than install.maximumDuration, so that no install would fit in it: make "
+    "the window's duration longer, or maximumDuration shorter"
+)
+
+
 class PatchPolicySpec(ApiModel):
     """What to keep patched, with what, when and how carefully."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!has(self.install) || has(self.schedule)",
-            "install needs a schedule: give schedule: {always: {}} to install whenever a machine "
-            "is due",
+            "install needs a schedule: give schedule.windows, or schedule: {always: {}} to install "
+            "whenever a machine is due",
         ),
         Rule(
             "has(self.install) || !has(self.schedule)",
@@ -254,6 +250,14 @@ class PatchPolicySpec(ApiModel):
             "assessment.mode None leaves install without evidence, because an assessment tells "
             "what is missing before it and what is left after it: set assessment.mode to "
             "Operator, or remove install",
+        ),
+        Rule(
+            "!has(self.install) || !has(self.schedule) || !has(self.schedule.windows) || "
+            f"!self.install.maximumDuration.matches(r'{ISO_PATTERN}') || "
+            f"self.schedule.windows.all(one, !one.duration.matches(r'{GO_PATTERN}') || "
+            "duration(one.duration) >= "
+            "duration(self.install.maximumDuration.substring(2).lowerAscii()))",
+            WINDOW_SHORTER_THAN_INSTALL,
         ),
     )
 
@@ -300,7 +304,7 @@ class PolicyMachines(ApiModel):
     failed: Count = 0
     """Machines whose last install failed, did not come back, or has no known result."""
     overdue: Count = 0
-    """Machines that have been due for two windows (of 24 hours, with schedule.always)."""
+    """Machines that have been due for two whole windows (with schedule.always: for 48 hours)."""
     conflicts: Count = 0
     """Matched machines that another policy governs."""
 
@@ -314,6 +318,17 @@ class Problem(ApiModel):
     """Why, in one word; docs/api.md lists them all."""
     message: Message = ""
     """Why, for a person."""
+
+
+class NextWindow(ApiModel):
+    """A stretch of time in which installs may start."""
+
+    ATOMIC: ClassVar[bool] = True
+
+    start: Time
+    """When it begins: a window opens, or a freeze in it ends."""
+    end: Time
+    """When it ends, or a freeze begins."""
 
 
 class PatchPolicyStatus(ApiModel):
@@ -331,6 +346,9 @@ class PatchPolicyStatus(ApiModel):
     """How many more there are than problems lists."""
     oldest_assessment_time: Time | None = None
     """When the machine that was not assessed for longest was assessed."""
+    next_window: NextWindow | None = None
+    """When installs may start: the window that is open now, or else the next, without what freezes
+    take of it. Absent with schedule.always, and where there is none."""
 
 
 class PatchPolicy(Resource):
@@ -354,6 +372,7 @@ class PatchPolicy(Resource):
         Column("Supported", ".status.machines.supported", type="integer", wide=True),
         Column("Unsupported", ".status.machines.unsupported", type="integer", wide=True),
         Column("Conflicts", ".status.machines.conflicts", type="integer", wide=True),
+        Column("Next-Window", ".status.nextWindow.start", wide=True),
         Column("Oldest-Assessment", ".status.oldestAssessmentTime", type="date", wide=True),
         Column("Message", condition_column("Ready", "message"), wide=True),
     )

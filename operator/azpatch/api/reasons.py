@@ -284,6 +284,31 @@ class Reason(StrEnum):
         (_READY,),
         "As many machines as maxUnavailable allows are unavailable.",
     )
+    WAITING_FOR_WINDOW = (
+        "WaitingForWindow",
+        (_READY,),
+        "An install is due, and no window is open that is long enough for it.",
+    )
+    FROZEN = (
+        "Frozen",
+        (_READY,),
+        "A freeze of the policy or of the AzureSubscription holds: nothing is installed.",
+    )
+    NO_WINDOW_LEFT = (
+        "NoWindowLeft",
+        (_READY,),
+        "The schedule has no window any more in which an install could start.",
+    )
+    WINDOW_TOO_SHORT = (
+        "WindowTooShort",
+        _BLOCKED,
+        "No window of the schedule is long enough for install.maximumDuration.",
+    )
+    TIME_ZONE_UNKNOWN = (
+        "TimeZoneUnknown",
+        _BLOCKED,
+        "A timeZone is not in the IANA time zone database, so that nothing is installed.",
+    )
     RETRY_LATER = ("RetryLater", (_READY,), "The last try failed; the next has its time.")
     ATTEMPTS_EXHAUSTED = (
         "AttemptsExhausted",

@@ -51,7 +51,8 @@ LocalTime = Annotated[
         "timeZone says which one is meant",
     ),
     Rule(
-        f"!self.matches(r'{LOCAL_PATTERN}') || timestamp(self + 'Z') > timestamp(0)",
+        f"!self.matches(r'{LOCAL_PATTERN}') || "
+        "timestamp(self + 'Z') > timestamp('1970-01-01T00:00:00Z')",
         "this is no day of the calendar: give one that exists, such as 2026-12-18T00:00:00",
     ),
 ]
@@ -180,8 +181,8 @@ class Window(ApiModel):
         Rule(
             f"!self.matches(r'{GO_PATTERN}') || duration(self) > duration('0s') && "
             f"duration(self) <= duration('{format_go(WINDOW_LONGEST)}')",
-            f"duration is zero, or longer than {format_go(WINDOW_LONGEST)}: give the time for which "
-            "installs may run, or schedule: {always: {}} for any time",
+            f"duration is zero, or longer than {format_go(WINDOW_LONGEST)}: give the time for "
+            "which installs may run, or schedule: {always: {}} for any time",
         ),
     ]
     """How long it is, in Go's notation, as time passes: a change of the clock neither lengthens nor
@@ -195,9 +196,7 @@ class Freeze(ApiModel):
     """A time in which nothing is installed. Assessments go on, and what was started before is
     followed to its end."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule("self.start < self.end", FREEZE_ENDS_FIRST),
-    )
+    RULES: ClassVar[tuple[Rule, ...]] = (Rule("self.start < self.end", FREEZE_ENDS_FIRST),)
 
     name: Annotated[str, Field(min_length=1, max_length=63, pattern=ITEM_NAME)]
     """Unique in the list; conditions name it."""

@@ -20,6 +20,7 @@ from azpatch.api.common import (
 )
 from azpatch.api.markers import Column, Form, ListMap, Rule, condition_column
 from azpatch.api.revisions import REVISIONS
+from azpatch.api.schedule import Freezes
 from azpatch.api.selector import LabelSelector
 from azpatch.api.target import AzureError
 
@@ -272,6 +273,8 @@ class AzureSubscriptionSpec(ApiModel):
     waits, and its condition Ready says what it would cost."""
     grants: Annotated[tuple[Grant, ...], ListMap("name"), Field(max_length=50)] = ()
     """Who may do what. None: nobody may use this subscription."""
+    freezes: Freezes = ()
+    """Times in which nothing is installed on the subscription's machines, whatever policies say."""
 
 
 class FeatureRegistration(ApiModel):

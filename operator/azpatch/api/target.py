@@ -208,8 +208,8 @@ class Attempts(ApiModel):
     due_since: Time | None = None
     """Since when the machine has been due; absent while it is not."""
     window_start: Time | None = None
-    """The window that installPosts counts in; with schedule.always 24 hours from when the
-    machine became due."""
+    """When the window began that installPosts counts in; with schedule.always 24 hours from when
+    the machine became due."""
     install_posts: Count = 0
     """Installs sent in this window. At most two are."""
     selected_hash: Word | None = None

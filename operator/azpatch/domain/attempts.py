@@ -6,6 +6,7 @@ begins when the machine became due.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from azpatch.api.target import Attempts
@@ -15,16 +16,33 @@ WINDOW = timedelta(hours=24)
 POSTS_PER_WINDOW = 2
 """Installs sent to one machine in one window, those without an answer counted."""
 
-OVERDUE_AFTER = 2 * WINDOW
+OVERDUE_AFTER = 2
+"""Windows that a machine was due in from their beginning to their end."""
 
 ASSESSMENT_RETRIES = (timedelta(minutes=15), timedelta(hours=1), timedelta(hours=6))
 """After the first, second and third assessment in a row that failed; then at maxAge."""
 
 
-def became_due(attempts: Attempts | None, now: datetime) -> Attempts:
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Where a schedule of windows is now. In place of it None stands for schedule.always."""
+
+    start: datetime | None
+    """When the window that is open began; None: none is open."""
+    end: datetime | None
+    """When it ends."""
+    next: datetime | None
+    """When the next may be installed in begins; None: there is none."""
+
+
+def became_due(attempts: Attempts | None, now: datetime, turn: Turn | None) -> Attempts:
     """The machine is due: since now, or since before; in the window that holds `now`."""
     before = attempts or Attempts()
     due = before.replace(due_since=before.due_since or now)
+    if turn is not None:
+        if turn.start is None or turn.start == due.window_start:
+            return due
+        return due.replace(window_start=turn.start, install_posts=0)
     passed = 0 if due.window_start is None else (now - due.window_start) // WINDOW
     if due.window_start is None or (passed and before.due_since is None):
         return due.replace(window_start=now, install_posts=0)
@@ -58,16 +76,27 @@ def not_posted(attempts: Attempts) -> Attempts:
     return attempts.replace(install_posts=max(0, attempts.install_posts - 1))
 
 
-def next_window(attempts: Attempts, now: datetime) -> datetime:
-    """When the next window begins."""
+def not_in_this_window(attempts: Attempts, now: datetime, turn: Turn | None) -> datetime | None:
+    """When this window is over; None: it is already."""
+    return _next_day(attempts, now) if turn is None else turn.end
+
+
+def next_window(attempts: Attempts, now: datetime, turn: Turn | None) -> datetime | None:
+    """When the next window begins; None: there is none."""
+    return _next_day(attempts, now) if turn is None else turn.next
+
+
+def window_after_last_try(
+    attempts: Attempts | None, now: datetime, turn: Turn | None
+) -> datetime | None:
+    """When the next window begins, if this one's tries are used up; None: one is left."""
+    current = became_due(attempts, now, turn)
+    return next_window(current, now, turn) if current.install_posts >= POSTS_PER_WINDOW else None
+
+
+def _next_day(attempts: Attempts, now: datetime) -> datetime:
     start = attempts.window_start or now
     return start + ((now - start) // WINDOW + 1) * WINDOW
-
-
-def window_after_last_try(attempts: Attempts | None, now: datetime) -> datetime | None:
-    """When the next window begins, if this one's tries are used up; None: one is left."""
-    current = became_due(attempts, now)
-    return next_window(current, now) if current.install_posts >= POSTS_PER_WINDOW else None
 
 
 def assessment_retry(failures_before: int, max_age: timedelta) -> timedelta:
@@ -77,10 +106,12 @@ def assessment_retry(failures_before: int, max_age: timedelta) -> timedelta:
     return max_age
 
 
-def overdue(attempts: Attempts | None, now: datetime) -> bool:
-    """Due for two windows."""
+def overdue(attempts: Attempts | None, since: datetime | None) -> bool:
+    """Due since this instant, from which on OVERDUE_AFTER windows have passed, or before; None: so
+    many have not."""
     return (
-        attempts is not None
+        since is not None
+        and attempts is not None
         and attempts.due_since is not None
-        and now - attempts.due_since >= OVERDUE_AFTER
+        and attempts.due_since <= since
     )

@@ -18,8 +18,9 @@ from azpatch.api.target import (
 )
 from azpatch.domain.attempts import (
     POSTS_PER_WINDOW,
+    Turn,
     became_due,
-    next_window,
+    not_in_this_window,
     not_posted,
     posted,
 )
@@ -49,12 +50,13 @@ def begun(
     attempt_id: str,
     selected_hash: str | None,
     now: datetime,
+    turn: Turn | None = None,
 ) -> PatchTargetStatus:
     """The status with the intent: what is about to be sent, and what was there before it."""
     duration = install.maximum_duration if install else timedelta(0)
     attempts = status.attempts
     if kind is OperationKind.INSTALL:
-        attempts = posted(became_due(attempts, now), selected_hash)
+        attempts = posted(became_due(attempts, now, turn), selected_hash)
     return status.replace(
         attempts=attempts,
         operation=Operation(
@@ -115,6 +117,7 @@ def installed(
     result: InstallationResult | None,
     outcome: InstallOutcome,
     now: datetime,
+    turn: Turn | None = None,
 ) -> PatchTargetStatus:
     """An install ended; `result` is None where it is not known."""
     assert outcome.outcome is not None
@@ -125,7 +128,7 @@ def installed(
     ended = counts.last_modified or no_earlier(now, began, last.began if last else None)
     return status.replace(
         operation=None,
-        attempts=_attempts(status.attempts, counts, outcome, now),
+        attempts=_attempts(status.attempts, counts, outcome, now, turn),
         installation=Installation(
             time=ended,
             start_time=began,
@@ -149,11 +152,12 @@ def _attempts(
     result: InstallationResult,
     outcome: InstallOutcome,
     now: datetime,
+    turn: Turn | None,
 ) -> Attempts:
     attempts = attempts or Attempts()
     return attempts.replace(
         selected_hash=attempts.selected_hash if _futile(attempts, result, outcome) else None,
-        retry_after=_retry_after(attempts, outcome.retry, now),
+        retry_after=_retry_after(attempts, outcome.retry, now, turn),
     )
 
 
@@ -169,10 +173,12 @@ def _futile(attempts: Attempts, result: InstallationResult, outcome: InstallOutc
     return True
 
 
-def _retry_after(attempts: Attempts, retry: Retry, now: datetime) -> datetime | None:
+def _retry_after(
+    attempts: Attempts, retry: Retry, now: datetime, turn: Turn | None
+) -> datetime | None:
     match retry:
         case Retry.NEXT_WINDOW | Retry.NOT_IN_WINDOW:
-            return next_window(attempts, now)
+            return not_in_this_window(attempts, now, turn)
         case Retry.BACKOFF:
             return now + ACCESS_RETRY
         case _:

@@ -191,7 +191,7 @@ def _failed_or_incomplete(
             Compliance.FALSE,
             Retry.NEXT_WINDOW,
             f"maximumDuration ended before everything was in: {_counts(result)}. The rest follows "
-            "in the next 24 hours. Raise install.maximumDuration if this happens again.",
+            "in the next window. Raise install.maximumDuration if this happens again.",
         )
     # Where all that failed needs Ubuntu Pro, that explains the result's status and codes.
     explained = failures <= 0 and result.failed > 0
@@ -216,10 +216,10 @@ def _failed_or_incomplete(
 
 def _again(result: InstallationResult, next_window: datetime | None) -> str:
     if next_window is None:
-        return "It is tried at most twice in 24 hours."
+        return "It is tried at most twice in a window."
     if brought_nothing(result):
         return "It was the last try: these very patches are not installed again."
-    return f"It was the last try in 24 hours; the next is not before {at(next_window)}."
+    return f"It was the last try in this window; the next is not before {at(next_window)}."
 
 
 def brought_nothing(result: InstallationResult) -> bool:
@@ -286,7 +286,7 @@ _LOST: Mapping[Reason, InstallOutcome] = {
             True,
             Compliance.UNKNOWN,
             Retry.NOT_IN_WINDOW,
-            "The install had no result by its deadline. Nothing more is installed within 24 hours; "
+            "The install had no result by its deadline. Nothing more is installed in this window; "
             "an assessment tells what is missing. Look at the machine and its agent.",
         ),
         InstallOutcome(

@@ -18,13 +18,20 @@ from azpatch.api.reasons import Reason
 from azpatch.api.subscription import AccessLevel
 from azpatch.api.target import OperationKind, Outcome, PatchTargetStatus
 from azpatch.domain.arc import CUT_OFF, not_accepted
-from azpatch.domain.attempts import POSTS_PER_WINDOW, assessment_retry, became_due, next_window
+from azpatch.domain.attempts import (
+    POSTS_PER_WINDOW,
+    Turn,
+    assessment_retry,
+    became_due,
+    next_window,
+)
 from azpatch.domain.availability import held_by_failure, reassessment_due, went_well
 from azpatch.domain.facts import (
     Machine,
 )
 from azpatch.domain.membership import lowest_access
 from azpatch.domain.observe import Observed
+from azpatch.domain.opening import Opening, Shut
 from azpatch.domain.os_type import only_assessed
 from azpatch.domain.outcome import NOT_SENT
 from azpatch.domain.selection import Selection, install_parameters
@@ -48,6 +55,9 @@ class Idle:
 @dataclass(frozen=True, slots=True)
 class AskSlot:
     """An install is due and may be sent as soon as maxUnavailable leaves room for it."""
+
+    wake: datetime | None = None
+    """When it may not be sent any more; None: no end is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,8 @@ class Standing:
     deleting: bool
     """The PatchTarget, its policy or its AzureSubscription is being deleted."""
     has_slot: bool
+    opening: Opening
+    """Whether the schedule and the freezes let an install start."""
     blocked: Idle | None
     """What the last look at the machine found, as long as that holds."""
     touched: datetime | None = None
@@ -263,11 +275,26 @@ def _install(
         return Idle(True, Reason.UP_TO_DATE, "Nothing that the policy selects is missing.", later)
     return (
         _held(observed.status)
-        or _tried_enough(policy, observed.status, selection, machine, later, now)
+        or _tried_enough(policy, observed.status, selection, machine, standing, later, now)
         or _stopped(machine)
+        or _shut(standing.opening, later)
         or standing.blocked
-        or (Send(OperationKind.INSTALL) if standing.has_slot else AskSlot())
+        or _as_slots_allow(standing)
     )
+
+
+def _shut(opening: Opening, later: datetime | None) -> Idle | None:
+    if not isinstance(opening, Shut):
+        return None
+    wakes = [at for at in (opening.next, opening.holds_until, later) if at is not None]
+    return Idle(True, opening.reason, opening.message, min(wakes, default=None))
+
+
+def _as_slots_allow(standing: Standing) -> Plan:
+    if standing.has_slot:
+        return Send(OperationKind.INSTALL)
+    assert not isinstance(standing.opening, Shut)
+    return AskSlot(standing.opening.until)
 
 
 def _held(status: PatchTargetStatus) -> Idle | None:
@@ -289,11 +316,13 @@ def _tried_enough(
     status: PatchTargetStatus,
     selection: Selection,
     machine: Machine,
+    standing: Standing,
     later: datetime | None,
     now: datetime,
 ) -> Idle | None:
     if status.attempts is None:
         return None
+    turn = standing.opening.turn
     same = status.attempts.selected_hash == fingerprint(policy, machine, selection)
     if same and _brought_nothing(status):
         return Idle(
@@ -303,7 +332,7 @@ def _tried_enough(
             "the selection changes. The PatchTarget's status.installation has Azure's words.",
             later,
         )
-    attempts = became_due(status.attempts, now)
+    attempts = became_due(status.attempts, now, turn)
     if attempts.retry_after is not None and now < attempts.retry_after:
         return Idle(
             False,
@@ -315,11 +344,15 @@ def _tried_enough(
         return Idle(
             False,
             Reason.ATTEMPTS_EXHAUSTED,
-            f"{POSTS_PER_WINDOW} installs were sent in 24 hours and patches are still missing. "
-            "The next is sent when these are over; see status.installation for what Azure said.",
-            next_window(attempts, now),
+            f"{POSTS_PER_WINDOW} installs were sent {_in_window(turn)} and patches are still "
+            "missing. The next is sent in the next one; status.installation has what Azure said.",
+            next_window(attempts, now, turn),
         )
     return None
+
+
+def _in_window(turn: Turn | None) -> str:
+    return "in a window of 24 hours" if turn is None else "in this window"
 
 
 def _brought_nothing(status: PatchTargetStatus) -> bool:

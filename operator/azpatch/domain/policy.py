@@ -6,12 +6,19 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from azpatch.api.common import ConditionType, Support
-from azpatch.api.policy import PROBLEMS_LISTED, PatchPolicy, PatchPolicyStatus, share_of
+from azpatch.api.policy import (
+    PROBLEMS_LISTED,
+    NextWindow,
+    PatchPolicy,
+    PatchPolicyStatus,
+    share_of,
+)
 from azpatch.api.reasons import Reason
 from azpatch.api.target import SUBSCRIPTION_LABEL, PatchTarget
 from azpatch.domain.arc import not_accepted
 from azpatch.domain.availability import held_by_failure, unavailable
 from azpatch.domain.conditions import Finding, find, merge
+from azpatch.domain.opening import UNTIMED, Shut, Timing
 from azpatch.domain.policy_machines import PolicyMachine, counts, holds_slots, machines_of
 from azpatch.domain.policy_problems import PASSING, kept_by, problems_of, worst_of
 from azpatch.domain.subscription import Trouble
@@ -30,15 +37,16 @@ def status(
     trouble: Trouble | None,
     now: datetime,
     undecided: int = 0,
+    timing: Timing = UNTIMED,
 ) -> PatchPolicyStatus:
     """The whole status. `targets`: those that belong to the policy after this reconcile;
-    `undecided`: how many of them still go by an older generation."""
+    `undecided`: how many of them still go by an older generation; `timing`: when it installs."""
     if trouble is not None and _only_to_be_read_again(policy, trouble):
         return policy.status
     machines = machines_of(policy, targets)
     generation = policy.metadata.generation or 0
     findings = [
-        *_ready(policy, machines, undecided, trouble),
+        *_ready(policy, machines, undecided, trouble, timing),
         _supported(machines, trouble),
         _compliant(machines, trouble),
     ]
@@ -48,10 +56,11 @@ def status(
     return PatchPolicyStatus(
         observed_generation=generation,
         conditions=merge(policy.status.conditions, findings, generation, now),
-        machines=counts(machines, now),
+        machines=counts(machines, timing.overdue_since),
         problems=tuple(problems[:PROBLEMS_LISTED]),
         problems_omitted=omitted if omitted > 0 else None,
         oldest_assessment_time=min(times, default=None),
+        next_window=timing.next and NextWindow(start=timing.next.start, end=timing.next.end),
     )
 
 
@@ -79,7 +88,11 @@ def _only_to_be_read_again(policy: PatchPolicy, trouble: Trouble) -> bool:
 
 
 def _ready(
-    policy: PatchPolicy, machines: Sequence[PolicyMachine], undecided: int, trouble: Trouble | None
+    policy: PatchPolicy,
+    machines: Sequence[PolicyMachine],
+    undecided: int,
+    trouble: Trouble | None,
+    timing: Timing,
 ) -> list[Finding]:
     if policy.metadata.deletion_timestamp is not None:
         return _delayed(
@@ -101,7 +114,11 @@ def _ready(
             )
         ]
     governed = [m for m in machines if m.governed]
-    blocked = _none_governable(machines, governed) or _too_many_failed(policy, machines)
+    blocked = (
+        _none_governable(machines, governed)
+        or _no_install_fits(timing)
+        or _too_many_failed(policy, machines)
+    )
     if blocked is not None:
         return _stalled(*blocked)
     if kept := _none_workable(machines):
@@ -116,7 +133,32 @@ def _ready(
     )
     if not install:
         return [_fine(Reason.ASSESS_ONLY, f"The policy assesses and does not install. {rest}")]
+    if shut := _shut(machines, timing):
+        return [_fine(shut.reason, sentences(shut.message, rest))]
     return [_fine(Reason.UP_TO_DATE, rest)]
+
+
+_NO_INSTALL_FITS = (Reason.WINDOW_TOO_SHORT, Reason.TIME_ZONE_UNKNOWN)
+"""What no time will mend."""
+
+
+def _no_install_fits(timing: Timing) -> tuple[Reason, str] | None:
+    shut = timing.opening
+    if isinstance(shut, Shut) and shut.reason in _NO_INSTALL_FITS:
+        return shut.reason, shut.message
+    return None
+
+
+def _shut(machines: Sequence[PolicyMachine], timing: Timing) -> Shut | None:
+    """What keeps machines that are due waiting for their time; None: nothing does."""
+    shut = timing.opening
+    if not isinstance(shut, Shut):
+        return None
+    waits = any(
+        _condition(m, ConditionType.READY)[0] in (Reason.FROZEN, Reason.WAITING_FOR_WINDOW)
+        for m in machines
+    )
+    return shut if waits or shut.reason is Reason.NO_WINDOW_LEFT else None
 
 
 def _rest(machines: Sequence[PolicyMachine], install: bool) -> str:

@@ -84,8 +84,8 @@ def machines_of(policy: PatchPolicy, targets: Sequence[PatchTarget]) -> list[Pol
     return machines
 
 
-def counts(machines: Sequence[PolicyMachine], now: datetime) -> PolicyMachines:
-    """The machines in numbers."""
+def counts(machines: Sequence[PolicyMachine], overdue_since: datetime | None) -> PolicyMachines:
+    """The machines in numbers. `overdue_since`: see `attempts.overdue`."""
     governed = [m for m in machines if m.governed]
     counted = [m for m in governed if not m.skipped]
     support = Counter(m.support for m in counted)
@@ -100,7 +100,7 @@ def counts(machines: Sequence[PolicyMachine], now: datetime) -> PolicyMachines:
         non_compliant=sum(m.compliant == "False" for m in counted),
         in_progress=sum(m.status.operation is not None for m in machines),
         failed=sum(_failed(m.status) for m in governed),
-        overdue=sum(overdue(m.status.attempts, now) for m in governed),
+        overdue=sum(overdue(m.status.attempts, overdue_since) for m in governed),
         conflicts=len(machines) - len(governed),
     )
 

@@ -17,7 +17,7 @@ from azpatch.api.target import (
     PatchTarget,
     PatchTargetStatus,
 )
-from azpatch.domain.attempts import became_due, no_longer_due
+from azpatch.domain.attempts import Turn, became_due, no_longer_due
 from azpatch.domain.availability import reassessment_due, went_well
 from azpatch.domain.conditions import Finding, Status, merge
 from azpatch.domain.observe import Observed
@@ -35,13 +35,14 @@ def settled(
     selection: Selection | None,
     plan: Plan,
     governs: bool,
+    turn: Turn | None,
     now: datetime,
 ) -> PatchTargetStatus:
     """The status of a machine with nothing in flight."""
     status = observed.status.replace(
         governs=governs,
         assessment=_with_selection(observed, selection),
-        attempts=_attempts(policy, observed.status, selection, now),
+        attempts=_attempts(policy, observed.status, selection, turn, now),
     )
     if isinstance(plan, Idle) and plan.reason is Reason.GOVERNED_ELSEWHERE:
         findings = (_ready(plan), *_elsewhere(plan))
@@ -134,13 +135,14 @@ def _attempts(
     policy: PatchPolicy,
     status: PatchTargetStatus,
     selection: Selection | None,
+    turn: Turn | None,
     now: datetime,
 ) -> Attempts | None:
     """Unchanged as long as it is not known whether the machine is due."""
     if selection is None:
         return status.attempts
     if is_due(policy, status, selection):
-        return became_due(status.attempts, now)
+        return became_due(status.attempts, now, turn)
     return no_longer_due(status.attempts)
 
 

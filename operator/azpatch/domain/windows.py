@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import takewhile
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dateutil import rrule
@@ -81,12 +81,12 @@ class Calendar:
     """In order of their starts."""
 
     def occurrences(
-        self, since: datetime, names: Collection[str] | None = None
+        self, since: datetime, until: datetime, names: Collection[str] | None = None
     ) -> Iterator[Occurrence]:
-        """The windows that are open at `since` or open later, in order of their starts, without
-        end; with `names`, of these windows only."""
+        """The windows that are open at `since` or open later and before `until`, in order of their
+        starts; with `names`, of these windows only."""
         chosen = [one for one in self.windows if names is None or one.name in names]
-        streams = [_occurrences(window, self.zone, since) for window in chosen]
+        streams = [_occurrences(window, self.zone, since, until) for window in chosen]
         return heapq.merge(*streams, key=lambda one: (one.span, one.window))
 
     def stretches(self, span: Span) -> tuple[Span, ...]:
@@ -162,64 +162,59 @@ def _change(before: datetime, after: datetime, where: ZoneInfo) -> datetime:
 # --- days -----------------------------------------------------------------------------------------
 
 
-def _occurrences(window: Window, where: ZoneInfo, since: datetime) -> Iterator[Occurrence]:
-    """Those of one window that end after `since`."""
+def _occurrences(
+    window: Window, where: ZoneInfo, since: datetime, until: datetime
+) -> Iterator[Occurrence]:
+    """Those of one window that end after `since` and begin before `until`."""
     begins = time.fromisoformat(window.start_time)
     # Two days more than a window is long: no clock is further from UTC than one.
-    first = since.date() - window.duration - 2 * DAY
-    for day in _days(window, first):
+    first, last = since.date() - window.duration - 2 * DAY, until.date() + DAY
+    for day in _days(window, first, last):
         start = instant(datetime.combine(day, begins), where)
         end = start + window.duration
-        if end > since:
+        if end > since and start < until:
             yield Occurrence(window.name, Span(start, end))
 
 
-def _days(window: Window, since: date) -> Iterator[date]:
-    """The days on which it begins, from `since` on."""
-    first = max(since, window.start_date or since)
-    last = window.end_date or date.max
-    try:
-        for day in takewhile(lambda day: day <= last, _recurring(window, first)):
-            if day >= first:
-                yield day
-    except OverflowError:
-        return  # The calendar ends with the year 9999.
+def _days(window: Window, first: date, last: date) -> Iterator[date]:
+    """The days on which it begins, of these."""
+    first = max(first, window.start_date or first)
+    last = min(last, window.end_date or last)
+    return (day for day in _recurring(window, first, last) if first <= day <= last)
 
 
-def _recurring(window: Window, since: date) -> Iterator[date]:
-    """At least all days from `since` on that the recurrence has, whatever its bounds."""
-    anchor, interval = window.start_date or since, window.interval or 1
+def _recurring(window: Window, first: date, last: date) -> Iterator[date]:
+    """The days that the recurrence has, whatever its bounds: all of these, and some around them."""
+    anchor, interval = window.start_date or first, window.interval or 1
     if window.monthly is not None:
-        return _monthly(window.monthly, _month(anchor), interval, since)
+        return _monthly(window.monthly, anchor, interval, first, last)
     if window.weekly is not None:
         weekdays = [_WEEKDAYS[day] for day in window.weekly.days]
-        monday = anchor - anchor.weekday() * DAY
-        start = _jump(monday, 7 * interval, since)
-        return _dates(
-            rrule.rrule(rrule.WEEKLY, start, interval, wkst=rrule.MO, byweekday=weekdays)
-        )
-    return _dates(rrule.rrule(rrule.DAILY, _jump(anchor, interval, since), interval))
+        start = _jump(anchor - anchor.weekday() * DAY, 7 * interval, first)
+        return _dates(rrule.WEEKLY, start, last, interval, wkst=rrule.MO, byweekday=weekdays)
+    return _dates(rrule.DAILY, _jump(anchor, interval, first), last, interval)
 
 
-def _monthly(monthly: Monthly, anchor: int, interval: int, since: date) -> Iterator[date]:
+def _monthly(
+    monthly: Monthly, anchor: date, interval: int, first: date, last: date
+) -> Iterator[date]:
+    # An offset leads into another month: begin early enough, and end late enough, for it.
     offset = (monthly.offset_days or 0) * DAY
-    # An offset leads into another month: begin early enough for it.
-    wanted = _month(since - max(offset, timedelta(0))) - 1
-    start = _first_of(anchor + (wanted - anchor) // interval * interval)
+    wanted, counted = _month(first - offset), _month(anchor)
+    start = _first_of(counted + (wanted - counted) // interval * interval)
     if monthly.day is not None:
-        return _dates(rrule.rrule(rrule.MONTHLY, start, interval, bymonthday=monthly.day))
+        return _dates(rrule.MONTHLY, start, last, interval, bymonthday=monthly.day)
     assert monthly.nth is not None
     assert monthly.weekday is not None
     weekday = _WEEKDAYS[monthly.weekday](_NTH[monthly.nth])
-    days = _dates(rrule.rrule(rrule.MONTHLY, start, interval, byweekday=weekday))
+    days = _dates(rrule.MONTHLY, start, last - offset, interval, byweekday=weekday)
     return (day + offset for day in days)
 
 
-def _jump(anchor: date, step: int, since: date) -> datetime:
-    """The last day of `anchor` and every `step` days before and after it that is not after
-    `since`: the rule need not count from years ago."""
-    day = anchor + (since - anchor).days // step * step * DAY
-    return datetime.combine(day, time())
+def _jump(anchor: date, step: int, first: date) -> date:
+    """The last day of `anchor` and every `step` days before and after it that is not after `first`:
+    the rule need not count from years ago."""
+    return anchor + (first - anchor).days // step * step * DAY
 
 
 def _month(day: date) -> int:
@@ -227,10 +222,15 @@ def _month(day: date) -> int:
     return day.year * 12 + day.month - 1
 
 
-def _first_of(month: int) -> datetime:
+def _first_of(month: int) -> date:
     year, number = divmod(month, 12)
-    return datetime(year, number + 1, 1)  # noqa: DTZ001 - a day of the calendar, not an instant
+    return date(year, number + 1, 1)
 
 
-def _dates(rule: rrule.rrule) -> Iterator[date]:
+def _dates(
+    frequency: Literal[1, 2, 3], start: date, last: date, interval: int, **by: Any
+) -> Iterator[date]:
+    """What dateutil makes of the rule. Its days have midnights, which mean nothing."""
+    midnight, end = datetime.combine(start, time()), datetime.combine(last, time())
+    rule = rrule.rrule(frequency, dtstart=midnight, until=end, interval=interval, **by)
     return (at.date() for at in rule)

@@ -15,6 +15,7 @@ from azpatch.azure.port import AzureClients
 from azpatch.clock import Clock
 from azpatch.domain.conditions import unreadable
 from azpatch.kube.port import Kind, Kube, NotLeading, Object
+from azpatch.reconcile.calendars import Calendars
 from azpatch.reconcile.holds import Holds
 from azpatch.reconcile.inventory import Inventory
 from azpatch.reconcile.looks import Looks
@@ -40,6 +41,7 @@ class Context:
     refresher: Refresher
     looks: Looks
     slots: Slots
+    calendars: Calendars
     holds: Holds
     rereads: Rereads
     sight: Sight

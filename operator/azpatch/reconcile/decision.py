@@ -133,7 +133,14 @@ class Decider:
                 return NotNow(status, again=SELECTION_AGAIN, open=True)
         step = plan(case.declared, observed, selection, standing, case.machine, now)
         wanted = decide.settled(
-            case.target, case.declared, observed, selection, step, standing.governs, now
+            case.target,
+            case.declared,
+            observed,
+            selection,
+            step,
+            standing.governs,
+            standing.opening.turn,
+            now,
         )
         if standing.governs:
             self._await_row(case, wanted, now)
@@ -262,6 +269,7 @@ class Decider:
             ),
             blocked=blocked,
             touched=case.memory.touched,
+            opening=self._context.calendars.opening(case.declared, subscription, now),
             unpaid=_unpaid(case.machine, subscription),
         )
 

@@ -19,12 +19,13 @@ from azpatch.api.target import (
 )
 from azpatch.azure.port import Accepted, AzureClient, AzureError, Denied, Gone, OverBudget
 from azpatch.domain import target as decide
-from azpatch.domain.attempts import window_after_last_try
+from azpatch.domain.attempts import Turn, window_after_last_try
 from azpatch.domain.availability import went_well
 from azpatch.domain.clocks import no_earlier
 from azpatch.domain.ending import assessed, dropped, installed
 from azpatch.domain.facts import AssessmentResult, InstallationResult
 from azpatch.domain.ids import key as machine_key_of
+from azpatch.domain.ids import subscription_of
 from azpatch.domain.look import under_way
 from azpatch.domain.operation import (
     LOOK_EARLY,
@@ -48,6 +49,7 @@ from azpatch.reconcile.memory import MachineMemory
 from azpatch.reconcile.queue import Key
 from azpatch.reconcile.start import subject_of
 from azpatch.reconcile.store import Stored
+from azpatch.reconcile.subscription import usable_subscriptions
 
 log = structlog.get_logger(__name__)
 
@@ -268,7 +270,7 @@ class Flight:
             deadline=status.operation.deadline,
             newer_running=running(evidence.view, result.activity_id, now),
             now=now,
-            next_window=window_after_last_try(status.attempts, now),
+            next_window=window_after_last_try(status.attempts, now, self._turn(stored, now)),
         )
         if isinstance(outcome, InstallOutcome):
             return self._installed(stored, status, result, outcome)
@@ -297,7 +299,8 @@ class Flight:
         result: InstallationResult | None,
         outcome: InstallOutcome,
     ) -> Followed:
-        ended = installed(status, result, outcome, self._context.clock.now())
+        now = self._context.clock.now()
+        ended = installed(status, result, outcome, now, self._turn(stored, now))
         return Followed(stored, status=ended, outcome=outcome)
 
     def forget(self, memory: MachineMemory) -> None:
@@ -326,6 +329,16 @@ class Flight:
                 action="Install",
                 note=f"{machine_id.rsplit('/', 1)[-1]}: {outcome.message}",
             )
+
+    def _turn(self, stored: Stored[PatchTarget], now: datetime) -> Turn | None:
+        """Where the policy's schedule is now. Of a policy that is gone it no longer matters."""
+        assert stored.parsed is not None
+        policy = self._context.store.policy_of(stored)
+        id_ = subscription_of(stored.parsed.spec.machine_id)
+        subscription = usable_subscriptions(self._context.store).get(id_)
+        if policy is None or policy.parsed is None or subscription is None:
+            return None
+        return self._context.calendars.opening(policy.parsed, subscription, now).turn
 
     def _reboot_setting(self, stored: Stored[PatchTarget]) -> RebootSetting:
         """As the policy has it; Azure's default if the policy is gone."""

@@ -382,7 +382,7 @@ def _in_words(step: Plan) -> tuple[str, str]:
 
 
 def _until(step: Plan, now: datetime) -> timedelta | None:
-    if isinstance(step, Idle) and step.wake is not None:
+    if isinstance(step, Idle | AskSlot) and step.wake is not None:
         return step.wake - now if step.wake > now else PAST
     return None
 

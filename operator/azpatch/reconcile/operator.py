@@ -12,6 +12,7 @@ from azpatch.clock import Clock
 from azpatch.domain.ids import subscription_of
 from azpatch.kube.fencing import LeadersOnly
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Kube
+from azpatch.reconcile.calendars import Calendars
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.holds import Holds
 from azpatch.reconcile.inventory import Changes, Inventory
@@ -118,6 +119,7 @@ def build(
             refresher=Refresher(inventory, clock, random, inventory_interval, known, changed),
             looks=Looks(inventory, clock, wake_machine),
             slots=Slots(),
+            calendars=Calendars(),
             holds=Holds(),
             rereads=Rereads(leaders_kube, store, queue),
             sight=Sight(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -17,8 +18,10 @@ from azpatch.domain.availability import follows_unavailable, unavailable
 from azpatch.domain.conditions import find
 from azpatch.domain.grants import Namespace
 from azpatch.domain.ids import key as machine_key
+from azpatch.domain.ids import subscription_of
 from azpatch.domain.membership import Member, Membership, Scope, membership
 from azpatch.domain.naming import target_name
+from azpatch.domain.opening import UNTIMED, Timing, timing
 from azpatch.domain.policy_machines import holds_slots, slot_limit
 from azpatch.kube.port import PATCH_POLICY, PATCH_TARGET, Conflict, KubeError, Object
 from azpatch.reconcile import metrics
@@ -27,6 +30,9 @@ from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.store import Stored, busy, owns
 from azpatch.reconcile.subscription import usable_subscriptions
+
+SHORTLY = timedelta(seconds=1)
+"""A window that opens now has opened a moment ago when it is looked at again."""
 
 AT_A_TIME = 16
 """Writes of one reconcile in flight: enough to keep the API server busy, few enough to be fair."""
@@ -41,6 +47,8 @@ class PolicyReconciler:
         self._context = context
         self._terms: dict[Key, object] = {}
         """What was declared when the policy's machines were last told to decide anew."""
+        self._uids: dict[Key, str] = {}
+        """Of the policies that were seen."""
 
     async def reconcile(self, key: Key) -> Result:
         """Gather, decide, act, write status."""
@@ -48,12 +56,16 @@ class PolicyReconciler:
         if stored is None:
             if self._terms.pop(key, None) is not None:
                 metrics.forget(key.namespace, key.name)
+            self._context.calendars.forget(self._uids.pop(key, ""))
             return Result()
         if stored.parsed is None:
             log.error("PatchPolicy cannot be read", policy=str(key), error=stored.error)
             await self._context.write_unreadable(stored)
             await self._release(key, stored)
             return Result()
+        if self._uids.get(key) not in (None, stored.uid):
+            self._context.calendars.forget(self._uids[key])
+        self._uids[key] = stored.uid
         policy, targets = stored.parsed, self._targets(key)
         scopes = self._scopes()
         self._tell_machines(key, stored, scopes, targets)
@@ -69,12 +81,14 @@ class PolicyReconciler:
             failures += await self._delete(members, targets)
             self._hand_out(key, policy)
         targets = self._targets(key)
+        when = self._timing(policy, targets)
         status = decide.status(
             policy,
             [target.parsed for target in targets if target.parsed],
             members.trouble,
             self._context.clock.now(),
             self._undecided(policy, stored, targets),
+            when,
         )
         async with self._context.holds.lock(key):
             written = await self._context.write_status(self._context.newest(stored), status)
@@ -84,7 +98,7 @@ class PolicyReconciler:
         if failures:
             # What could be done is done; the rest is tried again.
             raise failures[0]
-        return Result()
+        return Result(self._until(when.holds_until))
 
     async def _release(self, key: Key, stored: Stored[PatchPolicy]) -> None:
         """Takes the finalizer off when no operation needs the policy."""
@@ -128,6 +142,23 @@ class PolicyReconciler:
         policy = self._context.store.policy(key.namespace, key.name)
         listed = self._context.store.targets_of(key.namespace, key.name)
         return tuple(target for target in listed if policy is None or owns(policy, target))
+
+    def _until(self, when: datetime | None) -> timedelta | None:
+        return None if when is None else max(when - self._context.clock.now(), SHORTLY)
+
+    def _timing(self, policy: PatchPolicy, targets: Iterable[Stored[PatchTarget]]) -> Timing:
+        """By the schedule, and the freezes of the subscriptions that its machines are in."""
+        install = policy.spec.install
+        if install is None:
+            return UNTIMED
+        now, calendars = self._context.clock.now(), self._context.calendars
+        ids = {subscription_of(str(target.raw["spec"]["machineId"])) for target in targets}
+        usable = usable_subscriptions(self._context.store)
+        there = [
+            (calendars.opening(policy, usable[id_], now), calendars.calendar(policy, usable[id_]))
+            for id_ in sorted(ids & usable.keys())
+        ]
+        return timing(there, install.maximum_duration, now)
 
     def _scopes(self) -> dict[str, Scope]:
         scopes = {}

@@ -163,7 +163,8 @@ class Starter:
         now = self._context.clock.now()
         install = decision.declared.spec.install
         previous = before(kind, view, decision.status)
-        status = begun(decision.status, kind, previous, install, attempt_id, hash_, now)
+        turn = decision.standing.opening.turn
+        status = begun(decision.status, kind, previous, install, attempt_id, hash_, now, turn)
         status = decide.in_flight(decision.target, status, now)
         return await self._context.write_status(decision.stored, status), attempt_id
 

@@ -1,4 +1,4 @@
-"""At most two installs per machine and window; windows are stretches of 24 hours."""
+"""At most two installs per machine and window: of the schedule, or stretches of 24 hours."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ from azpatch.api.target import Attempts
 from azpatch.domain.attempts import (
     POSTS_PER_WINDOW,
     WINDOW,
+    Turn,
     assessment_retry,
     became_due,
     next_window,
     no_longer_due,
+    not_in_this_window,
     not_posted,
     overdue,
     posted,
     window_after_last_try,
 )
+
+ALWAYS = None
+OPEN = Turn(start=NOW - HOUR, end=NOW + 3 * HOUR, next=NOW + 7 * DAY)
+CLOSED = Turn(start=None, end=None, next=NOW + 7 * DAY)
 
 
 def attempts(**fields: object) -> Attempts:
@@ -30,7 +36,7 @@ def attempts(**fields: object) -> Attempts:
 
 
 def test_the_first_window_begins_when_the_machine_becomes_due() -> None:
-    assert became_due(None, NOW) == attempts(due_since=NOW, window_start=NOW)
+    assert became_due(None, NOW, ALWAYS) == attempts(due_since=NOW, window_start=NOW)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +52,7 @@ def test_windows_are_consecutive_stretches_of_24_hours(
 ) -> None:
     before = attempts(due_since=NOW, window_start=NOW, install_posts=2)
 
-    after = became_due(before, NOW + later)
+    after = became_due(before, NOW + later, ALWAYS)
 
     assert (after.due_since, after.window_start, after.install_posts) == (NOW, window, posts)
 
@@ -54,7 +60,7 @@ def test_windows_are_consecutive_stretches_of_24_hours(
 def test_due_again_within_the_window_gets_no_more_installs_than_are_left() -> None:
     before = attempts(due_since=NOW, window_start=NOW, install_posts=2)
 
-    again = became_due(no_longer_due(before), NOW + HOUR)
+    again = became_due(no_longer_due(before), NOW + HOUR, ALWAYS)
 
     assert (again.window_start, again.install_posts) == (NOW, 2)
     assert again.due_since == NOW + HOUR
@@ -70,7 +76,7 @@ def test_due_again_within_the_window_gets_no_more_installs_than_are_left() -> No
 def test_due_again_otherwise_begins_a_window_of_its_own(posts: int, later: timedelta) -> None:
     before = attempts(due_since=NOW, window_start=NOW, install_posts=posts)
 
-    again = became_due(no_longer_due(before), NOW + later)
+    again = became_due(no_longer_due(before), NOW + later, ALWAYS)
 
     assert again == attempts(due_since=NOW + later, window_start=NOW + later)
 
@@ -82,7 +88,7 @@ def test_what_must_wait_for_the_next_window_waits_though_the_machine_was_not_due
         due_since=NOW, window_start=NOW, install_posts=1, retry_after=NOW + DAY, selected_hash="abc"
     )
 
-    again = became_due(no_longer_due(before), NOW + HOUR)
+    again = became_due(no_longer_due(before), NOW + HOUR, ALWAYS)
 
     assert again.retry_after == NOW + DAY
     assert again.selected_hash is None, "what was in vain may be tried again"
@@ -90,7 +96,7 @@ def test_what_must_wait_for_the_next_window_waits_though_the_machine_was_not_due
 
 def test_a_machine_that_is_not_due_and_was_never_tried_has_no_attempts() -> None:
     assert no_longer_due(None) is None
-    assert no_longer_due(became_due(None, NOW)) is None
+    assert no_longer_due(became_due(None, NOW, ALWAYS)) is None
 
 
 def test_failed_assessments_are_remembered_whether_due_or_not() -> None:
@@ -98,7 +104,7 @@ def test_failed_assessments_are_remembered_whether_due_or_not() -> None:
 
 
 def test_installs_are_counted_and_those_that_did_not_start_are_not() -> None:
-    due = became_due(None, NOW)
+    due = became_due(None, NOW, ALWAYS)
 
     once = posted(due, "abc")
 
@@ -116,7 +122,10 @@ def test_installs_are_counted_and_those_that_did_not_start_are_not() -> None:
     ],
 )
 def test_the_next_window_begins_24_hours_after_this_one(later: timedelta, begins: datetime) -> None:
-    assert next_window(attempts(window_start=NOW), NOW + later) == begins
+    tried = attempts(window_start=NOW)
+
+    assert next_window(tried, NOW + later, ALWAYS) == begins
+    assert not_in_this_window(tried, NOW + later, ALWAYS) == begins
 
 
 @pytest.mark.parametrize(
@@ -131,19 +140,61 @@ def test_after_the_last_try_the_next_window_is_waited_for(
     posts: int, later: timedelta, begins: datetime | None
 ) -> None:
     tried = attempts(due_since=NOW, window_start=NOW, install_posts=posts)
-    assert window_after_last_try(tried, NOW + later) == begins
+    assert window_after_last_try(tried, NOW + later, ALWAYS) == begins
 
 
 @pytest.mark.parametrize(
-    ("due_since", "late"),
+    ("before", "turn", "window", "posts"),
     [
-        pytest.param(None, False, id="not due"),
-        pytest.param(NOW - 2 * DAY + HOUR, False, id="due for less than two windows"),
-        pytest.param(NOW - 2 * DAY, True, id="due for two windows"),
+        pytest.param({}, OPEN, OPEN.start, 0, id="the first that it is due in"),
+        pytest.param({}, CLOSED, None, 0, id="none is open"),
+        pytest.param(
+            {"window_start": OPEN.start, "install_posts": 1}, OPEN, OPEN.start, 1, id="the same"
+        ),
+        pytest.param(
+            {"window_start": NOW - 7 * DAY, "install_posts": 2}, OPEN, OPEN.start, 0, id="the next"
+        ),
+        pytest.param(
+            {"window_start": NOW - 2 * HOUR, "install_posts": 2},
+            CLOSED,
+            NOW - 2 * HOUR,
+            2,
+            id="the last has closed: what was sent in it is remembered",
+        ),
     ],
 )
-def test_overdue_after_two_windows(due_since: datetime | None, late: bool) -> None:
-    assert overdue(attempts(due_since=due_since), NOW) is late
+def test_installs_are_counted_by_the_schedules_windows(
+    before: dict[str, object], turn: Turn, window: datetime | None, posts: int
+) -> None:
+    after = became_due(attempts(**before), NOW, turn)
+
+    assert (after.due_since, after.window_start, after.install_posts) == (NOW, window, posts)
+
+
+def test_what_is_not_tried_again_in_a_window_is_when_it_has_ended() -> None:
+    tried = attempts(window_start=OPEN.start, install_posts=1)
+
+    assert not_in_this_window(tried, NOW, OPEN) == OPEN.end
+    assert not_in_this_window(tried, NOW, CLOSED) is None
+    assert next_window(tried, NOW, OPEN) == OPEN.next
+    assert window_after_last_try(tried, NOW, OPEN) is None
+    assert window_after_last_try(posted(tried, "abc"), NOW, OPEN) == OPEN.next
+
+
+@pytest.mark.parametrize(
+    ("due_since", "since", "late"),
+    [
+        pytest.param(None, NOW, False, id="not due"),
+        pytest.param(NOW + HOUR, NOW, False, id="due since some time in the first of them"),
+        pytest.param(NOW, NOW, True, id="due since the first of them began"),
+        pytest.param(NOW - DAY, NOW, True, id="due since before"),
+        pytest.param(NOW - DAY, None, False, id="so many windows have not passed"),
+    ],
+)
+def test_overdue_is_who_was_due_in_whole_windows(
+    due_since: datetime | None, since: datetime | None, late: bool
+) -> None:
+    assert overdue(attempts(due_since=due_since), since) is late
 
 
 def test_a_machine_without_attempts_is_not_overdue() -> None:
@@ -166,7 +217,7 @@ def test_never_three_installs_in_one_window(steps: list[tuple[int, str]]) -> Non
         if what == "not due":
             current = no_longer_due(current)
             continue
-        current = became_due(current, now)
+        current = became_due(current, now, ALWAYS)
         if current.install_posts >= POSTS_PER_WINDOW:
             continue
         current = posted(current, None)

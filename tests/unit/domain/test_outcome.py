@@ -354,14 +354,14 @@ def test_a_failure_says_what_failed_in_whose_words_and_what_comes_next() -> None
     assert outcome.message == (
         "The install failed: 3 installed, 4 failed (openssl, curl, bash, …). "
         "Azure says PACKAGE_MANAGER_FAILURE: Said the guest. "
-        "It is tried at most twice in 24 hours."
+        "It is tried at most twice in a window."
     )
 
 
 @pytest.mark.parametrize(
     ("installed", "says"),
     [
-        (1, "It was the last try in 24 hours; the next is not before 2026-11-24 06:00 UTC."),
+        (1, "It was the last try in this window; the next is not before 2026-11-24 06:00 UTC."),
         (0, "It was the last try: these very patches are not installed again."),
     ],
 )

@@ -39,6 +39,7 @@ from azpatch.domain.facts import (
     MissingPatch,
 )
 from azpatch.domain.observe import Observed
+from azpatch.domain.opening import Open, Shut
 from azpatch.domain.plan import (
     AskSlot,
     Idle,
@@ -68,6 +69,7 @@ STANDING = Standing(
     busy_elsewhere=False,
     deleting=False,
     has_slot=True,
+    opening=Open(None),
     blocked=None,
 )
 
@@ -414,3 +416,34 @@ class TestAnArcEnabledServer:
         }
         step = next_step(seen=observed(PatchTargetStatus(), **no), unpaid="prod")
         assert idle(step)[0] == Reason.DETECTED_SUPPORTED, "the reason of the verdict"
+
+
+# --- windows and freezes --------------------------------------------------------------------------
+
+SHUT = Shut(Reason.WAITING_FOR_WINDOW, "It waits.", NOW + 6 * HOUR)
+
+
+def test_outside_windows_an_install_waits_for_the_next() -> None:
+    assert idle(next_step(opening=SHUT)) == ("WaitingForWindow", True, NOW + 6 * HOUR)
+
+
+def test_outside_windows_machines_are_assessed() -> None:
+    due = observed(FINE.replace(assessment=None))
+
+    assert next_step(seen=due, opening=SHUT) == ASSESS
+
+
+def test_what_waits_for_a_slot_looks_again_when_the_time_for_it_is_over() -> None:
+    until = NOW + HOUR
+
+    assert next_step(has_slot=False, opening=Open(until)) == AskSlot(until)
+
+
+def test_what_is_not_due_does_not_wait_for_a_window() -> None:
+    assert idle(next_step(selection=NOTHING, opening=SHUT))[0] == "UpToDate"
+
+
+def test_of_a_stopped_machine_that_is_told_whatever_the_window() -> None:
+    stopped = machine(power_state="Deallocated")
+
+    assert idle(next_step(found=stopped, opening=SHUT))[0] == "VMStopped"

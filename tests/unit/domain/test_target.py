@@ -69,7 +69,7 @@ def settled(
     target: PatchTarget | None = None,
 ) -> PatchTargetStatus:
     return decide.settled(
-        target or patch_target(), policy, seen or observed(), selection, step, True, NOW
+        target or patch_target(), policy, seen or observed(), selection, step, True, None, NOW
     )
 
 

@@ -178,7 +178,7 @@ async def test_the_end_of_the_last_try_says_when_the_next_is(due: World) -> None
                 await due.passes(15 * MINUTE)
 
     first, last = (note for reason, note, _ in due.kube.events if reason == "InstallFailed")
-    assert first.endswith("It is tried at most twice in 24 hours.")
+    assert first.endswith("It is tried at most twice in a window.")
     assert last.endswith(f"; the next is not before {at(begins)}.")
 
 

@@ -1,0 +1,231 @@
+"""Whether an install may start now, by the schedule and the freezes; and when it may next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from azpatch.api.durations import format_go, format_iso
+from azpatch.api.reasons import Reason
+from azpatch.domain.attempts import OVERDUE_AFTER, Turn
+from azpatch.domain.windows import DAY, Calendar, Frozen, Occurrence, Span, UnknownTimeZoneError
+from azpatch.domain.words import at
+
+HORIZON = 5 * 366 * DAY
+"""How far the next window is looked for. One that is further away is as good as none."""
+
+ROOM_TO_BEGIN = timedelta(minutes=5)
+"""What a window must have beside maximumDuration: until a machine was looked at and its install is
+sent, some of it has passed."""
+
+_LONGEST_PAST = 4 * 366 * DAY
+"""How far past windows are looked for: two of a yearly one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """An install may start."""
+
+    until: datetime | None
+    """The last instant at which one may; None: no end is known."""
+    turn: Turn | None = None
+    holds_until: datetime | None = None
+    """When to ask again; None: not before the schedule or a freeze is changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """No install may start."""
+
+    reason: Reason
+    message: str
+    next: datetime | None
+    """When one may; None: never, as far as it is known."""
+    turn: Turn | None = None
+    holds_until: datetime | None = None
+    """When to ask again; None: not before the schedule or a freeze is changed."""
+
+
+Opening = Open | Shut
+
+UNSCHEDULED = Open(None)
+"""Of a policy that does not install: nothing asks."""
+
+
+def opening(calendar: Calendar, needed: timedelta, now: datetime) -> Opening:
+    """`needed`: the install's maximumDuration, which must fit before the window ends or a freeze
+    begins."""
+    begins, later = _now_and_next(calendar, needed, now)
+    next_ = later.span.start if later else None
+    turn = _turn(calendar, next_, now)
+    frozen = calendar.frozen_at(now)
+    until = None
+    if begins is not None and begins.span.end < now + HORIZON:
+        until = begins.span.end - needed
+    changes = (
+        until + timedelta.resolution if until else None,
+        next_,
+        turn.end if turn else None,
+        frozen.span.end if frozen else None,
+        _opens(calendar, now),
+        *(freeze.span.start for freeze in calendar.freezes),
+    )
+    holds_until = min((one for one in changes if one is not None and one > now), default=None)
+    if begins is not None:
+        return Open(until, turn, holds_until)
+    if frozen is not None:
+        return Shut(Reason.FROZEN, _is_frozen(frozen, later), next_, turn, holds_until)
+    if later is not None:
+        return Shut(Reason.WAITING_FOR_WINDOW, _waits(later), next_, turn, holds_until)
+    reason, message = _never(calendar, needed)
+    return Shut(reason, message, None, turn, holds_until)
+
+
+def unreadable(error: UnknownTimeZoneError, where: str) -> Shut:
+    """Nothing is installed by a calendar that cannot be read."""
+    return Shut(
+        Reason.TIME_ZONE_UNKNOWN, f"In {where}: {error}. Until then nothing is installed.", None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When a policy installs, over all of its subscriptions."""
+
+    opening: Opening
+    """Where it may soonest."""
+    next: Span | None
+    """The stretch of a window in which installs may start now, or may next; None also without
+    windows."""
+    overdue_since: datetime | None
+    """See `overdue_since`."""
+    holds_until: datetime | None
+    """When to ask again; None: not before the schedule or a freeze is changed."""
+
+
+UNTIMED = Timing(UNSCHEDULED, None, None, None)
+"""Of a policy that does not install, or has no machine."""
+
+
+def timing(
+    there: Sequence[tuple[Opening, Calendar | None]], needed: timedelta, now: datetime
+) -> Timing:
+    """`there`: for each of the policy's subscriptions, with a calendar where it can be read."""
+    if not there:
+        return UNTIMED
+    calendars = [one for _, one in there if one is not None]
+    spans = [next_stretch(one, needed, now) for one in calendars if one.windows]
+    openings = [one for one, _ in there]
+    return Timing(
+        opening=min(openings, key=_soonest),
+        next=min((one for one in spans if one is not None), default=None),
+        # Freezes do not count here, so any of them will do.
+        overdue_since=overdue_since(calendars[0], now) if calendars else None,
+        holds_until=min(
+            (one.holds_until for one in openings if one.holds_until is not None), default=None
+        ),
+    )
+
+
+def _soonest(one: Opening) -> tuple[bool, bool, datetime]:
+    if isinstance(one, Open) or one.next is None:
+        return not isinstance(one, Open), True, datetime.max.replace(tzinfo=UTC)
+    return True, False, one.next
+
+
+def next_stretch(calendar: Calendar, needed: timedelta, now: datetime) -> Span | None:
+    """The stretch of a window in which installs may start now, or may next."""
+    begins, later = _now_and_next(calendar, needed, now)
+    found = begins or later
+    return found.span if found else None
+
+
+def overdue_since(calendar: Calendar, now: datetime) -> datetime | None:
+    """Who has been due since then has been due in OVERDUE_AFTER whole windows; None: there were
+    not so many. A window counts though a freeze closed it."""
+    if not calendar.windows:
+        return now - OVERDUE_AFTER * DAY
+    past = 2 * DAY
+    while past < _LONGEST_PAST:
+        past *= 4
+        ended = [one for one in calendar.occurrences(now - past, now) if one.span.end <= now]
+        if len(ended) >= OVERDUE_AFTER:
+            return ended[-OVERDUE_AFTER].span.start
+    return None
+
+
+def _now_and_next(
+    calendar: Calendar, needed: timedelta, now: datetime
+) -> tuple[Occurrence | None, Occurrence | None]:
+    """The stretch of a window in which an install may start now, and the next after it."""
+    begins: Occurrence | None = None
+    for one in _usable(calendar, needed, now):
+        if one.span.start > now:
+            return begins, one
+        if begins is None or one.span.end > begins.span.end:
+            begins = one
+    return begins, None
+
+
+def _usable(calendar: Calendar, needed: timedelta, now: datetime) -> Iterator[Occurrence]:
+    """Stretches of windows, each as long as an install needs, from `now` on."""
+    for one in _candidates(calendar, needed, now):
+        for stretch in calendar.stretches(one.span):
+            room = needed if stretch.start <= now else needed + ROOM_TO_BEGIN
+            if stretch.end - max(stretch.start, now) >= room:
+                yield Occurrence(one.window, stretch)
+
+
+def _candidates(calendar: Calendar, needed: timedelta, now: datetime) -> Iterator[Occurrence]:
+    if not calendar.windows:
+        yield Occurrence("", Span(now, now + HORIZON))
+        return
+    names = {one.name for one in calendar.windows if one.duration >= needed + ROOM_TO_BEGIN}
+    yield from calendar.occurrences(now, now + HORIZON, names)
+
+
+def _turn(calendar: Calendar, next_: datetime | None, now: datetime) -> Turn | None:
+    if not calendar.windows:
+        return None
+    current = next(calendar.occurrences(now, now + timedelta.resolution), None)
+    if current is None:
+        return Turn(None, None, next_)
+    return Turn(current.span.start, current.span.end, next_)
+
+
+def _opens(calendar: Calendar, now: datetime) -> datetime | None:
+    """When a window opens next, whatever closes it."""
+    starts = (one.span.start for one in calendar.occurrences(now, now + HORIZON))
+    return next((start for start in starts if start > now), None)
+
+
+# --- in words -------------------------------------------------------------------------------------
+
+
+def _waits(later: Occurrence) -> str:
+    return (
+        f"An install is due. It may start when window {later.window} opens, {at(later.span.start)}."
+    )
+
+
+def _is_frozen(frozen: Frozen, later: Occurrence | None) -> str:
+    why = f" ({frozen.reason})" if frozen.reason else ""
+    again = f"; the next install may start {at(later.span.start)}" if later else ""
+    return f"Freeze {frozen.name}{why} holds until {at(frozen.span.end)}{again}."
+
+
+def _never(calendar: Calendar, needed: timedelta) -> tuple[Reason, str]:
+    longest = max((one.duration for one in calendar.windows), default=needed + ROOM_TO_BEGIN)
+    if longest < needed + ROOM_TO_BEGIN:
+        return (
+            Reason.WINDOW_TOO_SHORT,
+            f"No window is long enough: install.maximumDuration is {format_iso(needed)}, to begin "
+            f"takes up to {format_go(ROOM_TO_BEGIN)}, and the longest window is "
+            f"{format_go(longest)}. Make a window longer, or maximumDuration shorter.",
+        )
+    return (
+        Reason.NO_WINDOW_LEFT,
+        "The schedule has no window any more in which an install could start: its windows have "
+        "ended, or freezes close them all. Add one, or remove an endDate or a freeze.",
+    )
