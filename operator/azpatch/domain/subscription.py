@@ -27,6 +27,7 @@ from azpatch.domain.grants import for_whole_subscription
 from azpatch.domain.own_matrix import MatrixTrouble
 from azpatch.domain.registration import Next, RegistrationFacts, next_step
 from azpatch.domain.rights import missing, missing_to_register
+from azpatch.domain.windows import FREEZE_ZONE, UnknownTimeZoneError, freezes
 
 _LISTED = 3
 """How many missing rights a message names; the rest is counted."""
@@ -183,10 +184,15 @@ def _ready(subscription: AzureSubscription, facts: SubscriptionFacts) -> list[Fi
             Finding(kind, "True", trouble.reason, trouble.message),
         ]
     if facts.matrix_trouble is not None:
-        wrong = facts.matrix_trouble
+        matrix = facts.matrix_trouble
         return [
-            Finding(ConditionType.READY, "False", wrong.reason, wrong.message),
-            Finding(ConditionType.STALLED, "True", wrong.reason, wrong.message),
+            Finding(ConditionType.READY, "False", matrix.reason, matrix.message),
+            Finding(ConditionType.STALLED, "True", matrix.reason, matrix.message),
+        ]
+    if (wrong := _freezes(subscription)) is not None:
+        return [
+            Finding(ConditionType.READY, "False", Reason.TIME_ZONE_UNKNOWN, wrong),
+            Finding(ConditionType.STALLED, "True", Reason.TIME_ZONE_UNKNOWN, wrong),
         ]
     if not facts.read:
         message = "The first inventory is being read; policies start when it is there."
@@ -206,6 +212,18 @@ def _ready(subscription: AzureSubscription, facts: SubscriptionFacts) -> list[Fi
     if servers and subscription.spec.arc_billing is None:
         message += f" {arc.to_be_accepted(servers)}"
     return [Finding(ConditionType.READY, "True", Reason.UP_TO_DATE, message)]
+
+
+def _freezes(subscription: AzureSubscription) -> str | None:
+    """What is wrong with its freezes; None: nothing is."""
+    try:
+        freezes(subscription.spec.freezes, FREEZE_ZONE)
+    except UnknownTimeZoneError as error:
+        return (
+            f"In spec.freezes: {error}. Until then nothing is installed in this subscription; "
+            "assessments go on."
+        )
+    return None
 
 
 def _access(subscription: AzureSubscription, facts: SubscriptionFacts) -> Finding:

@@ -18,6 +18,9 @@ from azpatch.api.schedule import Freeze, Monthly, Nth, Schedule, Weekday, Window
 
 DAY = timedelta(days=1)
 
+FREEZE_ZONE = "UTC"
+"""Of a freeze of an AzureSubscription that names none."""
+
 _WEEKDAYS = dict(
     zip(
         Weekday,

@@ -8,7 +8,13 @@ from datetime import datetime
 from azpatch.api.policy import PatchPolicy
 from azpatch.api.subscription import AzureSubscription
 from azpatch.domain.opening import UNSCHEDULED, Opening, opening, unreadable
-from azpatch.domain.windows import Calendar, UnknownTimeZoneError, calendar, freezes
+from azpatch.domain.windows import (
+    FREEZE_ZONE,
+    Calendar,
+    UnknownTimeZoneError,
+    calendar,
+    freezes,
+)
 
 Generations = tuple[int | None, int | None]
 PolicyUid = str
@@ -78,7 +84,7 @@ def _made(policy: PatchPolicy, subscription: AzureSubscription) -> Calendar | Op
     schedule = policy.spec.schedule
     assert schedule is not None
     try:
-        others = freezes(subscription.spec.freezes, "UTC")
+        others = freezes(subscription.spec.freezes, FREEZE_ZONE)
     except UnknownTimeZoneError as error:
         return unreadable(error, f"AzureSubscription {subscription.metadata.name}, spec.freezes")
     try:

@@ -23,7 +23,7 @@ from domain_builders import (
 )
 
 from azpatch.api.common import Condition, OperationName, Support
-from azpatch.api.policy import PatchPolicy, PatchPolicyStatus
+from azpatch.api.policy import NextWindow, PatchPolicy, PatchPolicyStatus
 from azpatch.api.reasons import Reason
 from azpatch.api.target import (
     SUBSCRIPTION_LABEL,
@@ -33,11 +33,14 @@ from azpatch.api.target import (
     PatchTargetStatus,
     Verdict,
 )
+from azpatch.domain.opening import Open, Shut, Timing
 from azpatch.domain.policy import status
 from azpatch.domain.policy_machines import operation_of, slot_limit
 from azpatch.domain.subscription import Trouble
+from azpatch.domain.windows import Span
 
 POLICY = patch_policy()
+ANY_TIME = Timing(Open(None), None, NOW - 2 * DAY, None)
 YES, NO, WAITS = Support.SUPPORTED, Support.UNSUPPORTED, Support.UNKNOWN
 
 
@@ -91,8 +94,9 @@ def of(
     targets: Sequence[PatchTarget],
     policy: PatchPolicy = POLICY,
     trouble: Trouble | None = None,
+    timing: Timing = ANY_TIME,
 ) -> PatchPolicyStatus:
-    found = status(policy, targets, trouble, NOW)
+    found = status(policy, targets, trouble, NOW, timing=timing)
     assert all(len(c.message) <= READABLE for c in found.conditions)
     return found
 
@@ -372,6 +376,49 @@ class TestSupportedAndCompliant:
         targets.append(target(9))
         message = conditions(targets)["Supported"].message
         assert message == "Azure cannot patch 5 of 6 machines: web-0, web-1, web-2 and 2 more."
+
+
+class TestTiming:
+    """A schedule of windows, and freezes."""
+
+    NEXT = Span(NOW + DAY, NOW + DAY + 4 * HOUR)
+    DUE = target(1, ready="WaitingForWindow", compliant=("False", "PatchesMissing"))
+
+    def shut(self, reason: Reason, next_: Span | None = NEXT) -> Timing:
+        closed = Shut(reason, "Closed until then.", next_.start if next_ else None)
+        return Timing(closed, next_, NOW - 14 * DAY, None)
+
+    @pytest.mark.parametrize("reason", [Reason.WAITING_FOR_WINDOW, Reason.FROZEN])
+    def test_waiting_for_ones_time_is_no_failure(self, reason: Reason) -> None:
+        found = of([self.DUE, target(2)], timing=self.shut(reason))
+
+        assert readiness(found) == {"Ready": ("True", reason)}
+        assert found.conditions[0].message == (
+            "Closed until then. Nothing is in flight. 1 of 2 machines is not compliant: "
+            "web-1 (WaitingForWindow)."
+        )
+
+    def test_with_nothing_due_there_is_nothing_to_wait_for(self) -> None:
+        found = of([target()], timing=self.shut(Reason.FROZEN))
+
+        assert readiness(found) == {"Ready": ("True", "UpToDate")}
+
+    @pytest.mark.parametrize("reason", [Reason.WINDOW_TOO_SHORT, Reason.TIME_ZONE_UNKNOWN])
+    def test_a_schedule_that_cannot_work_needs_a_person(self, reason: Reason) -> None:
+        found = of([target()], timing=self.shut(reason, None))
+
+        assert readiness(found) == {"Ready": ("False", reason), "Stalled": ("True", reason)}
+
+    def test_a_schedule_that_has_ended_is_told_and_is_no_failure(self) -> None:
+        found = of([target()], timing=self.shut(Reason.NO_WINDOW_LEFT, None))
+
+        assert readiness(found) == {"Ready": ("True", "NoWindowLeft")}
+
+    def test_the_next_window_is_told(self) -> None:
+        found = of([target()], timing=self.shut(Reason.WAITING_FOR_WINDOW))
+
+        assert found.next_window == NextWindow(start=self.NEXT.start, end=self.NEXT.end)
+        assert of([target()]).next_window is None
 
 
 def test_machines_in_numbers() -> None:

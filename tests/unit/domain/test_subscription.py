@@ -263,3 +263,18 @@ def test_what_arc_enabled_servers_would_cost_is_said_until_it_is_accepted() -> N
     assert cost in conditions(image_classes=servers)["Ready"].message
     assert cost not in conditions()["Ready"].message
     assert cost not in conditions(accepted, image_classes=servers)["Ready"].message
+
+
+def test_a_freeze_in_a_time_zone_that_nobody_knows_needs_a_person() -> None:
+    freeze = {"name": "peak", "start": "2026-12-18T00:00:00", "end": "2027-01-04T00:00:00"}
+    wrong = subscription(freezes=[{**freeze, "timeZone": "Europe/Belin"}])
+
+    found = conditions(wrong)
+
+    assert (found["Ready"].status, found["Stalled"].reason) == ("False", "TimeZoneUnknown")
+    assert found["Ready"].message == (
+        "In spec.freezes: timeZone Europe/Belin is not in the IANA time zone database: give a name "
+        "such as Europe/Berlin, spelt as there. Until then nothing is installed in this "
+        "subscription; assessments go on."
+    )
+    assert "Stalled" not in conditions(subscription(freezes=[freeze]))

@@ -287,6 +287,6 @@ class TestFacts:
         first = settled(selection=ONE)
         target = patch_target(first)
         again = decide.settled(
-            target, POLICY, observed(first), ONE, IDLE, True, NOW + timedelta(hours=1)
+            target, POLICY, observed(first), ONE, IDLE, True, None, NOW + timedelta(hours=1)
         )
         assert again == first
