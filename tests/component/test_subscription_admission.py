@@ -128,7 +128,6 @@ def test_a_wrong_subscription_is_refused_with_the_field_and_the_remedy(
             'spec.grants[1]: Duplicate value: {"name":"web"}',
             id="two grants of one name",
         ),
-        pytest.param(put("spec.freezes", []), 'unknown field "spec.freezes"', id="freezes"),
         pytest.param(
             put("spec.arcBilling", "Refused"), 'supported values: "Accepted"', id="arcBilling"
         ),
