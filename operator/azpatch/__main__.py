@@ -1,7 +1,7 @@
 """The command line.
 
 A command's module is imported when the command is asked for: the operator's libraries take seconds,
-which `azpatch support` has no need of.
+which `azpatch support` and `azpatch windows` have no need of.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, str] = {
     "crds": "azpatch.operate:crds",
     "run": "azpatch.operate:run",
     "support": "azpatch.support.command:support",
+    "windows": "azpatch.windows.command:windows",
 }
 """Command → where it is."""
 

@@ -1,12 +1,24 @@
-"""When installs may start: windows, in a time zone, and freezes, which close them."""
+"""When installs may start: windows, in a time zone, and freezes, which close them.
+
+What the rules say to the API server the models say again: `azpatch windows` reads manifests that no
+API server has seen, and nothing is installed by a window that cannot be.
+"""
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+import re
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NaiveDatetime,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 from azpatch.api.common import TEXT, ApiModel, GoDuration
 from azpatch.api.durations import GO_PATTERN, format_go
@@ -37,23 +49,62 @@ Date = Annotated[date, WithJsonSchema({"type": "string", "format": "date", "maxL
 """A day of the calendar, such as 2026-12-24."""
 
 
-def _local(time: datetime) -> str:
-    return time.isoformat(timespec="seconds")
+def _local(at: datetime) -> str:
+    return at.isoformat(timespec="seconds")
+
+
+def _clock(at: time) -> str:
+    return at.isoformat(timespec="minutes")
+
+
+NO_TIME_OF_DAY = (
+    'startTime is no time of day: give hours and minutes of 24 hours in quotes, such as "22:00"'
+)
+
+
+def _to_clock(given: Any) -> Any:
+    if isinstance(given, time) or (isinstance(given, str) and re.match(TIME_PATTERN, given)):
+        return given
+    raise ValueError(NO_TIME_OF_DAY)
+
+
+TimeOfDay = Annotated[
+    time,
+    BeforeValidator(_to_clock),
+    PlainSerializer(_clock, return_type=str),
+    WithJsonSchema({"type": "string", "maxLength": TEXT}),
+    Form(TIME_PATTERN, NO_TIME_OF_DAY),
+]
+"""Hours and minutes, as a clock on the wall shows them."""
+
+NO_LOCAL_TIME = (
+    "this is no date and time: give both without a time zone, such as 2026-12-18T00:00:00; "
+    "timeZone says which one is meant"
+)
+NO_SUCH_DAY = "this is no day of the calendar: give one that exists, such as 2026-12-18T00:00:00"
+
+
+def _to_local(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    if not re.match(LOCAL_PATTERN, given):
+        raise ValueError(NO_LOCAL_TIME)
+    try:
+        return datetime.fromisoformat(given)
+    except ValueError:
+        raise ValueError(NO_SUCH_DAY) from None
 
 
 LocalTime = Annotated[
-    datetime,
+    NaiveDatetime,
+    BeforeValidator(_to_local),
     PlainSerializer(_local, return_type=str),
     WithJsonSchema({"type": "string", "maxLength": TEXT}),
-    Form(
-        LOCAL_PATTERN,
-        "this is no date and time: give both without a time zone, such as 2026-12-18T00:00:00; "
-        "timeZone says which one is meant",
-    ),
+    Form(LOCAL_PATTERN, NO_LOCAL_TIME),
     Rule(
         f"!self.matches(r'{LOCAL_PATTERN}') || "
         "timestamp(self + 'Z') > timestamp('1970-01-01T00:00:00Z')",
-        "this is no day of the calendar: give one that exists, such as 2026-12-18T00:00:00",
+        NO_SUCH_DAY,
     ),
 ]
 """A local date and time, as a clock on the wall shows it."""
@@ -118,6 +169,14 @@ class Monthly(ApiModel):
     """Days from that weekday to the window, before it if negative: 3 days after the second Tuesday
     is not always the second Friday. It may lead into another month."""
 
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        of_month, of_week = self.day is not None, (self.nth, self.weekday, self.offset_days)
+        whole = self.nth is not None and self.weekday is not None
+        if of_week != (None, None, None) if of_month else not whole:
+            raise ValueError(MONTHLY_ONE_OF)
+        return self
+
 
 WINDOW_ONE_OF = "a window recurs in one way: give exactly one of daily, weekly and monthly"
 INTERVAL_NEEDS_START = (
@@ -161,15 +220,7 @@ class Window(ApiModel):
     """The first day on which it may begin, in the schedule's time zone."""
     end_date: Date | None = None
     """The last day on which it may begin."""
-    start_time: Annotated[
-        str,
-        Field(max_length=TEXT),
-        Form(
-            TIME_PATTERN,
-            "startTime is no time of day: give hours and minutes of 24 hours in quotes, such as "
-            '"22:00"',
-        ),
-    ]
+    start_time: TimeOfDay
     """When it begins, in the schedule's time zone. Where the clock changes: a time that is skipped
     means the first instant after the change, and of one that comes twice the first is meant."""
     duration: Annotated[
@@ -187,6 +238,16 @@ class Window(ApiModel):
     ]
     """How long it is, in Go's notation, as time passes: a change of the clock neither lengthens nor
     shortens it."""
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        if sum(one is not None for one in (self.daily, self.weekly, self.monthly)) != 1:
+            raise ValueError(WINDOW_ONE_OF)
+        if (self.interval or 1) > 1 and self.start_date is None:
+            raise ValueError(INTERVAL_NEEDS_START)
+        if self.start_date and self.end_date and self.start_date > self.end_date:
+            raise ValueError(WINDOW_ENDS_FIRST)
+        return self
 
 
 FREEZE_ENDS_FIRST = "the freeze ends before it starts: give an end that is later than start"
@@ -209,6 +270,12 @@ class Freeze(ApiModel):
     in an AzureSubscription."""
     reason: Annotated[str, Field(max_length=256)] | None = None
     """Why, for those who wonder that nothing is installed."""
+
+    @model_validator(mode="after")
+    def _ends_later(self) -> Self:
+        if self.start >= self.end:
+            raise ValueError(FREEZE_ENDS_FIRST)
+        return self
 
 
 Freezes = Annotated[tuple[Freeze, ...], ListMap("name"), Field(max_length=FREEZES_MOST)]
@@ -245,3 +312,9 @@ class Schedule(ApiModel):
     """In place of windows: install whenever a machine is due, at any time."""
     freezes: Freezes = ()
     """Times in which nothing is installed, whatever the windows say."""
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if bool(self.windows) == (self.always is not None):
+            raise ValueError(SCHEDULE_ONE_OF)
+        return self

@@ -169,11 +169,10 @@ def _occurrences(
     window: Window, where: ZoneInfo, since: datetime, until: datetime
 ) -> Iterator[Occurrence]:
     """Those of one window that end after `since` and begin before `until`."""
-    begins = time.fromisoformat(window.start_time)
     # Two days more than a window is long: no clock is further from UTC than one.
     first, last = since.date() - window.duration - 2 * DAY, until.date() + DAY
     for day in _days(window, first, last):
-        start = instant(datetime.combine(day, begins), where)
+        start = instant(datetime.combine(day, window.start_time), where)
         end = start + window.duration
         if end > since and start < until:
             yield Occurrence(window.name, Span(start, end))

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import gc
-import os
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum, StrEnum
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
 from azpatch.api.common import DetectedState, OperationName, OsType, Support
 from azpatch.api.revisions import REVISIONS
 from azpatch.api.subscription import FeatureState
+from azpatch.console import STDIN, OneLine, Wrong, content, echo, width
 from azpatch.domain.matrix import Matrix, revision
 from azpatch.support import printing
 from azpatch.support.answers import Answer
 from azpatch.support.judging import Circumstances, Judge, of_definition, of_plan, used
-from azpatch.support.reading import Definitions, Machines, Named, Wrong, definitions, machines
+from azpatch.support.reading import Definitions, Machines, Named, definitions, machines
 
 GATED = (OperationName.ON_DEMAND_ASSESSMENT, OperationName.ON_DEMAND_PATCHING)
 """What the exit status is about unless `--operation` says otherwise: what azpatch itself sends."""
-
-STDIN = "-"
 
 
 class ExitStatus(IntEnum):
@@ -55,24 +51,6 @@ class Word(click.Choice[str]):
     def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
         """What is wrong."""
         return f"{value!r} is none of {', '.join(self.choices)}."
-
-
-class OneLine(click.Command):
-    """A command that says in one line what is wrong with its options."""
-
-    def make_context(
-        self,
-        info_name: str | None,
-        args: list[str],
-        parent: click.Context | None = None,
-        **extra: Any,
-    ) -> click.Context:
-        """As click's."""
-        try:
-            return super().make_context(info_name, args, parent, **extra)
-        except click.UsageError as error:
-            message = error.format_message().rstrip(".")
-            raise Wrong(f"{message}. See azpatch support --help.") from None
 
 
 @click.command(cls=OneLine)
@@ -242,7 +220,7 @@ def _no_machine(given: Sequence[str]) -> None:
 def _definitions(image_definition: str | None) -> Definitions | None:
     if image_definition is None:
         return None
-    return definitions(*_content(image_definition, "--image-definition"))
+    return definitions(*content(image_definition, "--image-definition"))
 
 
 def _about(
@@ -254,7 +232,7 @@ def _about(
     if plan is not None:
         return Machines((of_plan(*plan, os_type),), listed=False)
     if vm_json is not None:
-        about = machines(*_content(vm_json, "--vm-json"))
+        about = machines(*content(vm_json, "--vm-json"))
         if images is not None:
             _note_unused(about.machines, images)
         return about
@@ -270,16 +248,6 @@ def _note_unused(about: Sequence[Named], images: Definitions) -> None:
         click.echo(f"Note: no machine was built from {names} of --image-definition.", err=True)
 
 
-def _content(file: str, option: str) -> tuple[bytes, str]:
-    """The content of a file, and its name for a person."""
-    if file == STDIN:
-        return sys.stdin.buffer.read(), f"{option} from stdin"
-    try:
-        return Path(file).read_bytes(), f"{option} {file}"
-    except OSError as error:
-        raise Wrong(f"{option} {file} cannot be read: {error.strerror or error}.") from None
-
-
 def _member(kind: type[E], value: str | None) -> E | None:
     return None if value is None else kind(value)
 
@@ -289,7 +257,7 @@ def _member(kind: type[E], value: str | None) -> E | None:
 
 def _print_matrix(matrix: Matrix, output: str) -> None:
     if output == "table":
-        _echo(printing.matrix_table(matrix, _width()))
+        echo(printing.matrix_table(matrix, width()))
         return
     write = printing.matrix_json if output == "json" else printing.matrix_yaml
     click.echo(write(matrix), nl=False)
@@ -298,21 +266,11 @@ def _print_matrix(matrix: Matrix, output: str) -> None:
 def _print(answers: Sequence[Answer], listed: bool, matrix: Matrix, output: str) -> None:
     if output == "table":
         lines = (
-            printing.fleet(answers, matrix, _width())
+            printing.fleet(answers, matrix, width())
             if listed
-            else printing.card(answers[0], matrix, _width())
+            else printing.card(answers[0], matrix, width())
         )
-        _echo(lines)
+        echo(lines)
         return
     write = printing.as_json if output == "json" else printing.as_yaml
     click.echo(write(answers if listed else answers[0]), nl=False)
-
-
-def _echo(lines: Iterable[str]) -> None:
-    click.echo("\n".join(map(printing.printable, lines)))
-
-
-def _width() -> int | None:
-    """The terminal's; COLUMNS gives one to a pipe too."""
-    known = sys.stdout.isatty() or os.environ.get("COLUMNS")
-    return shutil.get_terminal_size().columns if known else None

@@ -16,6 +16,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from azpatch.api.common import OperationName, Support
+from azpatch.console import columns
 from azpatch.domain.arc import unless_accepted
 from azpatch.domain.ids import is_arc_server
 from azpatch.domain.matrix import Matrix
@@ -113,7 +114,7 @@ def matrix_table(matrix: Matrix, width: int | None) -> Iterator[str]:
         for line in range(max(len(supported), len(unsupported))):
             first = str(image_class) if line == 0 else ""
             rows.append((first, _at(supported, line), _at(unsupported, line)))
-    yield from _columns(rows)
+    yield from columns(rows)
     yield ""
     if (feature := matrix.preview_feature) is not None:
         classes = " and ".join(c for c in matrix.image_classes if matrix.needs_feature(c))
@@ -153,7 +154,7 @@ def card(answer: Answer, matrix: Matrix, width: int | None) -> Iterator[str]:
         ("confidence", answer.confidence),
         ("image", answer.image_reference if answer.image_reference != answer.name else None),
     )
-    yield from _columns([("", name, value) for name, value in facts if value])
+    yield from columns([("", name, value) for name, value in facts if value])
     yield from _text(answer.evidence, width, "  evidence     ", "               ")
     yield ""
     yield f"By support matrix {matrix.revision}:"
@@ -213,7 +214,7 @@ def fleet(answers: Sequence[Answer], matrix: Matrix, width: int | None) -> Itera
         )
         for one in answers
     ]
-    yield from _columns(_fitting([head, *rows], width))
+    yield from columns(_fitting([head, *rows], width))
     yield ""
     yield from _text("yes: Supported, no: Unsupported, ?: Unknown until there is evidence.", width)
     if servers := sum(map(_is_supported_server, answers)):
@@ -265,20 +266,6 @@ def _said(
 
 
 # --- lines ----------------------------------------------------------------------------------------
-
-
-def printable(line: str) -> str:
-    """Without what would move the cursor: the text of a model is anybody's."""
-    if line.isprintable():
-        return line
-    return "".join(character if character.isprintable() else "?" for character in line)
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()
 
 
 def _text(text: str, width: int | None, first: str = "", then: str | None = None) -> Iterator[str]:

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import click
-
 from azpatch.azure import models
 from azpatch.azure.queries import ARC_SERVERS, VIRTUAL_MACHINES
+from azpatch.console import Wrong
 from azpatch.domain.facts import ImageDefinition, Machine
 from azpatch.domain.ids import parse
 from azpatch.domain.image import gallery_image
@@ -24,16 +23,6 @@ _DEFINITIONS = "what `az sig image-definition show -o json` or `list` prints"
 
 _SURROGATES = re.compile(r"\\u[dD][89a-fA-F]")
 """Halves of a character, as JSON may escape them: one alone is no text."""
-
-
-class Wrong(click.ClickException):
-    """What was asked cannot be answered: one line that says why, and what to do."""
-
-    exit_code = 2
-
-    def show(self, file: Any = None) -> None:
-        """The line, on stderr."""
-        click.echo(f"Error: {' '.join(self.message.split())}", err=True, file=file)
 
 
 @dataclass(frozen=True, slots=True)

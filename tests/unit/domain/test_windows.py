@@ -83,10 +83,10 @@ def begins_on(window: Window, day: date) -> bool:
     return (base.day + 6) // 7 == list(Nth).index(monthly.nth) + 1
 
 
-def first_minute(day: date, clock: str, zone: ZoneInfo) -> datetime:
+def first_minute(day: date, clock: time, zone: ZoneInfo) -> datetime:
     """The first minute at which a clock there shows that time; else the first that shows a later
     one, found by looking at the clock minute by minute."""
-    wanted = datetime.combine(day, time.fromisoformat(clock))
+    wanted = datetime.combine(day, clock)
     midnight = datetime.combine(day, time(), UTC)
     hours = [(midnight + number * HOUR).astimezone(zone) for number in range(-16, 40)]
     offsets = {at.utcoffset() or timedelta(0) for at in hours}
