@@ -12,6 +12,7 @@ from pathlib import Path
 
 import api_docs
 import chart_docs
+import console_docs
 import error_docs
 import fault_docs
 import fleet_docs
@@ -46,7 +47,8 @@ def chart_crds() -> Files:
 
 
 def references() -> Files:
-    """The pages and tables of the API, mistakes, the chart's values, what azsim can be given."""
+    """The pages and tables of the API, mistakes, the chart's values, what azsim can be given, what
+    commands print."""
     yield "docs/api.md", api_docs.page()
     yield "docs/azsim-fleet.md", fleet_docs.page()
     yield "docs/azsim-faults.md", fault_docs.page()
@@ -56,6 +58,7 @@ def references() -> Files:
     yield "docs/support-command.md", support_docs.page()
     yield "docs/support-command.schema.json", support_docs.schema()
     yield "docs/outcomes.md", outcome_docs.page()
+    yield "docs/windows.md", console_docs.filled("docs/windows.md")
     yield "charts/azpatch/README.md", chart_docs.readme(ROOT / "charts" / "azpatch")
 
 
