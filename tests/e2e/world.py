@@ -11,6 +11,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -134,6 +135,10 @@ class World:
     def leaks(self) -> Violations:
         """Where a secret is shown. Every World is asked this at its end."""
         return leaks(self.shown(), self.secrets())
+
+    def azure_time(self) -> datetime:
+        """What Azure's clock shows."""
+        return self._clock.now()
 
     # -- life ---------------------------------------------------------------------------------
 

@@ -90,6 +90,40 @@ def _unseen(sent: datetime, other: Operation, shown: Shown | None) -> bool:
     return seen is None or sent - seen <= LOOK
 
 
+@dataclass(frozen=True)
+class OpenTimes:
+    """When installs may start on some machines."""
+
+    machines: frozenset[str]
+    """Their names."""
+    stretches: Sequence[tuple[datetime, datetime]]
+    """From when until when windows are open and no freeze holds."""
+    needed: timedelta
+    """What must fit before the end: maximumDuration."""
+
+
+def only_in_open_times(
+    journal: Journal, times: Iterable[OpenTimes], ours: Collection[str]
+) -> Violations:
+    """2: no install starts outside an open window, in a freeze, or without time for all of it.
+
+    The intent counts, which was written at most LOOK before the request arrived.
+    """
+    of = {machine: one for one in times for machine in one.machines}
+    found = []
+    for request in journal.requests(ours):
+        if request.patches is None or request.patches[1] != "Install":
+            continue
+        one = of.get(name_of(request.patches[0]))
+        if one is not None and not _fits(one, request.time):
+            found.append(f"{request.time}: an install on {request.patches[0]} when none may start")
+    return found
+
+
+def _fits(times: OpenTimes, sent: datetime) -> bool:
+    return any(start <= sent <= end - times.needed + LOOK for start, end in times.stretches)
+
+
 GIVEN_UP = timedelta(minutes=119)
 """After the start of an assessment; its deadline is two hours after its intent."""
 

@@ -8,11 +8,13 @@ import pytest
 from judging.azure_journal import Entry, Event, Journal, Request, parse
 from judging.invariants import (
     Leave,
+    OpenTimes,
     Rollout,
     Verdict,
     at_most_one_in_flight,
     azure_writes,
     max_unavailable_kept,
+    only_in_open_times,
     only_what_is_granted,
     verdicts_kept,
 )
@@ -450,3 +452,25 @@ def test_a_line_of_azsim_is_read_as_it_was_written() -> None:
     assert isinstance(request, Request)
     assert request.number == 17
     assert request.patches == (WEB, "Install")
+
+
+@pytest.mark.parametrize(
+    ("at", "kind", "good"),
+    [
+        pytest.param(timedelta(0), "install", True, id="as the window opens"),
+        pytest.param(-timedelta(seconds=1), "install", False, id="before it opens"),
+        pytest.param(timedelta(hours=2), "install", True, id="it just fits"),
+        pytest.param(timedelta(hours=2, seconds=59), "install", True, id="its intent just fitted"),
+        pytest.param(timedelta(hours=2, minutes=2), "install", False, id="it no longer fits"),
+        pytest.param(timedelta(hours=12), "assess", True, id="an assessment, at any time"),
+    ],
+)
+def test_installs_outside_windows_are_seen(at: timedelta, kind: str, good: bool) -> None:
+    journal = Written()
+    journal.time = START + at - timedelta(minutes=1)
+    journal.request("POST", f"{WEB}/{kind}Patches")
+    times = OpenTimes(frozenset({"web"}), [(START, START + timedelta(hours=4))], timedelta(hours=2))
+
+    found = only_in_open_times(Journal(journal.entries), [times], OURS)
+
+    assert (found == []) is good
