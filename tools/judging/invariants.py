@@ -124,6 +124,9 @@ def _fits(times: OpenTimes, sent: datetime) -> bool:
     return any(start <= sent <= end - times.needed + LOOK for start, end in times.stretches)
 
 
+PAUSED_AT_MOST = timedelta(hours=5, minutes=25)
+"""Azure's longest maximumDuration, and 90 minutes."""
+
 GIVEN_UP = timedelta(minutes=119)
 """After the start of an assessment; its deadline is two hours after its intent."""
 
@@ -184,8 +187,11 @@ def _seen(
     ours: Collection[str],
     shown: Shown | None,
 ) -> bool:
-    """Whether Azure had shown us a foreign operation when `before` began."""
+    """Whether Azure had shown us a foreign operation when `before` began. One on a machine that was
+    stopped meanwhile is not waited for for ever."""
     seen = seen_from(foreign, shown)
+    if before.started - foreign.started > PAUSED_AT_MOST:
+        return False
     return seen is not None and any(
         request.method == "GET"
         and foreign.first < request.number < before.first

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from azpatch.api.common import MachineKind
+from azpatch.api.install import MAXIMUM_DURATION
 from azpatch.api.reasons import Reason
 from azpatch.api.target import AssessmentStatus, Installation, PatchTargetStatus
 from azpatch.domain.arc import cut_off
@@ -17,7 +18,7 @@ from azpatch.domain.facts import (
     MachineView,
 )
 from azpatch.domain.ids import is_another_vm
-from azpatch.domain.operation import at_work
+from azpatch.domain.operation import INSTALL_GRACE, at_work
 from azpatch.domain.plan import RUNNING, Idle, not_sent, outdated
 from azpatch.domain.traces import ARC_NOT_STARTED_AFTER, same_id, traces_of
 
@@ -26,6 +27,9 @@ LOOK_AT_AGENT = timedelta(minutes=5)
 
 LOOK_AT_FOREIGN = timedelta(minutes=1)
 """Someone else's operation, and a machine whose state just changed, are looked at this late."""
+
+PAUSED_AT_MOST = MAXIMUM_DURATION + INSTALL_GRACE
+"""For how long an install on a machine that was stopped may go on at its boot."""
 
 LONGEST_LOOK_AT_FOREIGN = timedelta(minutes=10)
 FOREIGN_SHARE = 10
@@ -40,7 +44,7 @@ def cleared(
     if is_another_vm(view.machine.vm_id, machine.vm_id):
         return not_sent(Reason.MACHINE_REPLACED, now + LOOK_AT_FOREIGN)
     unreachable = _unreachable(view.machine)
-    if unreachable is Reason.VM_STOPPED:
+    if unreachable is Reason.VM_STOPPED and not _paused(view, status, now):
         return not_sent(unreachable, now + LOOK_AT_FOREIGN)
     # A server that Azure does not hear works on.
     busy = under_way(view, status, now)
@@ -51,6 +55,19 @@ def cleared(
     if not view.agent_ready:
         return not_sent(Reason.AGENT_NOT_READY, now + LOOK_AT_AGENT)
     return None
+
+
+def _paused(view: MachineView, status: PatchTargetStatus, now: datetime) -> bool:
+    """Somebody's install was under way when the machine was stopped: it goes on at its boot, and
+    keeps its slot, as long as its time is not over."""
+    install = view.installation
+    return (
+        install is not None
+        and install.status is GuestStatus.IN_PROGRESS
+        and install.start_time is not None
+        and now - install.start_time <= PAUSED_AT_MOST
+        and _known(install, status) is None
+    )
 
 
 def _unreachable(machine: Machine) -> Reason | None:

@@ -13,6 +13,7 @@ from domain_builders import (
     arc_server,
     arc_view,
     assessed,
+    installed,
     machine,
     view,
 )
@@ -64,6 +65,47 @@ def test_the_last_look_before_the_post(seen: MachineView, reason: Reason | None)
         assert not found.ready
         assert found.wake is not None
         assert NOW < found.wake <= NOW + 5 * MINUTE
+
+
+STOPPED = machine(power_state="Deallocated")
+
+
+@pytest.mark.parametrize(
+    ("install", "status", "reason"),
+    [
+        pytest.param(
+            InstallationResult(RUNS, start_time=NOW - HOUR, activity_id="theirs"),
+            PatchTargetStatus(),
+            Reason.FOREIGN_OPERATION,
+            id="it goes on when the machine is started",
+        ),
+        pytest.param(
+            InstallationResult(RUNS, start_time=NOW - 6 * HOUR, activity_id="theirs"),
+            PatchTargetStatus(),
+            Reason.VM_STOPPED,
+            id="its time is over",
+        ),
+        pytest.param(
+            InstallationResult(GuestStatus.SUCCEEDED, start_time=NOW - HOUR, activity_id="theirs"),
+            PatchTargetStatus(),
+            Reason.VM_STOPPED,
+            id="it has ended",
+        ),
+        pytest.param(
+            InstallationResult(RUNS, start_time=NOW - HOUR, activity_id="ours"),
+            PatchTargetStatus(installation=installed(activity_id="ours")),
+            Reason.VM_STOPPED,
+            id="it is ours, and was given up",
+        ),
+    ],
+)
+def test_somebodys_install_on_a_machine_that_was_stopped_keeps_its_slot(
+    install: InstallationResult, status: PatchTargetStatus, reason: Reason
+) -> None:
+    found = cleared(view(machine=STOPPED, installation=install), machine(), status, NOW)
+
+    assert found is not None
+    assert found.reason is reason
 
 
 @pytest.mark.parametrize(
