@@ -45,8 +45,8 @@ NOT_A_SHARE = (
 
 
 TWO_TARGETS = (
-    "target has more than one of virtualMachine, arcMachine and galleryImage: keep one, and make "
-    "another PatchPolicy for each of the others"
+    "target has more than one of virtualMachine, arcMachine, galleryImage and selector: keep one, "
+    "and make another PatchPolicy for each of the others"
 )
 
 
@@ -62,8 +62,8 @@ POLICY_REFUSALS = [
     pytest.param(
         [put("spec.target", {})],
         "spec.target",
-        "target is empty: give virtualMachine or arcMachine for one machine, or galleryImage for "
-        "all machines built from one image",
+        "target is empty: give virtualMachine or arcMachine for one machine, galleryImage for all "
+        "machines built from one image, or selector for machines by what they are",
         id="no target",
     ),
     pytest.param(
@@ -71,6 +71,29 @@ POLICY_REFUSALS = [
         "spec.target",
         TWO_TARGETS,
         id="two targets",
+    ),
+    pytest.param(
+        [put("spec.target.selector", {"azureSubscriptions": ["prod"]})],
+        "spec.target",
+        TWO_TARGETS,
+        id="a machine and a selector",
+    ),
+    pytest.param(
+        [put("spec.target", {"selector": {"azureSubscriptions": []}})],
+        "spec.target.selector.azureSubscriptions",
+        "should have at least 1 items",
+        id="a selector of no subscription",
+    ),
+    pytest.param(
+        [
+            put(
+                "spec.target",
+                {"selector": {"azureSubscriptions": ["prod"], "tags": {"env": []}}},
+            )
+        ],
+        "spec.target.selector.tags.env",
+        "should have at least 1 items",
+        id="a tag without a value",
     ),
     pytest.param(
         [put("spec.target.arcMachine", {"id": SERVER})],
@@ -299,7 +322,6 @@ def test_a_wrong_policy_is_refused_with_the_field_and_the_remedy(
 @pytest.mark.parametrize(
     "field",
     [
-        "spec.target.selector",
         "spec.schedule.cron",
         "spec.rollout.waves",
         "spec.rollout.maxFailed",
@@ -319,6 +341,25 @@ def test_a_policy_has_no_field_that_this_release_does_not_act_on(
     [
         pytest.param([machine_target(MACHINE.upper())], id="an id in other case"),
         pytest.param([put("spec.target", {"arcMachine": {"id": SERVER}})], id="an Arc server"),
+        pytest.param(
+            [
+                put(
+                    "spec.target",
+                    {
+                        "selector": {
+                            "azureSubscriptions": ["prod", "test"],
+                            "resourceGroups": ["rg-web"],
+                            "locations": ["westeurope"],
+                            "osTypes": ["Linux"],
+                            "tags": {"env": ["prod"], "ring": ["0", "1"]},
+                            "tagOperator": "All",
+                            "imageClasses": ["Marketplace", "NotApplicable"],
+                        }
+                    },
+                )
+            ],
+            id="a selector with everything",
+        ),
         pytest.param([image_target(IMAGE)], id="an image definition"),
         pytest.param([image_target(f"{IMAGE}/versions/1.4.0")], id="an image version"),
         pytest.param([put("spec.install.maximumDuration", "PT3H55M")], id="the longest install"),

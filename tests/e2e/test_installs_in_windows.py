@@ -40,7 +40,8 @@ def fleet(controlplane: ControlPlane) -> Manifest:
         "principals": [operator_principal(controlplane.token_public_key), person_principal()],
         "machines": [
             *(machine(name, GENERALIZED) for name in (OPENS_SOON, OPENS_LATER, FROZEN)),
-            machine(THAWED, GENERALIZED, subscription=2),
+            machine(THAWED, GENERALIZED, subscription=2, tags={"ring": "canary"}),
+            machine("another", GENERALIZED, subscription=2),
         ],
     }
 
@@ -78,10 +79,13 @@ def policies(times: Times) -> dict[str, Manifest]:
         FROZEN: {**always, "freezes": frozen(times.start - HOUR, times.freeze_ends)},
         THAWED: always,
     }
-    return {
-        name: policy(NS, name, vm_id(name, 2 if name == THAWED else 1), schedule=schedule)
+    made = {
+        name: policy(NS, name, vm_id(name), schedule=schedule)
         for name, schedule in schedules.items()
     }
+    canaries = {"azureSubscriptions": ["sub-2"], "tags": {"ring": ["canary"]}}
+    made[THAWED]["spec"]["target"] = {"selector": canaries}
+    return made
 
 
 def subscriptions(times: Times, *, thawed: bool) -> list[Manifest]:
@@ -151,6 +155,8 @@ def test_a_freeze_that_is_taken_away_no_longer_holds(
     world.apply(*subscriptions(times, thawed=True))
 
     world.wait_for_install(vm_id(THAWED, 2), declared[THAWED])
+    (target,) = world.targets(declared[THAWED])
+    assert target["spec"]["machineId"].endswith(THAWED), "the other has no such tag"
 
 
 def test_no_install_was_sent_when_none_may_start(world: World, times: Times) -> None:

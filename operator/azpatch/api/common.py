@@ -301,6 +301,13 @@ GALLERY_IMAGE_PATTERN = (
 Guid = Annotated[str, Field(max_length=TEXT, pattern=f"^{UUID_PATTERN}$")]
 """The field says by a Form what its GUID is and where to find it."""
 
+ResourceGroupName = Annotated[str, Field(min_length=1, max_length=90)]
+
+TagValues = Annotated[
+    tuple[Annotated[str, Field(max_length=256)], ...], Field(min_length=1, max_length=50)
+]
+"""Values that one of Azure's tags may have."""
+
 ResourceId = Annotated[str, cut_to(420), Field(max_length=420)]
 """An ARM id as Azure reported it; the longest, of an image version, has about 400 characters."""
 

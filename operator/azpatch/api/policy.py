@@ -17,9 +17,13 @@ from azpatch.api.common import (
     Condition,
     Count,
     GoDuration,
+    ImageClass,
     Message,
+    OsType,
     Resource,
+    ResourceGroupName,
     ResourceId,
+    TagValues,
     Time,
 )
 from azpatch.api.durations import GO_PATTERN, ISO_PATTERN, format_go
@@ -114,20 +118,60 @@ class GalleryImageTarget(ApiModel):
         return parts[1] if len(parts) == 2 else None
 
 
+class TagOperator(StrEnum):
+    """How several tags of a selector go together, in Azure's words."""
+
+    ANY = "Any"
+    ALL = "All"
+
+
+SELECTED_MOST = 50
+"""Entries of each list of a selector: as many as Azure's dynamic scopes take."""
+
+Location = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class SelectorTarget(ApiModel):
+    """Machines by what they are, in the words of Azure's dynamic scopes. A machine must match every
+    field that is given; absent or empty, a field matches all."""
+
+    azure_subscriptions: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=63)], ...],
+        Field(min_length=1, max_length=SELECTED_MOST),
+    ]
+    """Names of AzureSubscriptions. Only machines in these subscriptions."""
+    resource_groups: Annotated[tuple[ResourceGroupName, ...], Field(max_length=SELECTED_MOST)] = ()
+    """Only machines in these resource groups, compared without case."""
+    locations: Annotated[tuple[Location, ...], Field(max_length=SELECTED_MOST)] = ()
+    """Only machines in these Azure regions: westeurope or West Europe."""
+    os_types: Annotated[tuple[OsType, ...], Field(max_length=2)] = ()
+    """Only machines with these operating systems. One of which it is not known is not meant."""
+    tags: Annotated[dict[str, TagValues], Field(max_length=SELECTED_MOST)] = Field(
+        default_factory=dict
+    )
+    """Only machines that carry these tags with one of the listed values. Names are compared without
+    case, values with it."""
+    tag_operator: TagOperator = TagOperator.ANY
+    """Any: one of the tags is enough. All: a machine must carry every one."""
+    image_classes: Annotated[tuple[ImageClass, ...], Field(max_length=len(ImageClass))] = ()
+    """Only machines of these image classes. Azure Arc-enabled servers are NotApplicable."""
+
+
 class Target(ApiModel):
     """What the policy is for. Exactly one of the fields."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "has(self.virtualMachine) || has(self.arcMachine) || has(self.galleryImage)",
-            "target is empty: give virtualMachine or arcMachine for one machine, or galleryImage "
-            "for all machines built from one image",
+            "has(self.virtualMachine) || has(self.arcMachine) || has(self.galleryImage) || "
+            "has(self.selector)",
+            "target is empty: give virtualMachine or arcMachine for one machine, galleryImage "
+            "for all machines built from one image, or selector for machines by what they are",
         ),
         Rule(
-            "[has(self.virtualMachine), has(self.arcMachine), has(self.galleryImage)]"
-            ".filter(given, given).size() < 2",
-            "target has more than one of virtualMachine, arcMachine and galleryImage: keep one, "
-            "and make another PatchPolicy for each of the others",
+            "[has(self.virtualMachine), has(self.arcMachine), has(self.galleryImage), "
+            "has(self.selector)].filter(given, given).size() < 2",
+            "target has more than one of virtualMachine, arcMachine, galleryImage and selector: "
+            "keep one, and make another PatchPolicy for each of the others",
         ),
     )
 
@@ -137,10 +181,12 @@ class Target(ApiModel):
     """One Azure Arc-enabled server."""
     gallery_image: GalleryImageTarget | None = None
     """Every virtual machine built from an image, in every subscription whose grants allow it."""
+    selector: SelectorTarget | None = None
+    """Every machine that matches, where grants allow it."""
 
     @property
     def machine_id(self) -> str | None:
-        """The ARM id of the one machine that is meant; None where an image is."""
+        """The ARM id of the one machine that is meant; None where many may be."""
         one = self.virtual_machine or self.arc_machine
         return one.id if one else None
 
@@ -352,9 +398,9 @@ class PatchPolicyStatus(ApiModel):
 
 
 class PatchPolicy(Resource):
-    """Keeps machines patched: one virtual machine, one Azure Arc-enabled server, or every machine
-    built from a gallery image. azpatch assesses them, installs what is missing as the policy says,
-    and reports here."""
+    """Keeps machines patched: one virtual machine, one Azure Arc-enabled server, every machine
+    built from a gallery image, or a selection. azpatch assesses them, installs what is missing as
+    the policy says, and reports here."""
 
     KIND: ClassVar[str] = "PatchPolicy"
     PLURAL: ClassVar[str] = "patchpolicies"

@@ -16,6 +16,8 @@ from azpatch.api.common import (
     NamespaceName,
     ObjectName,
     Resource,
+    ResourceGroupName,
+    TagValues,
     Time,
 )
 from azpatch.api.markers import Column, Form, ListMap, Rule, condition_column
@@ -215,20 +217,9 @@ class Grant(ApiModel):
     install them. Configure: also change settings in Azure, of which this version has one: it
     registers the preview feature, where the grant has neither resourceGroups nor tags. Of several
     grants that match, the highest counts."""
-    resource_groups: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=90)], ...], Field(max_length=100)
-    ] = ()
+    resource_groups: Annotated[tuple[ResourceGroupName, ...], Field(max_length=100)] = ()
     """Only machines in these resource groups, compared without case. Absent or empty: all."""
-    tags: Annotated[
-        dict[
-            str,
-            Annotated[
-                tuple[Annotated[str, Field(max_length=256)], ...],
-                Field(min_length=1, max_length=50),
-            ],
-        ],
-        Field(max_length=20),
-    ] = Field(default_factory=dict)
+    tags: Annotated[dict[str, TagValues], Field(max_length=20)] = Field(default_factory=dict)
     """Only machines that carry every one of these tags with one of its listed values."""
 
 

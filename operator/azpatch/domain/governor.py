@@ -29,8 +29,10 @@ class Claim:
 
 
 def specificity(target: Target) -> int:
-    """How precisely a target names a machine: a machine before an image."""
-    return 2 if target.machine_id is not None else 1
+    """How precisely a target names a machine: a machine before an image before a selector."""
+    if target.machine_id is not None:
+        return 2
+    return 1 if target.gallery_image is not None else 0
 
 
 def governor(claims: Sequence[Claim]) -> Claim:

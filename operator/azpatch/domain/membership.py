@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
@@ -11,7 +11,8 @@ from azpatch.api.subscription import AccessLevel, AzureSubscription, Grant
 from azpatch.domain.facts import Machine
 from azpatch.domain.grants import Namespace, access, any_access
 from azpatch.domain.ids import key, subscription_of
-from azpatch.domain.image import matches
+from azpatch.domain.image import Image, matches
+from azpatch.domain.selector import may_select, selects
 from azpatch.domain.subscription import Trouble
 from azpatch.domain.words import counted
 
@@ -64,13 +65,32 @@ def membership(
     namespace: Namespace,
     scopes: Mapping[str, Scope],
     present: frozenset[str],
+    image_of: Callable[[Machine], Image],
 ) -> Membership:
-    """`scopes` by subscription id; `present`: keys of the machines of the policy's PatchTargets."""
+    """`scopes` by subscription id; `present`: keys of the machines of the policy's PatchTargets;
+    `image_of`: what a machine was built from."""
     target = policy.spec.target
     if target.machine_id is not None:
         return _one(target.machine_id, namespace, scopes, present)
-    assert target.gallery_image is not None
-    return _built_from(target.gallery_image.id, namespace, scopes, present)
+    if target.gallery_image is not None:
+        image_id = target.gallery_image.id
+        meant = _Meant(
+            f"built from {image_id}",
+            matches=lambda machine: matches(image_id, machine),
+            may_match=lambda machine: False,
+        )
+        return _many(meant, namespace, scopes, scopes.values(), present)
+    assert target.selector is not None
+    selector = target.selector
+    named = [one for one in scopes.values() if one.name in selector.azure_subscriptions]
+    meant = _Meant(
+        "that target.selector matches",
+        matches=lambda machine: selects(selector, machine, image_of(machine)),
+        may_match=lambda machine: may_select(selector, machine, image_of(machine)),
+    )
+    absent = sorted(set(selector.azure_subscriptions) - {one.name for one in named})
+    found = _many(meant, namespace, scopes, named, present)
+    return replace(found, trouble=_not_named(absent)) if absent else found
 
 
 def _one(
@@ -100,21 +120,36 @@ def _one(
     )
 
 
-def _built_from(
-    image_id: str,
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """Which machines a target with many means."""
+
+    words: str
+    """After "machine"."""
+    matches: Callable[[Machine], bool]
+    may_match: Callable[[Machine], bool]
+    """Of one that does not match: whether that is for lack of evidence."""
+
+
+def _many(
+    meant: _Meant,
     namespace: Namespace,
     scopes: Mapping[str, Scope],
+    within: Iterable[Scope],
     present: frozenset[str],
 ) -> Membership:
+    """`within`: the scopes that machines may be in."""
     members: dict[str, Member] = {}
     kept: set[str] = set()
-    granting = [scope for scope in scopes.values() if any_access(scope.grants, namespace)]
+    granting = [scope for scope in within if any_access(scope.grants, namespace)]
     for scope in granting:
-        members.update(
-            (machine_key, Member(machine.id, scope.name))
-            for machine_key, machine in scope.machines.items()
-            if matches(image_id, machine) and access(scope.grants, namespace, machine) is not None
-        )
+        for machine_key, machine in scope.machines.items():
+            if access(scope.grants, namespace, machine) is None:
+                continue
+            if meant.matches(machine):
+                members[machine_key] = Member(machine.id, scope.name)
+            elif machine_key in present and meant.may_match(machine):
+                kept.add(machine_key)
     known = {id_: scope.machines.keys() | scope.gone for id_, scope in scopes.items()}
     for machine_key in present - members.keys():
         subscription_id = subscription_of(machine_key)
@@ -123,12 +158,12 @@ def _built_from(
             kept.add(machine_key)
     trouble = None
     if not members:
-        trouble = _none_now(image_id, namespace.name, granting, kept, scopes)
+        trouble = _none_now(meant.words, namespace.name, granting, kept, scopes)
     return Membership(members, frozenset(kept), trouble)
 
 
 def _none_now(
-    image_id: str,
+    meant: str,
     namespace: str,
     granting: Sequence[Scope],
     kept: set[str],
@@ -136,7 +171,7 @@ def _none_now(
 ) -> Trouble | None:
     """Why a policy has no machine that something can be said of."""
     if not kept:
-        return _no_members(image_id, namespace, granting)
+        return _no_members(meant, namespace, granting)
     absent = sorted({subscription_of(key_) for key_ in kept} - scopes.keys())
     if absent:
         return _no_subscription(absent[0])
@@ -151,6 +186,16 @@ def _no_subscription(subscription_id: str) -> Trouble:
         Reason.AZURE_SUBSCRIPTION_MISSING,
         f"No AzureSubscription in this cluster is for subscription {subscription_id}. This policy "
         "starts by itself when the platform team creates one.",
+        stalled=False,
+    )
+
+
+def _not_named(absent: Sequence[str]) -> Trouble:
+    return Trouble(
+        Reason.AZURE_SUBSCRIPTION_MISSING,
+        f"target.selector.azureSubscriptions names {', '.join(absent)}, and no AzureSubscription "
+        "in this cluster that counts has that name. Its machines join when the platform team "
+        "creates one; or take the name out. The others are looked after meanwhile.",
         stalled=False,
     )
 
@@ -183,13 +228,13 @@ def _not_granted(machine_id: str, namespace: str, subscription_id: str) -> Troub
     )
 
 
-def _no_members(image_id: str, namespace: str, granting: Sequence[Scope]) -> Trouble:
+def _no_members(meant: str, namespace: str, granting: Sequence[Scope]) -> Trouble:
     unread = next((scope for scope in granting if not scope.read), None)
     if unread is not None:
         return _not_read(unread.name)
     return Trouble(
         Reason.NO_MACHINES,
-        f"No machine built from {image_id} that namespace {namespace} may patch. It is looked for "
+        f"No machine {meant} that namespace {namespace} may patch. It is looked for "
         "at every refresh; if there are such machines, the platform team grants them in the "
         "AzureSubscription of their subscription, spec.grants.",
         stalled=True,

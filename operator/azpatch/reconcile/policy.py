@@ -74,6 +74,7 @@ class PolicyReconciler:
             Namespace(key.namespace, self._context.store.namespace_labels(key.namespace) or {}),
             scopes,
             frozenset(machine_key(target.raw["spec"]["machineId"]) for target in targets),
+            self._context.inventory.image,
         )
         failures: list[KubeError] = []
         if not stored.deleting:

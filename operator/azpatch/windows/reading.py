@@ -54,6 +54,9 @@ class Policy:
 
     def is_in(self, subscription: Subscription) -> bool:
         """Whether its machines may be there: those of an image may be anywhere."""
+        selector = self.spec.target.selector
+        if selector is not None:
+            return subscription.name in selector.azure_subscriptions
         one = self.spec.target.machine_id
         return one is None or subscription_of(one) == subscription.id.lower()
 

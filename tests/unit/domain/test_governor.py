@@ -15,7 +15,7 @@ from azpatch.api.policy import Target
 from azpatch.domain.governor import Claim, governor, specificity
 
 DAY = timedelta(days=1)
-MACHINE, IMAGE = 2, 1
+MACHINE, IMAGE, SELECTOR = 2, 1, 0
 
 
 def claim(name: str, **changes: object) -> Claim:
@@ -91,9 +91,12 @@ def test_who_governs(claims: list[Claim], winner: str) -> None:
     [
         pytest.param({"virtualMachine": {"id": VM}}, MACHINE, id="a machine"),
         pytest.param({"galleryImage": {"id": DEFINITION}}, IMAGE, id="an image"),
+        pytest.param({"selector": {"azureSubscriptions": ["prod"]}}, SELECTOR, id="a selector"),
     ],
 )
-def test_a_machine_is_more_specific_than_an_image(target: object, expected: int) -> None:
+def test_a_machine_is_more_specific_than_an_image_and_that_than_a_selector(
+    target: object, expected: int
+) -> None:
     assert specificity(Target.model_validate(target)) == expected
 
 
@@ -102,7 +105,7 @@ CLAIMS = st.lists(
         Claim,
         namespace=st.sampled_from(["app", "db", "web"]),
         policy=st.sampled_from(["a", "b", "c"]),
-        specificity=st.sampled_from([IMAGE, MACHINE]),
+        specificity=st.sampled_from([SELECTOR, IMAGE, MACHINE]),
         policy_created=st.sampled_from([NOW, NOW - DAY]),
         governs=st.booleans(),
         busy=st.booleans(),

@@ -21,12 +21,14 @@ from domain_builders import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from azpatch.api.common import OsType
 from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import AccessLevel
 from azpatch.domain.facts import ImageReference, Machine
 from azpatch.domain.grants import Namespace
 from azpatch.domain.ids import key
+from azpatch.domain.image import Image, classify
 from azpatch.domain.membership import Membership, Scope, lowest_access, membership, usable
 
 WEB = Namespace("web", {})
@@ -46,9 +48,13 @@ def scope(*machines: Machine, gone: tuple[str, ...] = (), **changes: object) -> 
     return replace(known, **changes)  # type: ignore[arg-type]
 
 
+def built_from(found: Machine) -> Image:
+    return classify(found, {})
+
+
 def of(policy: PatchPolicy, found: Scope | None, present: tuple[str, ...] = ()) -> Membership:
     scopes = {SUBSCRIPTION: found} if found else {}
-    return membership(policy, WEB, scopes, frozenset(key(id_) for id_ in present))
+    return membership(policy, WEB, scopes, frozenset(key(id_) for id_ in present), built_from)
 
 
 def test_an_arc_enabled_server_is_one_machine() -> None:
@@ -149,7 +155,7 @@ class TestAnImage:
             "s3": scope(hidden, grants=[]),
         }
 
-        found = membership(OF_IMAGE, WEB, scopes, frozenset())
+        found = membership(OF_IMAGE, WEB, scopes, frozenset(), built_from)
 
         assert {m.azure_subscription for m in found.members.values()} == {"prod", "second"}
 
@@ -194,6 +200,88 @@ class TestAnImage:
 
         assert trouble is not None
         assert (trouble.reason, trouble.stalled) == (reason, stalled)
+
+
+def selecting(*names: str, **fields: object) -> PatchPolicy:
+    return patch_policy(target={"selector": {"azureSubscriptions": list(names), **fields}})
+
+
+LINUX_IN_PROD = selecting("prod", osTypes=["Linux"])
+FROM_IMAGE = selecting("prod", imageClasses=["GalleryGeneralized"])
+"""VM is taken for it by its osProfile: nobody has read the definition."""
+SPECIALIZED = replace(machine(), computer_name=None)
+
+
+class TestASelector:
+    def test_every_machine_that_matches_and_that_grants_allow_is_a_member(self) -> None:
+        inventory = scope(
+            machine(),
+            machine(id=OTHER, os_type=OsType.WINDOWS),
+            machine(id=VM.replace("/rg/", "/other/")),
+            arc_server(),
+            grants=[grant(resourceGroups=["rg"])],
+        )
+
+        assert set(of(LINUX_IN_PROD, inventory).members) == {key(VM), key(SERVER)}
+
+    def test_only_subscriptions_that_it_names_count(self) -> None:
+        there = machine(id=VM.replace(SUBSCRIPTION, "s2"))
+        scopes = {SUBSCRIPTION: scope(machine()), "s2": scope(there, name="second")}
+
+        def members(*names: str) -> set[str]:
+            found = membership(selecting(*names), WEB, scopes, frozenset(), built_from)
+            assert found.trouble is None
+            return {one.azure_subscription for one in found.members.values()}
+
+        assert members("second") == {"second"}
+        assert members("second", "prod") == {"second", "prod"}
+
+    def test_a_name_that_nobody_has_is_told_and_the_others_are_looked_after(self) -> None:
+        found = of(selecting("prod", "stagingg"), scope(machine()))
+
+        assert set(found.members) == {key(VM)}
+        assert found.trouble is not None
+        assert (found.trouble.reason, found.trouble.stalled) == (
+            Reason.AZURE_SUBSCRIPTION_MISSING,
+            False,
+        )
+        assert "names stagingg, and no AzureSubscription" in found.trouble.message
+
+    def test_without_machines_it_says_why(self) -> None:
+        trouble = of(selecting("prod", osTypes=["Windows"]), scope(machine())).trouble
+
+        assert trouble is not None
+        assert (trouble.reason, trouble.stalled) == (Reason.NO_MACHINES, True)
+        assert trouble.message.startswith(
+            "No machine that target.selector matches that namespace web may patch."
+        )
+
+    @pytest.mark.parametrize(
+        ("policy", "around", "stays"),
+        [
+            pytest.param(LINUX_IN_PROD, scope(), True, id="no longer in the inventory"),
+            pytest.param(LINUX_IN_PROD, None, True, id="its subscription is not configured"),
+            pytest.param(
+                LINUX_IN_PROD, scope(machine(os_type=OsType.WINDOWS)), False, id="it does not match"
+            ),
+            pytest.param(
+                selecting("second"), scope(machine()), False, id="its subscription is not named"
+            ),
+            pytest.param(
+                FROM_IMAGE, scope(SPECIALIZED), True, id="its image definition is not read yet"
+            ),
+            pytest.param(
+                FROM_IMAGE, scope(SPECIALIZED, grants=[]), False, id="that, and it is not granted"
+            ),
+        ],
+    )
+    def test_which_patch_targets_stay(
+        self, policy: PatchPolicy, around: Scope | None, stays: bool
+    ) -> None:
+        found = of(policy, around, present=(VM,))
+
+        assert not found.members
+        assert found.kept == (frozenset({key(VM)}) if stays else frozenset())
 
 
 NUMBERS = st.frozensets(st.integers(0, 5))

@@ -60,6 +60,10 @@ def frozen(subscription: str = SUBSCRIPTION, **freeze: Any) -> dict[str, Any]:
     }
 
 
+def selecting(name: str) -> dict[str, Any]:
+    return {"selector": {"azureSubscriptions": [name]}}
+
+
 def asked(*documents: object, args: str = "--from 2026-03-20") -> Result:
     text = documents[0] if isinstance(documents[0], str) else yaml.safe_dump_all(documents)
     return CliRunner().invoke(windows, ["-f", "-", *args.split()], input=text)
@@ -143,6 +147,14 @@ def test_in_utc_every_time_is_printed_once() -> None:
             [policy(target=IMAGE), frozen("22222222-2222-2222-2222-222222222222")],
             [True, False],
             id="another subscription's, of an image that may be there",
+        ),
+        pytest.param(
+            [policy(target=selecting("prod")), frozen()], [True, False], id="one that it selects"
+        ),
+        pytest.param(
+            [policy(target=selecting("test")), frozen()],
+            [False, False],
+            id="one that it does not select",
         ),
         pytest.param(
             [scheduled(freezes=[{**PEAK, "timeZone": "America/New_York"}])],
