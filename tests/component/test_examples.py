@@ -11,6 +11,7 @@ import yaml
 
 from azpatch.api import crd
 from azpatch.api.common import API_VERSION, Resource
+from azpatch.api.policy import Target
 from lab import chart
 from lab.binaries import ROOT
 from lab.controlplane import ControlPlane
@@ -79,4 +80,4 @@ def test_the_examples_show_every_way_to_sign_in_and_every_target() -> None:
     identities = {spec["identity"]["type"] for spec in bodies if "identity" in spec}
     targets = {next(iter(spec["target"])) for spec in bodies if "target" in spec}
     assert identities >= {"WorkloadIdentity", "ManagedIdentity", "ClientSecret"}
-    assert targets == {"virtualMachine", "arcMachine", "galleryImage"}
+    assert targets == {field.alias for field in Target.model_fields.values()}
