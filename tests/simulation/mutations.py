@@ -10,9 +10,10 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
+from zoneinfo import ZoneInfo
 
 from support_mutations import gate_ignored, verdict_ignored
 
@@ -28,8 +29,10 @@ from azpatch.domain import (
     plan,
     registration,
     traces,
+    windows,
 )
-from azpatch.reconcile import decision, flight, machine, refusals
+from azpatch.domain.windows import Calendar
+from azpatch.reconcile import calendars, decision, flight, machine, refusals
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.inventory import SubscriptionInventory
 from azpatch.reconcile.slots import Slots
@@ -242,6 +245,26 @@ def billing_ignored() -> Patches:
     return [patch.object(decision, "_unpaid", lambda machine, subscription: None)]
 
 
+def window_end_ignored() -> Patches:
+    """An install starts though it would not be over when the window ends."""
+    opening = calendars.opening
+
+    def hasty(calendar: Any, needed: timedelta, now: datetime) -> Any:
+        return opening(calendar, timedelta(0), now)
+
+    return [patch.object(calendars, "opening", hasty)]
+
+
+def freezes_ignored() -> Patches:
+    """Freezes close nothing."""
+    return [patch.object(Calendar, "stretches", lambda self, span: (span,))]
+
+
+def zones_ignored() -> Patches:
+    """Windows and freezes are read in UTC."""
+    return [patch.object(windows, "zone", lambda name: ZoneInfo("UTC"))]
+
+
 @dataclass(frozen=True)
 class Mutation:
     """How to make it, and which seeds catch it."""
@@ -274,6 +297,9 @@ MUTATIONS = {
     "Arc: absence of a row hurried": Mutation(absence_hurried_on_arc, 75, 5),
     "Arc: a URL taken for an activity": Mutation(url_taken_for_activity_on_arc, 14, 8),
     "Arc: billing ignored": Mutation(billing_ignored, 4, 9),
+    "a window's end ignored": Mutation(window_end_ignored, 15, 8),
+    "freezes ignored": Mutation(freezes_ignored, 15, 8),
+    "time zones ignored": Mutation(zones_ignored, 8, 8),
 }
 
 

@@ -70,6 +70,7 @@ class ClusterTrouble(Maker):
         jump = timedelta(seconds=self.random.choice((-3600, -600, -45, 45, 600, 3600)))
         for process in self.world.living():
             process.clock.wrong_by += jump
+            self.world.clock_errors.add(process.clock.wrong_by)
 
         def right() -> None:
             for process in self.world.living():

@@ -20,6 +20,7 @@ from judging.azure_journal import Journal, Operation, parse
 from simulation import fleets
 from simulation.apiserver import WatchEvent
 from simulation.permissions import Declarations
+from simulation.settled import waits_for_its_time
 from simulation.steps import MACHINE, PATCH_VERBS
 from simulation.support import SupportRules
 from simulation.targets import attempt_of, governs, machine_of, max_unavailable, owned
@@ -35,6 +36,9 @@ SHOWN_EVERY = timedelta(seconds=20)
 
 SHOWN_FOR = timedelta(hours=8)
 """For how long after its start that is followed."""
+
+AWAKE = timedelta(minutes=10)
+"""From when a window opens, or a schedule is changed, until whoever waits for it has seen that."""
 
 LAG = timedelta(seconds=6)
 """What may pass between a person's change and the intent of what is sent in spite of it: the
@@ -57,8 +61,8 @@ class Judge:
         self._entries: list[Any] = []
         self._registrations: list[Any] = []
         """What there is in the journal about preview features."""
-        self._declarations = Declarations(world.api, world.clock.now)
-        self.support = SupportRules(world, self._declarations)
+        self.declarations = Declarations(world.api, world.clock.now, world.clock_errors)
+        self.support = SupportRules(world, self.declarations)
         self._attempts: dict[str, str] = {}
         """Kind of each intent, by attempt."""
         self._not_to_be_sent: dict[str, tuple[str, str]] = {}
@@ -211,9 +215,7 @@ class Judge:
         governed = {
             machine_of(t) for t in siblings if governs(t) is not False or machine_of(t) in left
         }
-        limit = max(
-            max_unavailable(one, siblings) for one in self._declarations.lately(policy, LAG)
-        )
+        limit = max(max_unavailable(one, siblings) for one in self.declarations.lately(policy, LAG))
         rollout = invariants.Rollout(policy["metadata"]["name"], frozenset(governed), limit)
         broken = invariants.max_unavailable_kept(
             journal, [rollout], OURS, journal.end, self._forgotten, self._shown
@@ -242,7 +244,7 @@ class Judge:
         if not target["metadata"].get("finalizers"):
             self._break("finalizer", "an intent on a PatchTarget without a finalizer", machine)
         kind, attempt = operation["kind"], operation["attemptId"]
-        forbidden = self._declarations.forbidden(target, kind, LAG)
+        forbidden = self.declarations.forbidden(target, kind, LAG)
         if forbidden is not None:
             self._not_to_be_sent[attempt] = "2, 7 declared", f"{kind}, although {forbidden}"
         forbidden = self.support.forbidden(target, kind, self.journal(), LAG)
@@ -269,7 +271,7 @@ class Judge:
     def _has_left(self, target: Object) -> bool:
         """Its policy is gone, and not just now."""
         key = (target["metadata"]["namespace"], target["spec"]["policy"])
-        policies = [view[PATCH_POLICY].get(key) for view in self._declarations.views(LAG)]
+        policies = [view[PATCH_POLICY].get(key) for view in self.declarations.views(LAG)]
         return self._leaving(target) and not any(
             policy and owned(target, policy) and not policy["metadata"].get("deletionTimestamp")
             for policy in policies
@@ -295,7 +297,7 @@ class Judge:
             return
         if machine in self._not_found:
             return
-        if not self._declarations.ever_forbidden(target, "Assess", timedelta(minutes=30)):
+        if not self.declarations.ever_forbidden(target, "Assess", timedelta(minutes=30)):
             self._break("absence", "deleted, although the machine is there", machine)
 
     def _young(self, operation: Operation) -> bool:
@@ -345,6 +347,13 @@ class Judge:
         for operation in self.journal().operations(machine):
             if operation.id == activity and operation.vm_id != now.vm_id:
                 yield f"{operation} was of a machine that is gone"
+
+    def waits(self) -> None:
+        """9: whoever says to wait for a window, or for the end of a freeze, does."""
+        for target in self._targets():
+            if waits_for_its_time(target) and self.declarations.may_start(target, AWAKE):
+                machine = machine_of(target)
+                self._break("9 claims", "it waits for a window, and one is open", machine)
 
     def stuck(self, machine: str, why: str, machines: int) -> None:
         """6: a machine did not get there."""

@@ -37,7 +37,8 @@ class People(Maker):
         policies = api.list(PATCH_POLICY)
         return self.random.choice(policies) if policies else None
 
-    def _apply(self, raw: Object, **changes: Any) -> None:
+    def apply(self, raw: Object, **changes: Any) -> None:
+        """Changes fields of an object's spec, if it is there still."""
         meta = raw["metadata"]
         kind = PATCH_POLICY if raw["kind"] == PATCH_POLICY.kind else AZURE_SUBSCRIPTION
         with suppress(NotFound):
@@ -50,8 +51,8 @@ class People(Maker):
         """A person suspends the policy, and resumes it."""
         policy = self._policy(machine)
         if policy is not None:
-            self._apply(policy, suspend=True)
-            self.later(MINUTE, 180 * MINUTE, lambda: self._apply(policy, suspend=False))
+            self.apply(policy, suspend=True)
+            self.later(MINUTE, 180 * MINUTE, lambda: self.apply(policy, suspend=False))
 
     def edit(self, machine: str) -> None:
         """A person edits the policy."""
@@ -67,7 +68,7 @@ class People(Maker):
                 )
             },
         }
-        self._apply(policy, install=install)
+        self.apply(policy, install=install)
 
     def assess_only(self, machine: str) -> None:
         """A person takes `install` out of the policy, and puts it back."""
@@ -79,7 +80,7 @@ class People(Maker):
         meta = policy["metadata"]
         with suppress(NotFound):
             self.world.api.replace_spec(PATCH_POLICY, meta["namespace"], meta["name"], kept)
-        self.later(MINUTE, 180 * MINUTE, lambda: self._apply(policy, **policy["spec"]))
+        self.later(MINUTE, 180 * MINUTE, lambda: self.apply(policy, **policy["spec"]))
 
     def rename(self, machine: str) -> None:
         """A person deletes the policy and creates it under another name, in one commit."""
@@ -126,8 +127,8 @@ class People(Maker):
             narrowed = [] if chosen == "none" else fleets.grants(chosen)
             if chosen == "group":
                 narrowed = [{**fleets.grants("Patch")[0], "resourceGroups": ["rg-elsewhere"]}]
-            self._apply(raw, grants=narrowed)
-            self.later(MINUTE, 120 * MINUTE, partial(self._apply, raw, grants=wide))
+            self.apply(raw, grants=narrowed)
+            self.later(MINUTE, 120 * MINUTE, partial(self.apply, raw, grants=wide))
 
     def change_matrix(self, machine: str) -> None:
         """The platform team goes by another matrix, or breaks its own, and puts it right."""
@@ -139,8 +140,8 @@ class People(Maker):
                 self._own_matrix(reference["name"])
                 continue
             before = raw["spec"]["supportMatrix"]
-            self._apply(raw, supportMatrix=self.random.choice(matrices.REVISIONS))
-            self.later(MINUTE, 180 * MINUTE, partial(self._apply, raw, supportMatrix=before))
+            self.apply(raw, supportMatrix=self.random.choice(matrices.REVISIONS))
+            self.later(MINUTE, 180 * MINUTE, partial(self.apply, raw, supportMatrix=before))
 
     def _own_matrix(self, name: str) -> None:
         found = self.world.api.find(CONFIG_MAP, HOME, name)

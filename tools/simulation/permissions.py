@@ -6,12 +6,12 @@ Worked out from the objects of the API server alone, not with the operator's cod
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from azpatch.kube.port import AZURE_SUBSCRIPTION, NAMESPACE, PATCH_POLICY, Kind, Object
+from judging.calendar_by_day import may_start
 from simulation.apiserver import ApiServer, WatchEvent
 
 ACCESS = ("Read", "Assess", "Patch", "Configure")
@@ -38,8 +38,11 @@ class _Was:
 class Declarations:
     """The declared objects now, and as they were a moment ago."""
 
-    def __init__(self, api: ApiServer, now: Any) -> None:
+    def __init__(
+        self, api: ApiServer, now: Callable[[], datetime], clock_errors: Iterable[timedelta]
+    ) -> None:
         self._now = now
+        self._clock_errors = clock_errors
         self._current: dict[Kind, dict[tuple[str, str], Object]] = {
             kind: {_key(raw): raw for raw in api.list(kind)} for kind in DECLARED
         }
@@ -61,8 +64,33 @@ class Declarations:
     def forbidden(self, target: Object, kind: str, within: timedelta) -> str | None:
         """Why this PatchTarget's policy must not send this, now and at every moment `within`
         before; None: it may, or might a moment ago, which the operator's watch may still show."""
-        reasons = [_forbidden(view, target, kind) for view in self.views(within)]
+        reasons = [
+            _forbidden(view, target, kind) or self._shut(view, target, kind, within)
+            for view in self.views(within)
+        ]
         return reasons[0] if all(reasons) else None
+
+    def may_start(self, target: Object, within: timedelta) -> bool:
+        """Whether the windows and freezes let an install start, now and at every moment `within`
+        before, whatever an operator's clock showed."""
+        return not any(
+            _forbidden(view, alive(target), "Install")
+            or not all(
+                _open(view, target, at + error)
+                for error in self._clock_errors
+                for at in (self._now(), self._now() - within)
+            )
+            for view in self.views(within)
+        )
+
+    def _shut(self, view: View, target: Object, kind: str, within: timedelta) -> str | None:
+        """An operator whose clock is wrong goes by it."""
+        if kind != "Install":
+            return None
+        times = (self._now(), self._now() - within)
+        if any(_open(view, target, at + error) for at in times for error in self._clock_errors):
+            return None
+        return "no window is open that is long enough, or a freeze holds"
 
     def ever_forbidden(self, target: Object, kind: str, within: timedelta) -> bool:
         """Whether it was, at any moment within this time."""
@@ -122,6 +150,18 @@ def _forbidden(view: View, target: Object, kind: str) -> str | None:
     if kind == "Install" and policy["spec"].get("install") is None:
         return "its policy does not install"
     return _not_granted(view, namespace, machine, NEEDED[kind])
+
+
+def _open(view: View, target: Object, at: datetime) -> bool:
+    key = (target["metadata"]["namespace"], target["spec"]["policy"])
+    spec, id_ = view[PATCH_POLICY][key]["spec"], target["spec"]["machineId"].split("/")[2]
+    freezes = [
+        freeze
+        for raw in view[AZURE_SUBSCRIPTION].values()
+        if raw["spec"]["subscriptionId"].lower() == id_.lower()
+        for freeze in raw["spec"].get("freezes", ())
+    ]
+    return may_start(spec["schedule"], freezes, spec["install"]["maximumDuration"], at)
 
 
 def _not_granted(

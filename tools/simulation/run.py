@@ -18,7 +18,7 @@ import structlog
 
 from azpatch.kube.port import PATCH_TARGET
 from azsim.journal import Entry, EventEntry, RequestEntry
-from simulation import fleets, registration, servers
+from simulation import fleets, registration, schedules, servers
 from simulation.apiserver import WatchEvent
 from simulation.injections import KINDS, Injection, Troublemaker, name_of
 from simulation.judge import Judge
@@ -100,6 +100,7 @@ class _Run:
         large = seed % fleets.LARGE_ONE_IN == fleets.LARGE_ONE_IN - 1
         fleet = fleets.draw(Random(f"{seed}/fleet"), large=large)
         fleet = registration.drawn(fleet, Random(f"{seed}/registration"))
+        fleet = schedules.drawn(fleet, Random(f"{seed}/schedules"))
         interval = timedelta(minutes=random.choice(INVENTORY_MINUTES))
         self.world = World(seed, fleet, interval)
         self.outcome = Outcome(seed, machines=len(self.world.cloud.machines))
@@ -109,6 +110,7 @@ class _Run:
         registration.Registrations(self.world, self.trouble)
         servers.Servers(self.world, self.trouble)
         self.hours = random.choice(TROUBLE_HOURS)
+        schedules.Schedules(self.world, self.trouble, self.hours)
         self.patient = seed % PATIENT_ONE_IN == 0
         self.plan = _plan(seed, random)
         self.world.journal.listeners.append(self.steps.read)
@@ -161,7 +163,12 @@ class _Run:
             await self._until(LOOK_EVERY)
             if self.world.ended.is_set():
                 return
-            left = list(unsettled(self.world, self.judge.support, patient=self.patient))
+            self.judge.waits()
+            left = list(
+                unsettled(
+                    self.world, self.judge.support, self.judge.declarations, patient=self.patient
+                )
+            )
             if not left:
                 self.judge.claims()
                 return

@@ -8,6 +8,7 @@ from typing import Any
 
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Object
 from azsim.arcmachine import ArcMachine
+from simulation.permissions import Declarations
 from simulation.support import SupportRules
 from simulation.targets import machine_of, max_unavailable, owned
 from simulation.world import World
@@ -34,6 +35,9 @@ TERMINAL = frozenset(
 CUT_OFF = frozenset({"ArcDisconnected", "ArcExpired", "ArcError"})
 """Likewise, of an Azure Arc-enabled server that Azure does not hear."""
 
+SHUT = frozenset({"WaitingForWindow", "Frozen"})
+"""Likewise, while it is so."""
+
 REFUSALS = frozenset(
     {
         "AKSNode",
@@ -53,9 +57,12 @@ REFUSALS = frozenset(
 """Likewise, unless the documents and the truth about the machine say that it can be patched."""
 
 
-def unsettled(world: World, support: SupportRules, *, patient: bool) -> Iterator[tuple[str, str]]:
-    """(machine key, what is still to come) for every machine that is not where it belongs. Unless
-    `patient`, an install that is to be tried again in the next window is where it belongs."""
+def unsettled(
+    world: World, support: SupportRules, declarations: Declarations, *, patient: bool
+) -> Iterator[tuple[str, str]]:
+    """(machine key, what is still to come) for every machine that is not where it belongs. One that
+    waits for its window is, as long as that is shut, and unless `patient` an install that is to be
+    tried again in the next."""
     subscriptions = {
         raw["spec"]["subscriptionId"].lower() for raw in world.api.list(AZURE_SUBSCRIPTION)
     }
@@ -74,9 +81,19 @@ def unsettled(world: World, support: SupportRules, *, patient: bool) -> Iterator
         elif _replaced(world, machine, status):
             yield machine, "its status is of the machine that had the name before"
         elif not _never_ends(world, machine):
-            left = _left(world, support, target)
+            left = None if _shut(target, declarations) else _left(world, support, target)
             if left is not None and (patient or not _tomorrow(status)):
                 yield machine, left
+
+
+def waits_for_its_time(target: Object) -> bool:
+    """It says that no window is open, or that a freeze holds."""
+    conditions = (target.get("status") or {}).get("conditions", ())
+    return any(c["type"] == "Ready" and c["reason"] in SHUT for c in conditions)
+
+
+def _shut(target: Object, declarations: Declarations) -> bool:
+    return waits_for_its_time(target) and not declarations.may_start(target, timedelta(0))
 
 
 def _replaced(world: World, machine: str, status: dict[str, Any]) -> bool:

@@ -94,6 +94,8 @@ class World:
         self.processes: list[OperatorProcess] = []
         self.kube_trouble: list[KubeTrouble] = []
         self.deleted_by_hand: set[str] = set()
+        self.clock_errors = {timedelta(0)}
+        """By how much an operator's wall clock was ever wrong."""
         """uids of PatchTargets."""
         self.ended = asyncio.Event()
         """Set when there is no point in going on."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from azpatch.api.schedule import Nth, Schedule, Weekday, Window
+from azpatch.api.schedule import Nth, Schedule, Weekday
 from azpatch.domain.windows import (
     Calendar,
     Frozen,
@@ -22,6 +21,7 @@ from azpatch.domain.windows import (
     calendar,
     instant,
 )
+from judging import calendar_by_day
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -45,71 +45,13 @@ def local_starts(declared: Schedule, since: str, count: int) -> list[str]:
     return [f"{at:%a %Y-%m-%d %H:%M %z}" for at in shown]
 
 
-# --- an independent calendar ----------------------------------------------------------------------
-
-
-def days_between(first: date, last: date) -> Iterator[date]:
-    day = first
-    while day <= last:
-        yield day
-        day += DAY
-
-
-def begins_on(window: Window, day: date) -> bool:
-    """Read off the day itself; no rule is counted through."""
-    if window.start_date and day < window.start_date:
-        return False
-    if window.end_date and day > window.end_date:
-        return False
-    every, anchor = window.interval or 1, window.start_date or day
-    if window.daily is not None:
-        return (day - anchor).days % every == 0
-    if window.weekly is not None:
-        weeks = (day.toordinal() - 1) // 7 - (anchor.toordinal() - 1) // 7
-        return weeks % every == 0 and list(Weekday)[day.weekday()] in window.weekly.days
-    assert window.monthly is not None
-    monthly = window.monthly
-    base = day - (monthly.offset_days or 0) * DAY
-    months = (base.year - anchor.year) * 12 + base.month - anchor.month
-    if every > 1 and months % every:
-        return False
-    if monthly.day is not None:
-        return base.day == monthly.day
-    assert monthly.nth is not None
-    if list(Weekday)[base.weekday()] is not monthly.weekday:
-        return False
-    if monthly.nth is Nth.LAST:
-        return (base + 7 * DAY).month != base.month
-    return (base.day + 6) // 7 == list(Nth).index(monthly.nth) + 1
-
-
-def first_minute(day: date, clock: time, zone: ZoneInfo) -> datetime:
-    """The first minute at which a clock there shows that time; else the first that shows a later
-    one, found by looking at the clock minute by minute."""
-    wanted = datetime.combine(day, clock)
-    midnight = datetime.combine(day, time(), UTC)
-    hours = [(midnight + number * HOUR).astimezone(zone) for number in range(-16, 40)]
-    offsets = {at.utcoffset() or timedelta(0) for at in hours}
-    candidates = sorted(wanted.replace(tzinfo=UTC) - offset for offset in offsets)
-    for at in candidates:
-        if at.astimezone(zone).replace(tzinfo=None) == wanted:
-            return at
-    at = candidates[0] - DAY
-    while at.astimezone(zone).replace(tzinfo=None) < wanted:
-        at += MINUTE
-    return at
+# --- against an independent calendar ---------------------------------------------------------
 
 
 def oracle(declared: Schedule, since: datetime, until: datetime) -> list[Occurrence]:
-    zone = ZoneInfo(declared.time_zone)
-    found = []
-    for window in declared.windows:
-        for day in days_between((since - 10 * DAY).date(), (until + 2 * DAY).date()):
-            if begins_on(window, day):
-                start = first_minute(day, window.start_time, zone)
-                found.append(Occurrence(window.name, Span(start, start + window.duration)))
-    inside = [one for one in found if one.span.end > since and one.span.start < until]
-    return sorted(inside, key=lambda one: (one.span, one.window))
+    raw = declared.model_dump(mode="json", exclude_none=True)
+    found = calendar_by_day.opened(raw, since, until)
+    return [Occurrence(name, Span(start, end)) for start, end, name in found]
 
 
 def computed(declared: Schedule, since: datetime, until: datetime) -> list[Occurrence]:
