@@ -112,6 +112,7 @@ SAMPLES = (
         0,
         assessed=False,
     ),
+    Sample("ops", "ledger", "ledger-1", "selected by its tag, and frozen", YES, "False", 0),
 )
 
 SUBSCRIPTIONS = (
