@@ -64,6 +64,14 @@ def first_minute(wanted: datetime, zone: ZoneInfo) -> datetime:
     return at
 
 
+def last_minute(wanted: datetime, zone: ZoneInfo) -> datetime:
+    """Likewise, the last minute at which a clock there shows that time."""
+    first = first_minute(wanted, zone)
+    again = (first + number * 15 * MINUTE for number in range(8, 0, -1))
+    same = (at for at in again if at.astimezone(zone).replace(tzinfo=None) == wanted)
+    return next(same, first)
+
+
 def opened(schedule: Raw, since: datetime, until: datetime) -> list[Opened]:
     """The windows that end after `since` and begin before `until`, in order."""
     zone = ZoneInfo(schedule.get("timeZone", "UTC"))
@@ -98,7 +106,7 @@ def _frozen(freezes: Iterable[Raw], zone: str) -> Iterator[tuple[datetime, datet
     for freeze in freezes:
         there = ZoneInfo(freeze.get("timeZone", zone))
         start, end = (datetime.fromisoformat(freeze[name]) for name in ("start", "end"))
-        yield first_minute(start, there), first_minute(end, there)
+        yield first_minute(start, there), last_minute(end, there)
 
 
 def _days(first: date, last: date) -> Iterator[date]:

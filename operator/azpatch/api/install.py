@@ -144,6 +144,7 @@ class Install(ApiModel):
     machine that needs one is then not compliant. Always: reboot after every install."""
     maximum_duration: Annotated[
         IsoDuration,
+        Field(gt=timedelta(0), le=MAXIMUM_DURATION),
         Form(
             ISO_PATTERN,
             "install.maximumDuration is not an ISO 8601 duration in hours and minutes: give "

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from azpatch.api.common import (
     ARC_MACHINE_PATTERN,
@@ -184,6 +184,13 @@ class Target(ApiModel):
     selector: SelectorTarget | None = None
     """Every machine that matches, where grants allow it."""
 
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        given = (self.virtual_machine, self.arc_machine, self.gallery_image, self.selector)
+        if sum(one is not None for one in given) != 1:
+            raise ValueError("exactly one of virtualMachine, arcMachine, galleryImage and selector")
+        return self
+
     @property
     def machine_id(self) -> str | None:
         """The ARM id of the one machine that is meant; None where many may be."""
@@ -319,6 +326,14 @@ class PatchPolicySpec(ApiModel):
     """When installs may start. Required with install."""
     rollout: Rollout | None = None
     """How carefully to install. Absent: at most 10% of the machines at a time."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        """As the rule says, for `azpatch windows`, which reads what no API server has seen."""
+        windows = self.schedule.windows if self.schedule else ()
+        if self.install and any(one.duration < self.install.maximum_duration for one in windows):
+            raise ValueError(WINDOW_SHORTER_THAN_INSTALL)
+        return self
 
     @property
     def max_unavailable(self) -> int | str:

@@ -114,7 +114,7 @@ class Reason(StrEnum):
     INVENTORY_PENDING = (
         "InventoryPending",
         _DELAYED,
-        "The first inventory has not been read yet.",
+        "The first inventory, or an image definition, has not been read yet.",
     )
     INVENTORY_SHRUNK = (
         "InventoryShrunk",

@@ -7,11 +7,13 @@ API server has seen, and nothing is installed by a window that cannot be.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     NaiveDatetime,
@@ -35,6 +37,7 @@ OFFSET_MOST = 30
 
 INTERVAL_MOST = 366
 
+DATE_PATTERN = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 TIME_PATTERN = "^([01][0-9]|2[0-3]):[0-5][0-9]$"
 LOCAL_PATTERN = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$"
 
@@ -45,7 +48,21 @@ TimeZoneName = Annotated[
 ]
 """A name of the IANA time zone database, such as Europe/Berlin."""
 
-Date = Annotated[date, WithJsonSchema({"type": "string", "format": "date", "maxLength": 10})]
+
+def _to_date(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    with suppress(ValueError):
+        if re.match(DATE_PATTERN, given):
+            return date.fromisoformat(given)
+    raise ValueError("this is no day of the calendar: give one such as 2026-12-24")
+
+
+Date = Annotated[
+    date,
+    BeforeValidator(_to_date),
+    WithJsonSchema({"type": "string", "format": "date", "maxLength": 10}),
+]
 """A day of the calendar, such as 2026-12-24."""
 
 
@@ -63,8 +80,10 @@ NO_TIME_OF_DAY = (
 
 
 def _to_clock(given: Any) -> Any:
-    if isinstance(given, time) or (isinstance(given, str) and re.match(TIME_PATTERN, given)):
+    if isinstance(given, time):
         return given
+    if isinstance(given, str) and re.match(TIME_PATTERN, given):
+        return time.fromisoformat(given)
     raise ValueError(NO_TIME_OF_DAY)
 
 
@@ -278,7 +297,23 @@ class Freeze(ApiModel):
         return self
 
 
-Freezes = Annotated[tuple[Freeze, ...], ListMap("name"), Field(max_length=FREEZES_MOST)]
+NamedT = TypeVar("NamedT", Window, Freeze)
+
+
+def _named_once(items: tuple[NamedT, ...]) -> tuple[NamedT, ...]:
+    names = [one.name for one in items]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two are called {twice}: give each a name of its own")
+    return items
+
+
+Freezes = Annotated[
+    tuple[Freeze, ...],
+    Field(max_length=FREEZES_MOST),
+    AfterValidator(_named_once),
+    ListMap("name"),
+]
 """Times in which nothing is installed."""
 
 
@@ -303,8 +338,9 @@ class Schedule(ApiModel):
     """The IANA time zone of the windows, such as Europe/Berlin."""
     windows: Annotated[
         tuple[Window, ...],
-        ListMap("name"),
         Field(min_length=1, max_length=WINDOWS_MOST),
+        AfterValidator(_named_once),
+        ListMap("name"),
     ] = ()
     """When installs may start. An install starts only if its maximumDuration fits before the window
     ends, or a freeze begins. Windows may overlap."""

@@ -28,7 +28,7 @@ class Turn:
     """Where a schedule of windows is now. In place of it None stands for schedule.always."""
 
     start: datetime | None
-    """When the window that is open began; None: none is open."""
+    """When the window that is open began, and all that overlap it; None: none is open."""
     end: datetime | None
     """When it ends."""
     next: datetime | None
@@ -42,7 +42,7 @@ def became_due(attempts: Attempts | None, now: datetime, turn: Turn | None) -> A
     if turn is not None:
         if turn.start is None or turn.start == due.window_start:
             return due
-        return due.replace(window_start=turn.start, install_posts=0)
+        return due.replace(window_start=turn.start, install_posts=0, retry_after=None)
     passed = 0 if due.window_start is None else (now - due.window_start) // WINDOW
     if due.window_start is None or (passed and before.due_since is None):
         return due.replace(window_start=now, install_posts=0)

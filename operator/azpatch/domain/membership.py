@@ -12,7 +12,7 @@ from azpatch.domain.facts import Machine
 from azpatch.domain.grants import Namespace, access, any_access
 from azpatch.domain.ids import key, subscription_of
 from azpatch.domain.image import Image, matches
-from azpatch.domain.selector import may_select, selects
+from azpatch.domain.selector import selects
 from azpatch.domain.subscription import Trouble
 from azpatch.domain.words import counted
 
@@ -66,9 +66,11 @@ def membership(
     scopes: Mapping[str, Scope],
     present: frozenset[str],
     image_of: Callable[[Machine], Image],
+    image_awaited: Callable[[Machine], bool],
 ) -> Membership:
     """`scopes` by subscription id; `present`: keys of the machines of the policy's PatchTargets;
-    `image_of`: what a machine was built from."""
+    `image_of`: what a machine was built from; `image_awaited`: its image definition is still to be
+    read, and may tell otherwise."""
     target = policy.spec.target
     if target.machine_id is not None:
         return _one(target.machine_id, namespace, scopes, present)
@@ -81,12 +83,15 @@ def membership(
         )
         return _many(meant, namespace, scopes, scopes.values(), present)
     assert target.selector is not None
-    selector = target.selector
+    selector, chosen = target.selector, selects(target.selector)
+    by_image = bool(selector.image_classes or selector.os_types)
+    # What was decided before may be edited: then it says nothing of who stays.
+    decided = policy.status.observed_generation == policy.metadata.generation
     named = [one for one in scopes.values() if one.name in selector.azure_subscriptions]
     meant = _Meant(
         "that target.selector matches",
-        matches=lambda machine: selects(selector, machine, image_of(machine)),
-        may_match=lambda machine: may_select(selector, machine, image_of(machine)),
+        matches=lambda machine: chosen(machine, image_of(machine)),
+        may_match=lambda machine: by_image and decided and image_awaited(machine),
     )
     absent = sorted(set(selector.azure_subscriptions) - {one.name for one in named})
     found = _many(meant, namespace, scopes, named, present)
@@ -128,7 +133,7 @@ class _Meant:
     """After "machine"."""
     matches: Callable[[Machine], bool]
     may_match: Callable[[Machine], bool]
-    """Of one that does not match: whether that is for lack of evidence."""
+    """Of one that does not match now and did before: whether that may be for lack of evidence."""
 
 
 def _many(
@@ -150,6 +155,7 @@ def _many(
                 members[machine_key] = Member(machine.id, scope.name)
             elif machine_key in present and meant.may_match(machine):
                 kept.add(machine_key)
+    awaited = len(kept)
     known = {id_: scope.machines.keys() | scope.gone for id_, scope in scopes.items()}
     for machine_key in present - members.keys():
         subscription_id = subscription_of(machine_key)
@@ -158,7 +164,11 @@ def _many(
             kept.add(machine_key)
     trouble = None
     if not members:
-        trouble = _none_now(meant.words, namespace.name, granting, kept, scopes)
+        trouble = (
+            _images_awaited(awaited)
+            if awaited
+            else _none_now(meant.words, namespace.name, granting, kept, scopes)
+        )
     return Membership(members, frozenset(kept), trouble)
 
 
@@ -205,6 +215,15 @@ def _not_read(name: str) -> Trouble:
         Reason.AZURE_SUBSCRIPTION_NOT_READY,
         f"The inventory of AzureSubscription {name} has not been read yet. This policy goes on "
         f"when it is; if that takes long, see: kubectl describe azsub {name}",
+        stalled=False,
+    )
+
+
+def _images_awaited(count: int) -> Trouble:
+    return Trouble(
+        Reason.INVENTORY_PENDING,
+        f"The image definitions that tell whether {counted(count, 'machine')} of the policy match "
+        "have not been read yet. They stay under it meanwhile.",
         stalled=False,
     )
 

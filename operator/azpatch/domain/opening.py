@@ -30,6 +30,8 @@ class Open:
     until: datetime | None
     """The last instant at which one may; None: no end is known."""
     turn: Turn | None = None
+    span: Span | None = None
+    """The stretch of a window that it may start in; None without windows."""
     holds_until: datetime | None = None
     """When to ask again; None: not before the schedule or a freeze is changed."""
 
@@ -43,29 +45,36 @@ class Shut:
     next: datetime | None
     """When one may; None: never, as far as it is known."""
     turn: Turn | None = None
+    span: Span | None = None
+    """The stretch of a window in which one may next; None also without windows."""
     holds_until: datetime | None = None
     """When to ask again; None: not before the schedule or a freeze is changed."""
 
 
 Opening = Open | Shut
 
+NEEDS_A_PERSON = (Reason.WINDOW_TOO_SHORT, Reason.TIME_ZONE_UNKNOWN)
+"""Why nothing is installed that no time will mend."""
+
 UNSCHEDULED = Open(None)
 """Of a policy that does not install: nothing asks."""
+
+UNKNOWN_TURN = Turn(None, None, None)
+"""Where no calendar can be read, no window counts."""
 
 
 def opening(calendar: Calendar, needed: timedelta, now: datetime) -> Opening:
     """`needed`: the install's maximumDuration, which must fit before the window ends or a freeze
     begins."""
     begins, later = _now_and_next(calendar, needed, now)
-    next_ = later.span.start if later else None
-    turn = _turn(calendar, next_, now)
+    turn = _turn(calendar, needed, now)
     frozen = calendar.frozen_at(now)
     until = None
     if begins is not None and begins.span.end < now + HORIZON:
         until = begins.span.end - needed
     changes = (
         until + timedelta.resolution if until else None,
-        next_,
+        later.span.start if later else None,
         turn.end if turn else None,
         frozen.span.end if frozen else None,
         _opens(calendar, now),
@@ -73,20 +82,21 @@ def opening(calendar: Calendar, needed: timedelta, now: datetime) -> Opening:
     )
     holds_until = min((one for one in changes if one is not None and one > now), default=None)
     if begins is not None:
-        return Open(until, turn, holds_until)
-    if frozen is not None:
-        return Shut(Reason.FROZEN, _is_frozen(frozen, later), next_, turn, holds_until)
-    if later is not None:
-        return Shut(Reason.WAITING_FOR_WINDOW, _waits(later), next_, turn, holds_until)
-    reason, message = _never(calendar, needed)
-    return Shut(reason, message, None, turn, holds_until)
+        span = begins.span if calendar.windows else None
+        return Open(until, turn, span, holds_until)
+    if later is None:
+        # What is beyond the horizon now comes into sight.
+        holds_until = min(holds_until or now + DAY, now + DAY)
+    reason, message = _why(calendar, needed, frozen, later)
+    found = later.span if later else None
+    span = found if calendar.windows else None
+    return Shut(reason, message, found.start if found else None, turn, span, holds_until)
 
 
 def unreadable(error: UnknownTimeZoneError, where: str) -> Shut:
     """Nothing is installed by a calendar that cannot be read."""
-    return Shut(
-        Reason.TIME_ZONE_UNKNOWN, f"In {where}: {error}. Until then nothing is installed.", None
-    )
+    message = f"In {where}: {error}. Until then nothing is installed."
+    return Shut(Reason.TIME_ZONE_UNKNOWN, message, None, UNKNOWN_TURN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +125,12 @@ def timing(
     if not there:
         return UNTIMED
     calendars = [one for _, one in there if one is not None]
-    spans = [next_stretch(one, needed, now) for one in calendars if one.windows]
     openings = [one for one, _ in there]
     return Timing(
         opening=min(openings, key=_soonest),
-        next=min((one for one in spans if one is not None), default=None),
+        next=min((one.span for one in openings if one.span is not None), default=None),
         # Freezes do not count here, so any of them will do.
-        overdue_since=overdue_since(calendars[0], now) if calendars else None,
+        overdue_since=overdue_since(calendars[0], needed, now) if calendars else None,
         holds_until=min(
             (one.holds_until for one in openings if one.holds_until is not None), default=None
         ),
@@ -134,22 +143,16 @@ def _soonest(one: Opening) -> tuple[bool, bool, datetime]:
     return True, False, one.next
 
 
-def next_stretch(calendar: Calendar, needed: timedelta, now: datetime) -> Span | None:
-    """The stretch of a window in which installs may start now, or may next."""
-    begins, later = _now_and_next(calendar, needed, now)
-    found = begins or later
-    return found.span if found else None
-
-
-def overdue_since(calendar: Calendar, now: datetime) -> datetime | None:
-    """Who has been due since then has been due in OVERDUE_AFTER whole windows; None: there were
-    not so many. A window counts though a freeze closed it."""
+def overdue_since(calendar: Calendar, needed: timedelta, now: datetime) -> datetime | None:
+    """Who has been due since then has been due in OVERDUE_AFTER whole windows that are long enough
+    for an install; None: there were not so many. A window counts though a freeze closed it."""
     if not calendar.windows:
         return now - OVERDUE_AFTER * DAY
     past = 2 * DAY
     while past < _LONGEST_PAST:
         past *= 4
-        ended = [one for one in calendar.occurrences(now - past, now) if one.span.end <= now]
+        recent = calendar.occurrences(now - past, now, _long_enough(calendar, needed))
+        ended = [one for one in recent if one.span.end <= now]
         if len(ended) >= OVERDUE_AFTER:
             return ended[-OVERDUE_AFTER].span.start
     return None
@@ -169,29 +172,49 @@ def _now_and_next(
 
 
 def _usable(calendar: Calendar, needed: timedelta, now: datetime) -> Iterator[Occurrence]:
-    """Stretches of windows, each as long as an install needs, from `now` on."""
+    """Stretches of windows, each long enough to begin an install in it, that one still fits in."""
     for one in _candidates(calendar, needed, now):
         for stretch in calendar.stretches(one.span):
-            room = needed if stretch.start <= now else needed + ROOM_TO_BEGIN
-            if stretch.end - max(stretch.start, now) >= room:
+            left = stretch.end - max(stretch.start, now)
+            if stretch.length >= needed + ROOM_TO_BEGIN and left >= needed:
                 yield Occurrence(one.window, stretch)
 
 
 def _candidates(calendar: Calendar, needed: timedelta, now: datetime) -> Iterator[Occurrence]:
+    """Windows that are long enough. Those that a freeze swallows are jumped over, not gone through:
+    it may last for years."""
+    until = now + HORIZON
     if not calendar.windows:
-        yield Occurrence("", Span(now, now + HORIZON))
+        # It has been open for long enough already.
+        yield Occurrence("", Span(now - ROOM_TO_BEGIN, until))
         return
-    names = {one.name for one in calendar.windows if one.duration >= needed + ROOM_TO_BEGIN}
-    yield from calendar.occurrences(now, now + HORIZON, names)
+    names, since = _long_enough(calendar, needed), now
+    while True:
+        for one in calendar.occurrences(since, until, names):
+            frozen = calendar.frozen_at(max(one.span.start, since))
+            if frozen is not None and frozen.span.end >= one.span.end:
+                since = frozen.span.end
+                break
+            yield one
+        else:
+            return
 
 
-def _turn(calendar: Calendar, next_: datetime | None, now: datetime) -> Turn | None:
+def _long_enough(calendar: Calendar, needed: timedelta) -> frozenset[str]:
+    """Names of windows that an install fits in, with the time to begin it."""
+    return frozenset(one.name for one in calendar.windows if one.duration >= needed + ROOM_TO_BEGIN)
+
+
+def _turn(calendar: Calendar, needed: timedelta, now: datetime) -> Turn | None:
     if not calendar.windows:
         return None
-    current = next(calendar.occurrences(now, now + timedelta.resolution), None)
-    if current is None:
-        return Turn(None, None, next_)
-    return Turn(current.span.start, current.span.end, next_)
+    chain = calendar.chain_at(now, _long_enough(calendar, needed))
+    if chain is None:
+        _, later = _now_and_next(calendar, needed, now)
+        return Turn(None, None, later.span.start if later else None)
+    begins, later = _now_and_next(calendar, needed, chain.end)
+    after = begins or later
+    return Turn(chain.start, chain.end, max(after.span.start, chain.end) if after else None)
 
 
 def _opens(calendar: Calendar, now: datetime) -> datetime | None:
@@ -204,9 +227,21 @@ def _opens(calendar: Calendar, now: datetime) -> datetime | None:
 
 
 def _waits(later: Occurrence) -> str:
+    if not later.window:
+        return f"An install is due. It may start {at(later.span.start)}, when a freeze has ended."
     return (
         f"An install is due. It may start when window {later.window} opens, {at(later.span.start)}."
     )
+
+
+def _why(
+    calendar: Calendar, needed: timedelta, frozen: Frozen | None, later: Occurrence | None
+) -> tuple[Reason, str]:
+    if frozen is not None:
+        return Reason.FROZEN, _is_frozen(frozen, later)
+    if later is not None:
+        return Reason.WAITING_FOR_WINDOW, _waits(later)
+    return _never(calendar, needed)
 
 
 def _is_frozen(frozen: Frozen, later: Occurrence | None) -> str:
@@ -226,6 +261,7 @@ def _never(calendar: Calendar, needed: timedelta) -> tuple[Reason, str]:
         )
     return (
         Reason.NO_WINDOW_LEFT,
-        "The schedule has no window any more in which an install could start: its windows have "
-        "ended, or freezes close them all. Add one, or remove an endDate or a freeze.",
+        "The schedule has no window within five years in which an install could start: its windows "
+        "have ended or are further away, or freezes close them all. Add one, or remove an endDate "
+        "or a freeze.",
     )

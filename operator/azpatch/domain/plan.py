@@ -31,7 +31,7 @@ from azpatch.domain.facts import (
 )
 from azpatch.domain.membership import lowest_access
 from azpatch.domain.observe import Observed
-from azpatch.domain.opening import Opening, Shut
+from azpatch.domain.opening import NEEDS_A_PERSON, Opening, Shut
 from azpatch.domain.os_type import only_assessed
 from azpatch.domain.outcome import NOT_SENT
 from azpatch.domain.selection import Selection, install_parameters
@@ -287,7 +287,8 @@ def _shut(opening: Opening, later: datetime | None) -> Idle | None:
     if not isinstance(opening, Shut):
         return None
     wakes = [at for at in (opening.next, opening.holds_until, later) if at is not None]
-    return Idle(True, opening.reason, opening.message, min(wakes, default=None))
+    ready = opening.reason not in NEEDS_A_PERSON
+    return Idle(ready, opening.reason, opening.message, min(wakes, default=None))
 
 
 def _as_slots_allow(standing: Standing) -> Plan:
@@ -340,19 +341,21 @@ def _tried_enough(
             "The last try did not end well; the next has its time.",
             attempts.retry_after,
         )
-    if attempts.install_posts >= POSTS_PER_WINDOW:
+    counts = turn is None or turn.start is not None
+    if counts and attempts.install_posts >= POSTS_PER_WINDOW:
         return Idle(
             False,
             Reason.ATTEMPTS_EXHAUSTED,
-            f"{POSTS_PER_WINDOW} installs were sent {_in_window(turn)} and patches are still "
-            "missing. The next is sent in the next one; status.installation has what Azure said.",
-            next_window(attempts, now, turn),
+            f"{POSTS_PER_WINDOW} installs were sent in one window{_of_what(turn)} and patches are "
+            "still missing. The next may be sent in another; status.installation has what Azure "
+            "said.",
+            (turn.end if turn else None) or next_window(attempts, now, turn),
         )
     return None
 
 
-def _in_window(turn: Turn | None) -> str:
-    return "in a window of 24 hours" if turn is None else "in this window"
+def _of_what(turn: Turn | None) -> str:
+    return " of 24 hours" if turn is None else ""
 
 
 def _brought_nothing(status: PatchTargetStatus) -> bool:

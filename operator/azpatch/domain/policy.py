@@ -18,7 +18,7 @@ from azpatch.api.target import SUBSCRIPTION_LABEL, PatchTarget
 from azpatch.domain.arc import not_accepted
 from azpatch.domain.availability import held_by_failure, unavailable
 from azpatch.domain.conditions import Finding, find, merge
-from azpatch.domain.opening import UNTIMED, Shut, Timing
+from azpatch.domain.opening import NEEDS_A_PERSON, UNTIMED, Shut, Timing
 from azpatch.domain.policy_machines import PolicyMachine, counts, holds_slots, machines_of
 from azpatch.domain.policy_problems import PASSING, kept_by, problems_of, worst_of
 from azpatch.domain.subscription import Trouble
@@ -138,13 +138,9 @@ def _ready(
     return [_fine(Reason.UP_TO_DATE, rest)]
 
 
-_NO_INSTALL_FITS = (Reason.WINDOW_TOO_SHORT, Reason.TIME_ZONE_UNKNOWN)
-"""What no time will mend."""
-
-
 def _no_install_fits(timing: Timing) -> tuple[Reason, str] | None:
     shut = timing.opening
-    if isinstance(shut, Shut) and shut.reason in _NO_INSTALL_FITS:
+    if isinstance(shut, Shut) and shut.reason in NEEDS_A_PERSON:
         return shut.reason, shut.message
     return None
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, reset_tzpath
 
 from dateutil import rrule
 
@@ -18,8 +18,17 @@ from azpatch.api.schedule import Freeze, Monthly, Nth, Schedule, Weekday, Window
 
 DAY = timedelta(days=1)
 
+_FIRST, _LAST = datetime(2, 1, 1), datetime(9998, 12, 31)  # noqa: DTZ001 - of any zone
+"""People write the year 9999 for ever; in another time zone that is beyond what can be told."""
+
+CHAIN_LONGEST = timedelta(days=7)
+_A_MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
+
 FREEZE_ZONE = "UTC"
 """Of a freeze of an AzureSubscription that names none."""
+
+# The same time zones everywhere: those of the tzdata package, whatever the system has.
+reset_tzpath(to=())
 
 _WEEKDAYS = dict(
     zip(
@@ -92,6 +101,24 @@ class Calendar:
         streams = [_occurrences(window, self.zone, since, until) for window in chosen]
         return heapq.merge(*streams, key=lambda one: (one.span, one.window))
 
+    def chain_at(self, now: datetime, names: Collection[str]) -> Span | None:
+        """The window of `names` that is open, with all that overlap it, directly or through others.
+        A chain that is longer than the longest window is cut into weeks."""
+        chain: Span | None = None
+        for one in self.occurrences(now - CHAIN_LONGEST - DAY, now + CHAIN_LONGEST + DAY, names):
+            if chain is not None and one.span.start < chain.end:
+                chain = Span(chain.start, max(chain.end, one.span.end))
+            elif chain is not None and now < chain.end:
+                break
+            else:
+                chain = one.span
+        if chain is None or not chain.start <= now < chain.end:
+            return None
+        if chain.length <= CHAIN_LONGEST:
+            return chain
+        week = _A_MONDAY + (now - _A_MONDAY) // CHAIN_LONGEST * CHAIN_LONGEST
+        return Span(max(chain.start, week), min(chain.end, week + CHAIN_LONGEST))
+
     def stretches(self, span: Span) -> tuple[Span, ...]:
         """What the freezes leave of it."""
         left: list[Span] = []
@@ -123,12 +150,14 @@ def calendar(schedule: Schedule, others: Sequence[Frozen] = ()) -> Calendar:
 
 
 def freezes(declared: Sequence[Freeze], default_zone: str) -> tuple[Frozen, ...]:
-    """In instants. Raises UnknownTimeZoneError."""
+    """In instants. An end that comes twice is the second, because a freeze had better last too
+    long. Raises UnknownTimeZoneError."""
     found = []
     for freeze in declared:
         where = zone(freeze.time_zone or default_zone)
-        span = Span(instant(freeze.start, where), instant(freeze.end, where))
-        found.append(Frozen(span, freeze.name, freeze.reason))
+        span = Span(instant(freeze.start, where), instant(freeze.end, where, last=True))
+        if span.start < span.end:  # In an hour that is skipped there is nothing to close.
+            found.append(Frozen(span, freeze.name, freeze.reason))
     return tuple(found)
 
 
@@ -140,12 +169,13 @@ def zone(name: str) -> ZoneInfo:
         raise UnknownTimeZoneError(name) from None
 
 
-def instant(local: datetime, where: ZoneInfo) -> datetime:
-    """When clocks there show this naive time; the first time if they do so twice, and if they skip
-    it, when they do."""
+def instant(local: datetime, where: ZoneInfo, *, last: bool = False) -> datetime:
+    """When clocks there show this naive time; the first time if they do so twice, or the second
+    with `last`; and if they skip it, when they do."""
+    local = min(max(local, _FIRST), _LAST)
     early = local.replace(tzinfo=where, fold=0).astimezone(UTC)
     if early.astimezone(where).replace(tzinfo=None) == local:
-        return early
+        return local.replace(tzinfo=where, fold=1).astimezone(UTC) if last else early
     # Read by the clock from before the change it is after it, and the other way round.
     before = local.replace(tzinfo=where, fold=1).astimezone(UTC)
     return _change(before, early, where)
@@ -182,6 +212,8 @@ def _days(window: Window, first: date, last: date) -> Iterator[date]:
     """The days on which it begins, of these."""
     first = max(first, window.start_date or first)
     last = min(last, window.end_date or last)
+    if first > last:
+        return iter(())
     return (day for day in _recurring(window, first, last) if first <= day <= last)
 
 

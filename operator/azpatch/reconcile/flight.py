@@ -27,6 +27,7 @@ from azpatch.domain.facts import AssessmentResult, InstallationResult
 from azpatch.domain.ids import key as machine_key_of
 from azpatch.domain.ids import subscription_of
 from azpatch.domain.look import under_way
+from azpatch.domain.opening import UNKNOWN_TURN
 from azpatch.domain.operation import (
     LOOK_EARLY,
     ROW_RUNS_AT_MOST,
@@ -331,13 +332,13 @@ class Flight:
             )
 
     def _turn(self, stored: Stored[PatchTarget], now: datetime) -> Turn | None:
-        """Where the policy's schedule is now. Of a policy that is gone it no longer matters."""
+        """Where the policy's schedule is now. Of a policy that is gone nothing is counted."""
         assert stored.parsed is not None
         policy = self._context.store.policy_of(stored)
         id_ = subscription_of(stored.parsed.spec.machine_id)
         subscription = usable_subscriptions(self._context.store).get(id_)
         if policy is None or policy.parsed is None or subscription is None:
-            return None
+            return UNKNOWN_TURN
         return self._context.calendars.opening(policy.parsed, subscription, now).turn
 
     def _reboot_setting(self, stored: Stored[PatchTarget]) -> RebootSetting:

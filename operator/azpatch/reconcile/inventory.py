@@ -252,6 +252,14 @@ class Inventory:
             return classify(machine, self.definitions.known)
         return subscription.image(key(machine.id), machine, self.definitions.known)
 
+    def image_awaited(self, machine: Machine) -> bool:
+        """Its image definition has not been read, nor been refused: what it was built from may
+        still turn out to be something else."""
+        gallery = built_from(machine)
+        if gallery is None:
+            return False
+        return self.definitions.known.get(gallery.definition) in (None, Unread.UNANSWERED)
+
     def images(self, subscription_id: str) -> list[Image]:
         """What each machine of a subscription was built from."""
         subscription = self.subscription(subscription_id)

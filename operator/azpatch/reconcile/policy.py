@@ -75,6 +75,7 @@ class PolicyReconciler:
             scopes,
             frozenset(machine_key(target.raw["spec"]["machineId"]) for target in targets),
             self._context.inventory.image,
+            self._context.inventory.image_awaited,
         )
         failures: list[KubeError] = []
         if not stored.deleting:

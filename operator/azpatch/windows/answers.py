@@ -115,7 +115,7 @@ def _shown(at: datetime, calendar: Calendar) -> str:
 
 
 def _clock(at: datetime, calendar: Calendar) -> str:
-    return f"{at.astimezone(calendar.zone):%H:%M}"
+    return f"{at.astimezone(calendar.zone):%a %H:%M}"
 
 
 def _local(at: datetime, calendar: Calendar) -> str:

@@ -65,9 +65,9 @@ def windows(
 ) -> None:
     """Print when the windows of a PatchPolicy open next, without a cluster and without Azure.
 
-    NAME is the policy's, and needed where the files have several. The window that is open at that
-    time is the first. Freezes of the policy and of its AzureSubscriptions are shown with what they
-    leave of a window.
+    NAME is the policy's, or NAMESPACE/NAME, and needed where the files have several. The window
+    that is open at that time is the first. Freezes of the policy and of its AzureSubscriptions are
+    shown with what they leave of a window.
     """
     if not files:
         raise Wrong("-f is needed: a file with a PatchPolicy.")
@@ -95,9 +95,12 @@ def _chosen(policies: Sequence[Policy], name: str | None) -> Policy:
         if len(policies) > 1:
             raise Wrong(f"There are several PatchPolicies in the files: {names}. Name one.")
         return policies[0]
-    chosen = [one for one in policies if one.name == name]
-    if len(chosen) != 1:
-        raise Wrong(f"There is not one PatchPolicy {name} in the files, which have {names}.")
+    chosen = [one for one in policies if one.is_called(name)]
+    if not chosen:
+        raise Wrong(f"There is no PatchPolicy {name} in the files, which have {names}.")
+    if len(chosen) > 1:
+        spaces = ", ".join(f"{one.namespace}/{one.name}" for one in chosen)
+        raise Wrong(f"There are several PatchPolicies {name} in the files. Name one: {spaces}.")
     return chosen[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,12 +29,12 @@ _Loader.yaml_implicit_resolvers = {
     first: [
         (tag, form)
         for tag, form in resolvers
-        if tag.rpartition(":")[2] not in ("int", "float", "timestamp")
+        if tag.rpartition(":")[2] not in ("int", "float", "timestamp", "value")
     ]
     for first, resolvers in _BASE.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile("^[-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:int", re.compile("^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789")
 )
 
 
@@ -44,8 +45,13 @@ SpecT = TypeVar("SpecT", bound=BaseModel)
 class Policy:
     """A PatchPolicy, as far as its windows go."""
 
+    namespace: str
     name: str
     spec: PatchPolicySpec
+
+    def is_called(self, name: str) -> bool:
+        """Whether this is its name, with or without its namespace."""
+        return name in (self.name, f"{self.namespace}/{self.name}")
 
     @property
     def schedule(self) -> Schedule | None:
@@ -85,11 +91,13 @@ def manifests(files: Sequence[tuple[bytes, str]]) -> Manifests:
     subscriptions: list[Subscription] = []
     for text, where in files:
         for document in _documents(text, where):
-            name = str((document.get("metadata") or {}).get("name") or "")
-            what = f"{where}: {document['kind']} {name}".rstrip()
-            if document["kind"] == "PatchPolicy":
-                policies.append(Policy(name, _spec(PatchPolicySpec, document, what)))
-            elif document["kind"] == "AzureSubscription":
+            kind, meta = document.get("kind"), document.get("metadata")
+            meta = meta if isinstance(meta, dict) else {}
+            name, namespace = str(meta.get("name") or ""), str(meta.get("namespace") or "")
+            what = f"{where}: {kind} {name}".rstrip()
+            if kind == "PatchPolicy":
+                policies.append(Policy(namespace, name, _spec(PatchPolicySpec, document, what)))
+            elif kind == "AzureSubscription":
                 spec = _spec(AzureSubscriptionSpec, document, what)
                 subscriptions.append(Subscription(name, spec.subscription_id, spec.freezes))
     return Manifests(tuple(policies), tuple(subscriptions))
@@ -113,8 +121,16 @@ def _documents(text: bytes, where: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _spec(model: type[SpecT], document: Mapping[str, Any], what: str) -> SpecT:
+    if not isinstance(document.get("spec"), dict):
+        raise Wrong(f"{what}: spec: is required, an object.")
     try:
-        return model.model_validate(document.get("spec"), extra="forbid")
+        # As the API server reads it: a number in quotes is no number.
+        spec = json.dumps(document["spec"])
+        return model.model_validate_json(
+            spec, strict=True, extra="forbid", by_alias=True, by_name=False
+        )
+    except TypeError as error:
+        raise Wrong(f"{what}: spec: {error}.") from None
     except ValidationError as error:
         found = error.errors()
         # Of a list with something wrong in it pydantic says, too, that the rest is too short.

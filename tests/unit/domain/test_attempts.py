@@ -171,6 +171,12 @@ def test_installs_are_counted_by_the_schedules_windows(
     assert (after.due_since, after.window_start, after.install_posts) == (NOW, window, posts)
 
 
+def test_a_new_window_is_not_waited_for_by_the_time_of_an_old_one() -> None:
+    before = attempts(window_start=NOW - 7 * DAY, retry_after=NOW + DAY)
+
+    assert became_due(before, NOW, OPEN).retry_after is None
+
+
 def test_what_is_not_tried_again_in_a_window_is_when_it_has_ended() -> None:
     tried = attempts(window_start=OPEN.start, install_posts=1)
 

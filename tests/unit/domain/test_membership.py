@@ -52,9 +52,16 @@ def built_from(found: Machine) -> Image:
     return classify(found, {})
 
 
-def of(policy: PatchPolicy, found: Scope | None, present: tuple[str, ...] = ()) -> Membership:
+def of(
+    policy: PatchPolicy,
+    found: Scope | None,
+    present: tuple[str, ...] = (),
+    *,
+    awaited: bool = False,
+) -> Membership:
     scopes = {SUBSCRIPTION: found} if found else {}
-    return membership(policy, WEB, scopes, frozenset(key(id_) for id_ in present), built_from)
+    here = frozenset(key(id_) for id_ in present)
+    return membership(policy, WEB, scopes, here, built_from, lambda found: awaited)
 
 
 def test_an_arc_enabled_server_is_one_machine() -> None:
@@ -155,7 +162,7 @@ class TestAnImage:
             "s3": scope(hidden, grants=[]),
         }
 
-        found = membership(OF_IMAGE, WEB, scopes, frozenset(), built_from)
+        found = membership(OF_IMAGE, WEB, scopes, frozenset(), built_from, lambda found: False)
 
         assert {m.azure_subscription for m in found.members.values()} == {"prod", "second"}
 
@@ -203,7 +210,13 @@ class TestAnImage:
 
 
 def selecting(*names: str, **fields: object) -> PatchPolicy:
-    return patch_policy(target={"selector": {"azureSubscriptions": list(names), **fields}})
+    """A policy whose generation was decided before."""
+    target = {"selector": {"azureSubscriptions": list(names), **fields}}
+    return patch_policy(target=target, status={"observedGeneration": 3})
+
+
+def edited(policy: PatchPolicy) -> PatchPolicy:
+    return policy.replace(metadata=policy.metadata.replace(generation=4))
 
 
 LINUX_IN_PROD = selecting("prod", osTypes=["Linux"])
@@ -229,7 +242,9 @@ class TestASelector:
         scopes = {SUBSCRIPTION: scope(machine()), "s2": scope(there, name="second")}
 
         def members(*names: str) -> set[str]:
-            found = membership(selecting(*names), WEB, scopes, frozenset(), built_from)
+            found = membership(
+                selecting(*names), WEB, scopes, frozenset(), built_from, lambda found: False
+            )
             assert found.trouble is None
             return {one.azure_subscription for one in found.members.values()}
 
@@ -267,12 +282,6 @@ class TestASelector:
             pytest.param(
                 selecting("second"), scope(machine()), False, id="its subscription is not named"
             ),
-            pytest.param(
-                FROM_IMAGE, scope(SPECIALIZED), True, id="its image definition is not read yet"
-            ),
-            pytest.param(
-                FROM_IMAGE, scope(SPECIALIZED, grants=[]), False, id="that, and it is not granted"
-            ),
         ],
     )
     def test_which_patch_targets_stay(
@@ -282,6 +291,36 @@ class TestASelector:
 
         assert not found.members
         assert found.kept == (frozenset({key(VM)}) if stays else frozenset())
+
+    @pytest.mark.parametrize(
+        ("policy", "around", "awaited", "stays"),
+        [
+            pytest.param(FROM_IMAGE, scope(SPECIALIZED), True, True, id="until it is read"),
+            pytest.param(FROM_IMAGE, scope(SPECIALIZED), False, False, id="it is read, or refused"),
+            pytest.param(
+                FROM_IMAGE, scope(SPECIALIZED, grants=[]), True, False, id="it is not granted"
+            ),
+            pytest.param(
+                edited(FROM_IMAGE), scope(SPECIALIZED), True, False, id="the policy was edited"
+            ),
+            pytest.param(
+                selecting("prod", locations=["northeurope"]),
+                scope(SPECIALIZED),
+                True,
+                False,
+                id="the image does not matter",
+            ),
+        ],
+    )
+    def test_who_was_under_it_stays_until_its_image_definition_is_read(
+        self, policy: PatchPolicy, around: Scope, awaited: bool, stays: bool
+    ) -> None:
+        found = of(policy, around, present=(VM,), awaited=awaited)
+
+        assert not found.members
+        assert found.kept == (frozenset({key(VM)}) if stays else frozenset())
+        assert found.trouble is not None
+        assert (found.trouble.reason is Reason.INVENTORY_PENDING) is stays
 
 
 NUMBERS = st.frozensets(st.integers(0, 5))

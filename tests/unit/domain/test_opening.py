@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -15,7 +17,6 @@ from azpatch.domain.opening import (
     Opening,
     Shut,
     Timing,
-    next_stretch,
     opening,
     overdue_since,
     timing,
@@ -223,32 +224,35 @@ def test_an_answer_holds_as_long_as_it_says() -> None:
     ],
 )
 def test_overdue_since_two_whole_windows(declared: tuple[dict[str, Any], ...], since: str) -> None:
-    assert overdue_since(windows(*declared), at("05-08 12:00")) == at(since)
+    assert overdue_since(windows(*declared), TWO_HOURS, at("05-08 12:00")) == at(since)
 
 
 def test_overdue_with_a_window_a_year() -> None:
     yearly = {"monthly": {"day": 1}, "interval": 12, "startDate": "2020-01-01", "name": "y"}
 
-    assert overdue_since(windows(yearly), at("05-08 12:00")) == at("01-01 22:00") - 365 * DAY
+    assert (
+        overdue_since(windows(yearly), TWO_HOURS, at("05-08 12:00"))
+        == at("01-01 22:00") - 365 * DAY
+    )
 
 
 def test_nobody_is_overdue_before_two_windows_have_been() -> None:
     young = {**NIGHTS, "startDate": "2026-05-06"}
 
-    assert overdue_since(windows(young), at("05-08 01:00")) is None
-    assert overdue_since(windows(young), at("05-08 02:00")) == at("05-06 22:00")
+    assert overdue_since(windows(young), TWO_HOURS, at("05-08 01:00")) is None
+    assert overdue_since(windows(young), TWO_HOURS, at("05-08 02:00")) == at("05-06 22:00")
 
 
 def test_with_a_schedule_that_is_always_open_who_was_due_for_two_days() -> None:
-    assert overdue_since(windows(), at("05-08 12:00")) == at("05-06 12:00")
+    assert overdue_since(windows(), TWO_HOURS, at("05-08 12:00")) == at("05-06 12:00")
 
 
 def test_the_next_stretch_is_what_freezes_leave() -> None:
     frozen = ("2026-05-01T00:00:00", "2026-05-02T23:00:00")
 
-    assert next_stretch(windows(NIGHTS, frozen=frozen), TWO_HOURS, at("05-02 12:00")) == Span(
-        at("05-02 23:00"), at("05-03 02:00")
-    )
+    found = opening(windows(NIGHTS, frozen=frozen), TWO_HOURS, at("05-02 12:00"))
+
+    assert found.span == Span(at("05-02 23:00"), at("05-03 02:00"))
 
 
 def test_a_policy_in_several_subscriptions_installs_where_it_may_soonest() -> None:
@@ -273,3 +277,110 @@ def test_what_is_further_away_than_the_horizon_is_not_looked_for() -> None:
     found = opening(windows({**NIGHTS, "startDate": str(far)}), TWO_HOURS, at("05-01 00:00"))
 
     assert seen(found) == ("NoWindowLeft", None)
+
+
+# --- which window counts --------------------------------------------------------------------------
+
+
+def turn(calendar: Calendar, now: str, needed: timedelta = TWO_HOURS) -> Turn:
+    found = opening(calendar, needed, at(now)).turn
+    assert found is not None
+    return found
+
+
+def test_windows_that_overlap_count_as_one() -> None:
+    """Else a machine could get two installs in each, four in the second."""
+    both = windows(NIGHTS, {**NIGHTS, "name": "late", "startTime": "23:00", "duration": "6h"})
+    night = (at("05-02 22:00"), at("05-03 05:00"))
+
+    for now in ("05-02 22:30", "05-03 00:00", "05-03 04:59"):
+        assert (turn(both, now).start, turn(both, now).end) == night
+    assert turn(both, "05-03 01:00").next == at("05-03 22:00")
+
+
+def test_windows_that_never_leave_a_gap_count_by_the_week() -> None:
+    always_open = windows({**NIGHTS, "duration": "30h"})
+
+    first = turn(always_open, "05-06 12:00")
+
+    assert (first.start, first.end) == (at("05-04 00:00"), at("05-11 00:00"))
+    assert first.next == at("05-11 00:00")
+    assert turn(always_open, "05-10 23:59").start == first.start
+
+
+def test_a_window_that_no_install_fits_in_does_not_count() -> None:
+    short = {**NIGHTS, "name": "short", "startTime": "21:30", "duration": "2h"}
+
+    assert turn(windows(short, NIGHTS), "05-02 22:30").start == at("05-02 22:00")
+    assert overdue_since(windows(short, NIGHTS), TWO_HOURS, at("05-03 12:00")) == at("05-01 22:00")
+
+
+# --- far away, and at the edges -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Kiritimati", "UTC"])
+def test_a_freeze_for_ever_is_for_ever(zone: str) -> None:
+    forever = {"name": "f", "start": "0001-01-01T00:00:00", "end": "9999-12-31T23:59:59"}
+    spec = {"always": {}, "freezes": [{**forever, "timeZone": zone}]}
+
+    found = opening(calendar(Schedule.model_validate(spec)), TWO_HOURS, at("05-01 00:00"))
+
+    assert seen(found) == ("Frozen", None)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"monthly": {"nth": "Last", "weekday": "Friday", "offsetDays": -3}},
+        {"monthly": {"day": 31}},
+        {"weekly": {"days": ["Monday"]}, "interval": 366},
+        {"daily": {}, "interval": 366},
+    ],
+)
+def test_windows_at_the_end_of_the_calendar(window: dict[str, Any]) -> None:
+    far = {"name": "far", "startDate": "9999-12-30", **window}
+
+    assert seen(opening(windows(far), TWO_HOURS, at("05-01 00:00"))) == ("NoWindowLeft", None)
+
+
+def test_what_comes_into_sight_is_looked_for_again() -> None:
+    ended = opening(windows({**NIGHTS, "endDate": "2026-05-01"}), TWO_HOURS, at("05-03 12:00"))
+
+    assert ended.holds_until == at("05-04 12:00")
+
+
+def test_a_freeze_of_decades_costs_no_more_than_one_of_a_day() -> None:
+    """Its windows are jumped over: counting them took seconds."""
+    nights = [{**NIGHTS, "name": f"n{number}"} for number in range(20)]
+    decades = windows(*nights, frozen=("2026-05-01T00:00:00", "2030-01-01T00:00:00"))
+    asked = Counter[str]()
+
+    with patch.object(Calendar, "stretches", _counting(Calendar.stretches, asked)):
+        found = opening(decades, TWO_HOURS, at("05-06 12:00"))
+
+    assert seen(found) == ("Frozen", datetime(2030, 1, 1, 22, tzinfo=UTC))
+    assert asked["calls"] < 100
+
+
+def _counting(real: Any, asked: Counter[str]) -> Any:
+    def stretches(self: Calendar, span: Span) -> Any:
+        asked["calls"] += 1
+        return real(self, span)
+
+    return stretches
+
+
+def test_of_a_freezes_end_that_comes_twice_the_second_is_meant() -> None:
+    berlin = {"name": "f", "start": "2026-10-24T00:00:00", "end": "2026-10-25T02:30:00"}
+    spec = {"always": {}, "timeZone": "Europe/Berlin", "freezes": [berlin]}
+
+    (frozen,) = calendar(Schedule.model_validate(spec)).freezes
+
+    assert frozen.span.end == at("10-25 01:30")
+
+
+def test_a_freeze_in_an_hour_that_is_skipped_closes_nothing() -> None:
+    skipped = {"name": "f", "start": "2026-03-29T02:10:00", "end": "2026-03-29T02:50:00"}
+    spec = {"always": {}, "timeZone": "Europe/Berlin", "freezes": [skipped]}
+
+    assert calendar(Schedule.model_validate(spec)).freezes == ()

@@ -9,9 +9,8 @@ from domain_builders import SERVER, VM, arc_server, machine
 
 from azpatch.api.common import Confidence, ImageClass, OsType
 from azpatch.api.policy import SelectorTarget
-from azpatch.domain.facts import Machine
 from azpatch.domain.image import Image
-from azpatch.domain.selector import may_select, selects
+from azpatch.domain.selector import selects
 
 GROUP = VM.split("/")[4]
 TAGS = {"Env": "prod", "ring": "0"}
@@ -60,42 +59,14 @@ def selector(**fields: Any) -> SelectorTarget:
     ],
 )
 def test_a_machine_must_match_every_field(fields: dict[str, Any], meant: bool) -> None:
-    assert selects(selector(**fields), machine(tags=TAGS), image()) is meant
+    assert selects(selector(**fields))(machine(tags=TAGS), image()) is meant
 
 
 def test_an_arc_enabled_server_is_selected_like_a_machine() -> None:
     server = arc_server()
     arc = image(ImageClass.NOT_APPLICABLE)
 
-    assert selects(selector(), server, arc)
-    assert selects(selector(imageClasses=["NotApplicable"]), server, arc)
-    assert not selects(selector(imageClasses=["Marketplace"]), server, arc)
+    assert selects(selector())(server, arc)
+    assert selects(selector(imageClasses=["NotApplicable"]))(server, arc)
+    assert not selects(selector(imageClasses=["Marketplace"]))(server, arc)
     assert server.id == SERVER
-
-
-LINUX, GENERALIZED = {"osTypes": ["Linux"]}, {"imageClasses": ["GalleryGeneralized"]}
-GUESSED = image(ImageClass.GALLERY_SPECIALIZED, Confidence.MEDIUM)
-KNOWN = image(ImageClass.GALLERY_SPECIALIZED)
-NO_SYSTEM = image(os_type=None)
-
-
-@pytest.mark.parametrize(
-    ("fields", "built_from", "found", "may"),
-    [
-        pytest.param(GENERALIZED, GUESSED, machine(), True, id="its image definition is not read"),
-        pytest.param(GENERALIZED, KNOWN, machine(), False, id="its image definition is read"),
-        pytest.param(LINUX, NO_SYSTEM, machine(), True, id="its operating system is not known"),
-        pytest.param(
-            {**GENERALIZED, "locations": ["northeurope"]},
-            GUESSED,
-            machine(),
-            False,
-            id="something else does not match, too",
-        ),
-    ],
-)
-def test_for_lack_of_evidence_a_machine_may_still_match(
-    fields: dict[str, Any], built_from: Image, found: Machine, may: bool
-) -> None:
-    assert not selects(selector(**fields), found, built_from)
-    assert may_select(selector(**fields), found, built_from) is may

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fakes import MINUTE, SECOND, World, machine, numbered
+from fakes import IMAGE, MINUTE, SECOND, World, machine, numbered
 
+from azpatch.azure.port import Retry
 from azpatch.domain.ids import key
 from azpatch.kube.port import PATCH_TARGET
 
@@ -71,6 +72,7 @@ async def test_the_more_specific_policy_has_the_machine_whichever_came_first(wor
 async def test_after_a_restart_nobody_leaves_for_lack_of_an_image_definition(world: World) -> None:
     """Its class is guessed until the definition is read: its PatchTarget, with all that it knows,
     must not be made anew."""
+    world.azure.definitions[key(IMAGE)] = Retry("ServiceUnavailable", "For the test.")
     declare(world, target=selecting(imageClasses=["GalleryGeneralized"]))
     async with world.operator_runs():
         await world.passes(SOON)

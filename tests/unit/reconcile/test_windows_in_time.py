@@ -139,6 +139,35 @@ async def test_what_failed_twice_in_a_window_is_tried_again_in_the_next(due: Wor
         assert installs(due) == in_window, "none between the windows"
 
 
+async def test_windows_that_overlap_have_two_installs_together(due: World) -> None:
+    late = {**EVENING, "name": "late", "startTime": "20:00", "duration": "6h"}
+    scheduled(due, EVENING, late)
+    async with due.operator_runs():
+        for _ in range(16 * 4):
+            for number in range(1, len(due.azure.posts) + 1):
+                failed = InstallationResult(GuestStatus.FAILED, failed=1, installed=1)
+                result = Progress(False, installation=failed)
+                if due.azure.posts[number - 1][0] == "Assess":
+                    done = assessment_row(activity_id=f"op-{number}", last_modified=due.clock.now())
+                    result = Progress(False, assessment=done)
+                    due.azure.rows[key(VM)] = done
+                due.azure.operations.setdefault(f"op-{number}", result)
+            await due.passes(15 * MINUTE)
+    assert installs(due) == 2
+
+
+async def test_a_freeze_for_ever_leaves_what_runs_to_its_end(due: World) -> None:
+    scheduled(due, {**EVENING, "startTime": "12:00"})
+    forever = {"start": "2026-11-24T00:00:00", "end": "9999-12-31T23:59:59", "name": "for-ever"}
+    async with due.operator_runs():
+        await due.passes(MINUTE)
+        due.subscription(freezes=[{**forever, "timeZone": "America/New_York"}])
+        succeeded = InstallationResult(GuestStatus.SUCCEEDED, activity_id="op-1", installed=1)
+        due.azure.operations["op-1"] = Progress(False, installation=succeeded)
+        await due.passes(30 * MINUTE)
+        assert due.status().installation is not None
+
+
 async def test_windows_too_short_to_begin_in_stall_the_policy(due: World) -> None:
     scheduled(due, {**EVENING, "duration": "2h"})
     async with due.operator_runs():

@@ -177,7 +177,7 @@ def test_the_table_says_which_freeze_and_what_it_leaves() -> None:
     )
 
     first, second = found.stdout.splitlines()[1:]
-    assert first.endswith("  open 02:30 to 04:30: peak (retail)")
+    assert first.endswith("  open Sun 02:30 to Sun 04:30: peak (retail)")
     assert second.endswith("  frozen: gone")
 
 
@@ -224,6 +224,24 @@ def test_times_and_days_without_quotes_are_read_as_kubectl_reads_them() -> None:
     assert [one["frozen"] for one in answers(text)] == [True, False]
 
 
+def test_of_two_policies_of_one_name_the_namespace_tells_which() -> None:
+    other = policy(schedule={"always": {}})
+    other["metadata"]["namespace"] = "bank"
+
+    assert "Name one: web/web-linux, bank/web-linux." in refused(
+        policy(), other, args="web-linux --from 2026-03-20"
+    )
+    assert answers(policy(), other, args="bank/web-linux") == []
+
+
+def test_a_freeze_for_ever_is_shown() -> None:
+    forever = {**PEAK, "end": "9999-12-31T00:00:00", "timeZone": "America/New_York"}
+
+    found = asked(scheduled(freezes=[forever]), args="--from 2026-03-20 --count 1")
+
+    assert (found.exit_code, found.exception) == (0, None)
+
+
 def test_a_schedule_that_is_always_open_has_no_windows() -> None:
     found = asked(policy(schedule={"always": {}}))
 
@@ -241,7 +259,7 @@ def test_windows_in_which_nothing_can_start_are_noted() -> None:
     assert short.stderr.startswith(
         "Note: No window is long enough: install.maximumDuration is PT2H"
     )
-    assert ended.stderr.startswith("Note: The schedule has no window any more")
+    assert ended.stderr.startswith("Note: The schedule has no window within five years")
     assert (ended.exit_code, ended.stdout) == (0, "")
 
 
@@ -307,6 +325,52 @@ WRONG = [
         id="a duration in Azure's form",
     ),
     pytest.param(
+        [scheduled(windows=[{**SUNDAYS, "weekly": None, "monthly": {"day": "15"}}])],
+        "spec.schedule.windows[0].monthly.day: input should be a valid integer",
+        id="a number in quotes",
+    ),
+    pytest.param(
+        [scheduled(windows=[{**SUNDAYS, "startDate": "1798070400"}])],
+        "spec.schedule.windows[0].startDate: ",
+        id="a day as seconds",
+    ),
+    pytest.param(
+        [scheduled(windows=[{**SUNDAYS, "startDate": "2026-03-01T00:00:00"}])],
+        "spec.schedule.windows[0].startDate: ",
+        id="an instant as a day",
+    ),
+    pytest.param(
+        [scheduled(windows=[{**SUNDAYS, "start_time": "02:30"}])],
+        "spec.schedule.windows[0].start_time: no such field",
+        id="a field's name in another style",
+    ),
+    pytest.param(
+        [scheduled(windows=[SUNDAYS, SUNDAYS])],
+        "spec.schedule.windows: two are called sundays",
+        id="two windows of one name",
+    ),
+    pytest.param(
+        [scheduled(windows=[{**SUNDAYS, "duration": "1h"}])],
+        "spec: a window is shorter than install.maximumDuration",
+        id="a window shorter than an install",
+    ),
+    pytest.param(
+        [policy(target={**MACHINE, **IMAGE})],
+        "spec.target: exactly one of virtualMachine, arcMachine, galleryImage and selector",
+        id="two targets",
+    ),
+    pytest.param(
+        [policy(install={"linux": {}, "maximumDuration": "PT0M"})],
+        "spec.install.maximumDuration: ",
+        id="an install of no time",
+    ),
+    pytest.param([{**policy(), "spec": "x"}], "spec: is required, an object.", id="no spec"),
+    pytest.param(
+        [{"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "azpatch.dev/v1alpha1"}]}],
+        "There is no PatchPolicy in the files.",
+        id="an object without a kind",
+    ),
+    pytest.param(
         [scheduled(always={})], "spec.schedule: a schedule is windows or always", id="both"
     ),
     pytest.param(
@@ -342,7 +406,7 @@ def test_what_is_wrong_is_told_in_one_line_with_the_field(
         ("--count 0", "Invalid value for '--count': 0 is not in the range 1<=x<=10000"),
         ("-f -", "Stdin can be given once."),
         ("-f nowhere.yaml", "-f nowhere.yaml cannot be read: No such file or directory."),
-        ("nobody", "There is not one PatchPolicy nobody in the files, which have web-linux."),
+        ("nobody", "There is no PatchPolicy nobody in the files, which have web-linux."),
     ],
 )
 def test_what_was_asked_wrongly(args: str, message: str) -> None:
