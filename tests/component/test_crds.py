@@ -17,6 +17,7 @@ from crd_objects import (
     target,
 )
 from test_policy_admission import POLICY_REFUSALS
+from test_schedule_admission import FREEZE_REFUSALS, SCHEDULE_REFUSALS
 from test_subscription_admission import SUBSCRIPTION_REFUSALS
 
 from azpatch.api import crd
@@ -27,7 +28,8 @@ from lab.controlplane import ControlPlane
 
 def test_every_rule_has_a_row_in_the_tables_of_refusals() -> None:
     immutable = {"cannot change", "values go with operator"}
-    told = {str(row.values[2]) for row in (*POLICY_REFUSALS, *SUBSCRIPTION_REFUSALS)}
+    tables = (POLICY_REFUSALS, SUBSCRIPTION_REFUSALS, SCHEDULE_REFUSALS, FREEZE_REFUSALS)
+    told = {str(row.values[2]) for table in tables for row in table}
     rules = {message for kind in crd.KINDS for message in messages(crd.schema(kind))}
     rest = {rule for rule in rules - told if not any(words in rule for words in immutable)}
     assert rest == set()
@@ -61,7 +63,7 @@ def test_an_absent_value_gets_its_default(crds: ControlPlane, namespace: str) ->
             "maximumDuration": "PT2H",
             "onUndeterminedSupport": "Wait",
         },
-        "schedule": {"always": {}},
+        "schedule": {"always": {}, "timeZone": "UTC"},
         "rollout": {"maxUnavailable": "10%"},
     }
 

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 from crd_objects import changed, collection, policy, put, refusal, subscription
 
-from azpatch.api.policy import PatchPolicy
+from azpatch.api.policy import WINDOW_SHORTER_THAN_INSTALL, PatchPolicy
 from azpatch.api.schedule import (
     FREEZE_ENDS_FIRST,
     INTERVAL_NEEDS_START,
     MONTHLY_ONE_OF,
+    NO_LOCAL_TIME,
+    NO_SUCH_DAY,
+    NO_TIME_OF_DAY,
     SCHEDULE_ONE_OF,
     WINDOW_ENDS_FIRST,
     WINDOW_ONE_OF,
@@ -33,19 +36,13 @@ def without(field: str) -> dict[str, Any]:
     return {name: value for name, value in WINDOW.items() if name != field}
 
 
-REFUSED = [
+SCHEDULE_REFUSALS = [
     pytest.param({}, "spec.schedule: Invalid value: ", SCHEDULE_ONE_OF, id="nothing"),
     pytest.param(
         {"always": {}, "windows": [WINDOW]},
         "spec.schedule: Invalid value: ",
         SCHEDULE_ONE_OF,
         id="windows and always",
-    ),
-    pytest.param(
-        {"windows": []},
-        "spec.schedule.windows: Invalid value: ",
-        "should have at least 1 items",
-        id="no window",
     ),
     pytest.param(
         {"windows": [without("daily")]},
@@ -86,15 +83,9 @@ REFUSED = [
         id="an end before the start",
     ),
     pytest.param(
-        {"windows": [{**WINDOW, "startDate": "2026-02-30"}]},
-        "spec.schedule.windows[0].startDate: Invalid value: ",
-        "2026-02-30",
-        id="a day that does not exist",
-    ),
-    pytest.param(
         {"windows": [{**WINDOW, "startTime": "10pm"}]},
         "spec.schedule.windows[0].startTime: Invalid value: ",
-        "startTime is no time of day",
+        NO_TIME_OF_DAY,
         id="a time of day in another form",
     ),
     pytest.param(
@@ -106,15 +97,30 @@ REFUSED = [
     pytest.param(
         {"windows": [{**WINDOW, "duration": "169h"}]},
         "spec.schedule.windows[0].duration: Invalid value: ",
-        "duration is zero, or longer than 168h",
+        "duration is zero, or longer than 168h: give the time for which installs may run, or "
+        "schedule: {always: {}} for any time",
         id="a window that never closes",
     ),
     pytest.param(
         {"windows": [{**WINDOW, "duration": "1h59m"}]},
         "spec: Invalid value: ",
-        "a window is shorter than install.maximumDuration, so that no install would fit in it: "
-        "make the window's duration longer, or maximumDuration shorter",
+        WINDOW_SHORTER_THAN_INSTALL,
         id="a window shorter than an install",
+    ),
+]
+
+SCHEMA_REFUSALS = [
+    pytest.param(
+        {"windows": []},
+        "spec.schedule.windows: Invalid value: ",
+        "should have at least 1 items",
+        id="no window",
+    ),
+    pytest.param(
+        {"windows": [{**WINDOW, "startDate": "2026-02-30"}]},
+        "spec.schedule.windows[0].startDate: Invalid value: ",
+        "2026-02-30",
+        id="a day that does not exist",
     ),
     pytest.param(
         {"windows": [WINDOW, WINDOW]},
@@ -129,29 +135,31 @@ REFUSED = [
         id="what cannot be a time zone",
     ),
 ]
+"""What the schema refuses by itself."""
 
-FREEZES_REFUSED = [
+FREEZE_REFUSALS = [
     pytest.param(
         {**FREEZE, "end": FREEZE["start"]}, "", FREEZE_ENDS_FIRST, id="one that ends as it starts"
     ),
     pytest.param(
         {**FREEZE, "start": "2026-12-18T00:00:00Z"},
         ".start",
-        "this is no date and time: give both without a time zone, such as 2026-12-18T00:00:00; "
-        "timeZone says which one is meant",
+        NO_LOCAL_TIME,
         id="an instant in place of a local time",
     ),
     pytest.param(
         {**FREEZE, "start": "2026-12-18"},
         ".start",
-        "this is no date and time",
+        NO_LOCAL_TIME,
         id="a day in place of a time",
     ),
-    pytest.param({**FREEZE, "start": "2026-02-30T00:00:00"}, ".start", "", id="no such day"),
+    pytest.param(
+        {**FREEZE, "start": "2026-02-30T00:00:00"}, ".start", NO_SUCH_DAY, id="no such day"
+    ),
 ]
 
 
-@pytest.mark.parametrize(("schedule", "field", "message"), REFUSED)
+@pytest.mark.parametrize(("schedule", "field", "message"), [*SCHEDULE_REFUSALS, *SCHEMA_REFUSALS])
 def test_a_wrong_schedule_is_refused_with_the_field_and_the_remedy(
     crds: ControlPlane, namespace: str, schedule: dict[str, Any], field: str, message: str
 ) -> None:
@@ -163,7 +171,7 @@ def test_a_wrong_schedule_is_refused_with_the_field_and_the_remedy(
     assert message in said
 
 
-@pytest.mark.parametrize(("freeze", "field", "message"), FREEZES_REFUSED)
+@pytest.mark.parametrize(("freeze", "field", "message"), FREEZE_REFUSALS)
 def test_a_wrong_freeze_is_refused_in_a_policy_and_in_a_subscription(
     crds: ControlPlane, namespace: str, freeze: dict[str, Any], field: str, message: str
 ) -> None:
