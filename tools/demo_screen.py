@@ -141,6 +141,10 @@ _LEFT_ALONE = frozenset(
 """Reasons that do not pass by themselves and are no refusal either."""
 
 
+_WAIT_FOR_THEIR_TIME = frozenset({"Frozen", "WaitingForWindow"})
+"""Of a machine that misses patches, these say why they are not installed."""
+
+
 def hours(elapsed: timedelta) -> str:
     """Hours and minutes."""
     minutes = int(elapsed.total_seconds() // 60)
@@ -222,7 +226,9 @@ def explanations(view: View) -> Iterable[Text]:
         if compliant.status != "True":
             name = f"{machine.name} ({about.get(machine.name, 'not of the demo')}): "
             azure = f" Azure said: {machine.error}" if machine.error else ""
-            yield Text.assemble((name, "bold"), said.message, azure)
+            ready = machine.condition("Ready")
+            waits = f" {ready.message}" if ready.reason in _WAIT_FOR_THEIR_TIME else ""
+            yield Text.assemble((name, "bold"), said.message, waits, azure)
     for subscription in view.subscriptions:
         feature = subscription.condition("PreviewFeature")
         if feature.reason and feature.status != "True":
