@@ -205,6 +205,18 @@ INTERVAL_NEEDS_START = (
 WINDOW_ENDS_FIRST = "endDate is before startDate: the window would never open"
 
 
+NO_SUCH_LENGTH = (
+    f"duration is zero, or longer than {format_go(WINDOW_LONGEST)}: give the time for which "
+    "installs may run, or schedule: {always: {}} for any time"
+)
+
+
+def _length(given: timedelta) -> timedelta:
+    if not timedelta(0) < given <= WINDOW_LONGEST:
+        raise ValueError(NO_SUCH_LENGTH)
+    return given
+
+
 class Window(ApiModel):
     """A stretch of time that recurs, in which installs may start. Exactly one of daily, weekly and
     monthly says on which days it begins."""
@@ -251,9 +263,9 @@ class Window(ApiModel):
         Rule(
             f"!self.matches(r'{GO_PATTERN}') || duration(self) > duration('0s') && "
             f"duration(self) <= duration('{format_go(WINDOW_LONGEST)}')",
-            f"duration is zero, or longer than {format_go(WINDOW_LONGEST)}: give the time for "
-            "which installs may run, or schedule: {always: {}} for any time",
+            NO_SUCH_LENGTH,
         ),
+        AfterValidator(_length),
     ]
     """How long it is, in Go's notation, as time passes: a change of the clock neither lengthens nor
     shortens it."""

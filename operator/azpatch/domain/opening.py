@@ -237,11 +237,18 @@ def _waits(later: Occurrence) -> str:
 def _why(
     calendar: Calendar, needed: timedelta, frozen: Frozen | None, later: Occurrence | None
 ) -> tuple[Reason, str]:
+    if calendar.windows and not _long_enough(calendar, needed):
+        return _too_short(calendar, needed)
     if frozen is not None:
         return Reason.FROZEN, _is_frozen(frozen, later)
     if later is not None:
         return Reason.WAITING_FOR_WINDOW, _waits(later)
-    return _never(calendar, needed)
+    return (
+        Reason.NO_WINDOW_LEFT,
+        "The schedule has no window within five years in which an install could start: its windows "
+        "have ended or are further away, or freezes close them all. Add one, or remove an endDate "
+        "or a freeze.",
+    )
 
 
 def _is_frozen(frozen: Frozen, later: Occurrence | None) -> str:
@@ -250,18 +257,11 @@ def _is_frozen(frozen: Frozen, later: Occurrence | None) -> str:
     return f"Freeze {frozen.name}{why} holds until {at(frozen.span.end)}{again}."
 
 
-def _never(calendar: Calendar, needed: timedelta) -> tuple[Reason, str]:
-    longest = max((one.duration for one in calendar.windows), default=needed + ROOM_TO_BEGIN)
-    if longest < needed + ROOM_TO_BEGIN:
-        return (
-            Reason.WINDOW_TOO_SHORT,
-            f"No window is long enough: install.maximumDuration is {format_iso(needed)}, to begin "
-            f"takes up to {format_go(ROOM_TO_BEGIN)}, and the longest window is "
-            f"{format_go(longest)}. Make a window longer, or maximumDuration shorter.",
-        )
+def _too_short(calendar: Calendar, needed: timedelta) -> tuple[Reason, str]:
+    longest = max(one.duration for one in calendar.windows)
     return (
-        Reason.NO_WINDOW_LEFT,
-        "The schedule has no window within five years in which an install could start: its windows "
-        "have ended or are further away, or freezes close them all. Add one, or remove an endDate "
-        "or a freeze.",
+        Reason.WINDOW_TOO_SHORT,
+        f"No window is long enough: install.maximumDuration is {format_iso(needed)}, to begin "
+        f"takes up to {format_go(ROOM_TO_BEGIN)}, and the longest window is {format_go(longest)}. "
+        "Make a window longer, or maximumDuration shorter.",
     )

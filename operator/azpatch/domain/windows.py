@@ -14,14 +14,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, reset_tzpath
 
 from dateutil import rrule
 
-from azpatch.api.schedule import Freeze, Monthly, Nth, Schedule, Weekday, Window
+from azpatch.api.schedule import WINDOW_LONGEST, Freeze, Monthly, Nth, Schedule, Weekday, Window
 
 DAY = timedelta(days=1)
 
 _FIRST, _LAST = datetime(2, 1, 1), datetime(9998, 12, 31)  # noqa: DTZ001 - of any zone
 """People write the year 9999 for ever; in another time zone that is beyond what can be told."""
 
-CHAIN_LONGEST = timedelta(days=7)
 _A_MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
 
 FREEZE_ZONE = "UTC"
@@ -105,7 +104,7 @@ class Calendar:
         """The window of `names` that is open, with all that overlap it, directly or through others.
         A chain that is longer than the longest window is cut into weeks."""
         chain: Span | None = None
-        for one in self.occurrences(now - CHAIN_LONGEST - DAY, now + CHAIN_LONGEST + DAY, names):
+        for one in self.occurrences(now - WINDOW_LONGEST - DAY, now + WINDOW_LONGEST + DAY, names):
             if chain is not None and one.span.start < chain.end:
                 chain = Span(chain.start, max(chain.end, one.span.end))
             elif chain is not None and now < chain.end:
@@ -114,10 +113,10 @@ class Calendar:
                 chain = one.span
         if chain is None or not chain.start <= now < chain.end:
             return None
-        if chain.length <= CHAIN_LONGEST:
+        if chain.length <= WINDOW_LONGEST:
             return chain
-        week = _A_MONDAY + (now - _A_MONDAY) // CHAIN_LONGEST * CHAIN_LONGEST
-        return Span(max(chain.start, week), min(chain.end, week + CHAIN_LONGEST))
+        week = _A_MONDAY + (now - _A_MONDAY) // WINDOW_LONGEST * WINDOW_LONGEST
+        return Span(max(chain.start, week), min(chain.end, week + WINDOW_LONGEST))
 
     def stretches(self, span: Span) -> tuple[Span, ...]:
         """What the freezes leave of it."""

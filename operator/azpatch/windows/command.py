@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
@@ -10,7 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from azpatch.console import STDIN, OneLine, Wrong, content, echo
-from azpatch.domain.opening import Shut, opening
+from azpatch.domain.opening import NEEDS_A_PERSON, Shut, opening
 from azpatch.domain.windows import (
     FREEZE_ZONE,
     Calendar,
@@ -84,6 +85,7 @@ def windows(
         click.echo(as_json(answers(shown, occurrences, install.maximum_duration)), nl=False)
     elif occurrences:
         echo(table(shown, occurrences, install.maximum_duration))
+    _note_absent(policy, found)
     _note(policy, shown, bool(occurrences), install.maximum_duration, start)
 
 
@@ -113,7 +115,11 @@ def _calendar(policy: Policy, found: Manifests) -> Calendar:
         for subscription in found.subscriptions:
             where = f"AzureSubscription {subscription.name}, spec.freezes"
             if policy.is_in(subscription):
-                others += freezes(subscription.freezes, FREEZE_ZONE)
+                of = f"of AzureSubscription {subscription.name}"
+                others += (
+                    replace(one, name=f"{one.name} {of}")
+                    for one in freezes(subscription.freezes, FREEZE_ZONE)
+                )
         where = f"PatchPolicy {policy.name}, spec.schedule"
         return calendar(policy.schedule, others)
     except UnknownTimeZoneError as error:
@@ -128,8 +134,21 @@ def _start(since: str | None, zone: ZoneInfo) -> datetime:
     except ValueError:
         at = None
     if at is None or at.year not in YEARS:
-        raise Wrong(f"--from {since} is no date. Give one such as 2026-12-24 or 2026-12-24T18:00.")
+        raise Wrong(
+            f"--from {since} is no date of these times. Give one such as 2026-12-24 or "
+            "2026-12-24T18:00."
+        )
     return instant(at, zone) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _note_absent(policy: Policy, found: Manifests) -> None:
+    """A freeze that is not there looks like none; only who gives some can forget others."""
+    names = {one.name for one in found.subscriptions}
+    selector = policy.spec.target.selector
+    absent = set(selector.azure_subscriptions) - names if selector and names else set()
+    if absent:
+        listed = ", ".join(sorted(absent))
+        click.echo(f"Note: not in the files, so their freezes are not shown: {listed}.", err=True)
 
 
 def _note(policy: Policy, shown: Calendar, some: bool, needed: timedelta, start: datetime) -> None:
@@ -141,5 +160,5 @@ def _note(policy: Policy, shown: Calendar, some: bool, needed: timedelta, start:
         click.echo(f"Note: PatchPolicy {policy.name} {told}: it has no windows.", err=True)
         return
     found = opening(shown, needed, start)
-    if isinstance(found, Shut) and (found.next is None or not some):
+    if isinstance(found, Shut) and (found.reason in NEEDS_A_PERSON or not some):
         click.echo(f"Note: {found.message}", err=True)

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from azpatch.api.common import GROUP
+from azpatch.api.common import API_VERSION, GROUP
+from azpatch.api.durations import format_iso
+from azpatch.api.install import MAXIMUM_DURATION
 from azpatch.api.policy import PatchPolicySpec
 from azpatch.api.schedule import Freeze, Schedule
 from azpatch.api.subscription import AzureSubscriptionSpec
@@ -95,6 +97,8 @@ def manifests(files: Sequence[tuple[bytes, str]]) -> Manifests:
             meta = meta if isinstance(meta, dict) else {}
             name, namespace = str(meta.get("name") or ""), str(meta.get("namespace") or "")
             what = f"{where}: {kind} {name}".rstrip()
+            if document["apiVersion"] != API_VERSION:
+                raise Wrong(f"{what}: apiVersion is {document['apiVersion']}, not {API_VERSION}.")
             if kind == "PatchPolicy":
                 policies.append(Policy(namespace, name, _spec(PatchPolicySpec, document, what)))
             elif kind == "AzureSubscription":
@@ -151,5 +155,11 @@ def _said(error: Mapping[str, Any]) -> str:
         return f"{path}: no such field"
     if error["type"] == "missing":
         return f"{path}: is required"
+    if error["type"] == "too_short":
+        return f"{path}: give at least one"
+    if error["type"] == "tuple_type":
+        return f"{path}: give a list, such as [{error['input']}]"
+    if path.endswith(".maximumDuration") and error["type"].startswith(("greater", "less")):
+        return f"{path}: give more than nothing, and at most {format_iso(MAXIMUM_DURATION)}"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{path}: {message[:1].lower()}{message[1:]}"

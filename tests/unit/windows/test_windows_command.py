@@ -401,8 +401,11 @@ def test_what_is_wrong_is_told_in_one_line_with_the_field(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ("--from tomorrow", "--from tomorrow is no date. Give one such as 2026-12-24"),
-        ("--from 9999-12-31", "--from 9999-12-31 is no date."),
+        (
+            "--from tomorrow",
+            "--from tomorrow is no date of these times. Give one such as 2026-12-24",
+        ),
+        ("--from 9999-12-31", "--from 9999-12-31 is no date of these times."),
         ("--count 0", "Invalid value for '--count': 0 is not in the range 1<=x<=10000"),
         ("-f -", "Stdin can be given once."),
         ("-f nowhere.yaml", "-f nowhere.yaml cannot be read: No such file or directory."),
@@ -420,3 +423,57 @@ def test_without_a_file() -> None:
         2,
         "Error: -f is needed: a file with a PatchPolicy.\n",
     )
+
+
+def test_a_freeze_of_a_subscription_says_whose_it_is() -> None:
+    found = asked(policy(), frozen(), args="--from 2026-03-20 --count 1")
+
+    assert found.stdout.splitlines()[1].endswith("  frozen: peak of AzureSubscription prod")
+
+
+def test_a_subscription_that_is_selected_and_not_given_is_noted() -> None:
+    found = asked(policy(target=selecting("prodd")), frozen(), args="--from 2026-03-20 --count 1")
+
+    assert found.stderr == "Note: not in the files, so their freezes are not shown: prodd.\n"
+
+
+def test_windows_that_are_too_short_are_told_though_a_freeze_holds() -> None:
+    short = {**SUNDAYS, "duration": "2h"}
+
+    found = asked(scheduled(windows=[short], freezes=[PEAK]), args="--from 2026-03-22T12:00")
+
+    assert found.stderr.startswith("Note: No window is long enough")
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        pytest.param(
+            scheduled(windows=[{**SUNDAYS, "duration": "2400h"}]),
+            "spec.schedule.windows[0].duration: duration is zero, or longer than 168h",
+            id="a window of a hundred days",
+        ),
+        pytest.param(
+            scheduled(windows=[{**SUNDAYS, "weekly": {"days": []}}]),
+            "spec.schedule.windows[0].weekly.days: give at least one",
+            id="no day",
+        ),
+        pytest.param(
+            scheduled(windows=[{**SUNDAYS, "weekly": {"days": "Sunday"}}]),
+            "spec.schedule.windows[0].weekly.days: give a list, such as [Sunday]",
+            id="a day in place of a list",
+        ),
+        pytest.param(
+            policy(install={"linux": {}, "maximumDuration": "PT5H"}),
+            "spec.install.maximumDuration: give more than nothing, and at most PT3H55M",
+            id="an install that Azure refuses",
+        ),
+        pytest.param(
+            {**policy(), "apiVersion": "azpatch.dev/v1"},
+            "PatchPolicy web-linux: apiVersion is azpatch.dev/v1, not azpatch.dev/v1alpha1.",
+            id="another version",
+        ),
+    ],
+)
+def test_messages_are_for_people(document: dict[str, Any], message: str) -> None:
+    assert message in refused(document)
