@@ -50,7 +50,7 @@ def begun(
     attempt_id: str,
     selected_hash: str | None,
     now: datetime,
-    turn: Turn | None = None,
+    turn: Turn | None,
 ) -> PatchTargetStatus:
     """The status with the intent: what is about to be sent, and what was there before it."""
     duration = install.maximum_duration if install else timedelta(0)
@@ -117,7 +117,7 @@ def installed(
     result: InstallationResult | None,
     outcome: InstallOutcome,
     now: datetime,
-    turn: Turn | None = None,
+    turn: Turn | None,
 ) -> PatchTargetStatus:
     """An install ended; `result` is None where it is not known."""
     assert outcome.outcome is not None

@@ -24,7 +24,7 @@ def test_what_happens_now_is_later_than_what_azure_has_timed() -> None:
 def test_an_install_that_is_lost_by_a_clock_that_is_behind_was_not_assessed_since() -> None:
     """Else its slot would be given away at once."""
     before = PatchTargetStatus(assessment=assessed(start_time=NOW), operation=operation())
-    after = installed(before, None, lost(Reason.RESULT_UNKNOWN), NOW - HOUR)
+    after = installed(before, None, lost(Reason.RESULT_UNKNOWN), NOW - HOUR, None)
     assert after.installation is not None
     assert after.installation.outcome is Outcome.UNKNOWN
     assert reassessment_due(after)

@@ -23,6 +23,8 @@ from azpatch.domain.traces import Previous
 
 ASSESS, INSTALL = OperationKind.ASSESS, OperationKind.INSTALL
 MINUTE = timedelta(minutes=1)
+ALWAYS = None
+"""The turn of schedule.always."""
 PREVIOUS = Previous("before", NOW - 2 * HOUR)
 DUE = Attempts(due_since=NOW - HOUR, window_start=NOW - HOUR)
 BEFORE = PatchTargetStatus(attempts=DUE, assessment=assessed(), installation=installed())
@@ -30,7 +32,7 @@ BEFORE = PatchTargetStatus(attempts=DUE, assessment=assessed(), installation=ins
 
 def begun(kind: OperationKind, before: PatchTargetStatus = BEFORE) -> PatchTargetStatus:
     install = Install.model_validate({"linux": {}, "maximumDuration": "PT3H"})
-    return ending.begun(before, kind, PREVIOUS, install, "attempt", "hash", NOW)
+    return ending.begun(before, kind, PREVIOUS, install, "attempt", "hash", NOW, ALWAYS)
 
 
 def outcome(what: Outcome, retry: Retry = Retry.NO) -> InstallOutcome:
@@ -124,7 +126,7 @@ class TestTheEndOfAnInstall:
     )
 
     def test_it_is_recorded_with_azures_counts_and_the_guests_own_words(self) -> None:
-        status = ending.installed(begun(INSTALL), self.RESULT, outcome(Outcome.FAILED), NOW)
+        status = ending.installed(begun(INSTALL), self.RESULT, outcome(Outcome.FAILED), NOW, ALWAYS)
 
         assert status.operation is None
         found = status.installation
@@ -147,7 +149,7 @@ class TestTheEndOfAnInstall:
     def test_without_a_result_only_its_operation_is_known(self) -> None:
         before = BEFORE.replace(operation=operation(operation_id="ours"))
 
-        status = ending.installed(before, None, lost(Reason.RESULT_UNKNOWN), NOW)
+        status = ending.installed(before, None, lost(Reason.RESULT_UNKNOWN), NOW, ALWAYS)
 
         found = status.installation
         assert found is not None
@@ -171,7 +173,7 @@ class TestTheEndOfAnInstall:
     )
     def test_when_it_is_sent_again(self, retry: Retry, after: datetime | None) -> None:
         before = BEFORE.replace(attempts=DUE.replace(install_posts=1, retry_after=NOW + DAY))
-        status = ending.installed(before, self.RESULT, outcome(Outcome.FAILED, retry), NOW)
+        status = ending.installed(before, self.RESULT, outcome(Outcome.FAILED, retry), NOW, ALWAYS)
         assert status.attempts is not None
         assert status.attempts.retry_after == after
 
@@ -200,6 +202,6 @@ class TestTheEndOfAnInstall:
     ) -> None:
         """Else a package that can never be installed reinstalls, and reboots, for ever."""
         before = BEFORE.replace(attempts=DUE.replace(install_posts=posts, selected_hash="hash"))
-        status = ending.installed(before, result, outcome(what), NOW)
+        status = ending.installed(before, result, outcome(what), NOW, ALWAYS)
         assert status.attempts is not None
         assert status.attempts.selected_hash == ("hash" if in_vain else None)
