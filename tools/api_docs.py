@@ -106,8 +106,15 @@ def _default(field: dict[str, Any]) -> str:
     if default is None or default == {}:
         return ""
     if isinstance(default, list):
-        return ", ".join(f"`{item}`" for item in default)
+        return ", ".join(f"`{_flow(item)}`" for item in default)
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def _flow(item: Any) -> str:
+    """As YAML on one line has it."""
+    if not isinstance(item, dict):
+        return str(item)
+    return f"{{{', '.join(f'{name}: {value}' for name, value in item.items())}}}"
 
 
 def _cell(text: str) -> str:

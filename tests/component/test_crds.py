@@ -64,7 +64,10 @@ def test_an_absent_value_gets_its_default(crds: ControlPlane, namespace: str) ->
             "onUndeterminedSupport": "Wait",
         },
         "schedule": {"always": {}, "timeZone": "UTC"},
-        "rollout": {"maxUnavailable": "10%"},
+        "rollout": {
+            "maxUnavailable": "10%",
+            "spread": [{"by": "AvailabilitySet", "maxUnavailable": 1}],
+        },
     }
 
 

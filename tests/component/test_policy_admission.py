@@ -40,9 +40,15 @@ NOT_A_DURATION = (
 NOT_AN_AGE = (
     "assessment.maxAge is not a duration: give hours, minutes and seconds such as 24h or 1h30m"
 )
-NOT_A_SHARE = (
-    "rollout.maxUnavailable is neither a count nor a percentage: give a number from 1, or 1% to "
-    "100%; set spec.suspend to stop installs"
+NEITHER = (
+    "is neither a count nor a percentage: give a number from 1, or 1% to 100%; set spec.suspend to "
+    "stop installs"
+)
+NOT_A_SHARE = f"rollout.maxUnavailable {NEITHER}"
+NOT_A_SHARE_OF_A_GROUP = f"rollout.spread: maxUnavailable {NEITHER}"
+TWICE = (
+    "rollout.spread has two entries for the same groups (by, and key without case): keep one of "
+    "them"
 )
 
 
@@ -58,6 +64,10 @@ def machine_target(machine_id: str) -> Change:
 
 def image_target(image_id: str) -> Change:
     return put("spec.target", {"galleryImage": {"id": image_id}})
+
+
+def spread(*entries: dict[str, Any]) -> Change:
+    return put("spec.rollout.spread", [{"maxUnavailable": 1, **entry} for entry in entries])
 
 
 POLICY_REFUSALS = [
@@ -285,6 +295,36 @@ POLICY_REFUSALS = [
         for share in (0, -1, "0%", "101%", "3", "ten")
     ),
     pytest.param(
+        [spread({"by": "Zone", "maxUnavailable": 0})],
+        "spec.rollout.spread[0].maxUnavailable",
+        NOT_A_SHARE_OF_A_GROUP,
+        id="none of a group",
+    ),
+    pytest.param(
+        [spread({"by": "Zone"}, {"by": "AvailabilitySet", "key": "role"})],
+        "spec.rollout.spread[1]",
+        "rollout.spread: key is the name of a tag, and by is not Tag: remove key, or set by to Tag",
+        id="a key of an availability set",
+    ),
+    pytest.param(
+        [spread({"by": "Tag"})],
+        "spec.rollout.spread[0]",
+        "rollout.spread: by Tag needs the name of the tag whose values are the groups: give key",
+        id="a tag without its name",
+    ),
+    pytest.param(
+        [spread({"by": "Zone"}, {"by": "Zone", "maxUnavailable": "50%"})],
+        "spec.rollout.spread",
+        TWICE,
+        id="the zones twice",
+    ),
+    pytest.param(
+        [spread({"by": "Tag", "key": "role"}, {"by": "Tag", "key": "Role"})],
+        "spec.rollout.spread",
+        TWICE,
+        id="a tag twice, in another case",
+    ),
+    pytest.param(
         [put("metadata.name", "a" * 47)],
         "metadata.name",
         "metadata.name has more than 46 characters: what azpatch names after the policy would "
@@ -371,6 +411,18 @@ def test_a_policy_has_no_field_that_this_release_does_not_act_on(
         pytest.param([put("spec.assessment.maxAge", "168h")], id="the longest age"),
         pytest.param([put("spec.rollout.maxUnavailable", 3)], id="a count"),
         pytest.param([put("spec.rollout.maxUnavailable", "100%")], id="a percentage"),
+        pytest.param([spread()], id="no groups"),
+        pytest.param(
+            [
+                spread(
+                    {"by": "AvailabilitySet"},
+                    {"by": "Zone", "maxUnavailable": "50%"},
+                    {"by": "Tag", "key": "role"},
+                    {"by": "Tag", "key": "cluster", "maxUnavailable": 2},
+                )
+            ],
+            id="groups of every kind",
+        ),
         pytest.param([put("metadata.name", "a" * 46)], id="the longest name"),
         pytest.param([drop("spec.install"), drop("spec.schedule")], id="assess only"),
         pytest.param(

@@ -46,6 +46,12 @@ PROBLEMS_LISTED = 20
 
 PERCENT_PATTERN = "^([1-9][0-9]?|100)%$"
 
+SPREAD_MOST = 5
+"""Entries of rollout.spread: each is counted whenever a machine of one of its groups waits."""
+
+TAG_NAME_LONGEST = 512
+"""Characters, as Azure has it."""
+
 
 class AssessmentMode(StrEnum):
     """Who has Azure look for missing patches."""
@@ -253,24 +259,86 @@ def share_of(total: int, share: int | str) -> int:
     return max(1, total * int(share.removesuffix("%")) // 100)
 
 
+def _share_rule(field: str) -> Rule:
+    """A count or a percentage of machines that may be unavailable; `field`: its name."""
+    return Rule(
+        f"type(self) == int ? self >= 1 && self <= 100000 : self.matches(r'{PERCENT_PATTERN}')",
+        f"{field} is neither a count nor a percentage: give a number from 1, "
+        "or 1% to 100%; set spec.suspend to stop installs",
+    )
+
+
+class SpreadBy(StrEnum):
+    """What makes machines a group."""
+
+    AVAILABILITY_SET = "AvailabilitySet"
+    ZONE = "Zone"
+    TAG = "Tag"
+
+
+KEY_WITHOUT_TAG = (
+    "rollout.spread: key is the name of a tag, and by is not Tag: remove key, or set by to Tag"
+)
+TAG_WITHOUT_KEY = (
+    "rollout.spread: by Tag needs the name of the tag whose values are the groups: give key"
+)
+
+
+class Spread(ApiModel):
+    """How many machines of one group may be unavailable at a time, under whatever policies."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule("self.by == 'Tag' || !has(self.key)", KEY_WITHOUT_TAG),
+        Rule("self.by != 'Tag' || has(self.key)", TAG_WITHOUT_KEY),
+    )
+
+    by: SpreadBy
+    """AvailabilitySet: machines of one availability set. Zone: machines of one subscription in one
+    availability zone of a region. Tag: machines with the same value of a tag."""
+    key: Annotated[str, Field(min_length=1, max_length=TAG_NAME_LONGEST)] | None = None
+    """The name of the tag, compared without case; its values with it. With by Tag only."""
+    max_unavailable: Annotated[CountOrPercent, _share_rule("rollout.spread: maxUnavailable")]
+    """How many of a group: a count, or a percentage of the machines that azpatch sees in it,
+    rounded down, at least 1."""
+
+    @model_validator(mode="after")
+    def _key_of_a_tag(self) -> Self:
+        if self.by is not SpreadBy.TAG and self.key is not None:
+            raise ValueError(KEY_WITHOUT_TAG)
+        if self.by is SpreadBy.TAG and self.key is None:
+            raise ValueError(TAG_WITHOUT_KEY)
+        return self
+
+
 DEFAULT_MAX_UNAVAILABLE = "10%"
+
+DEFAULT_SPREAD = (Spread(by=SpreadBy.AVAILABILITY_SET, max_unavailable=1),)
+"""Azure itself reboots one update domain of an availability set at a time: who made one expects as
+much of others."""
 
 
 class Rollout(ApiModel):
     """How carefully to install."""
 
-    max_unavailable: Annotated[
-        CountOrPercent,
-        Rule(
-            "type(self) == int ? self >= 1 && self <= 100000 : "
-            f"string(self).matches(r'{PERCENT_PATTERN}')",
-            "rollout.maxUnavailable is neither a count nor a percentage: give a number from 1, "
-            "or 1% to 100%; set spec.suspend to stop installs",
-        ),
-    ] = DEFAULT_MAX_UNAVAILABLE
+    max_unavailable: Annotated[CountOrPercent, _share_rule("rollout.maxUnavailable")] = (
+        DEFAULT_MAX_UNAVAILABLE
+    )
     """How many machines may be unavailable at a time: a count, or a percentage of the policy's
     supported machines, rounded down, at least 1. A machine counts from the start of its install
     until it was assessed again; one whose install failed counts until then too."""
+    spread: Annotated[
+        tuple[Spread, ...],
+        Field(max_length=SPREAD_MOST),
+        Rule(
+            "self.all(one, self.exists_one(other, one.by == other.by && (!has(one.key) || "
+            "!has(other.key) || one.key.lowerAscii() == other.key.lowerAscii())))",
+            "rollout.spread has two entries for the same groups (by, and key without case): keep "
+            "one of them",
+        ),
+    ] = DEFAULT_SPREAD
+    """Groups of machines of which only so many may be unavailable at a time, beside
+    maxUnavailable. A group's machines count under whatever policies of the cluster they are; what
+    this list says holds for this policy's installs. An empty list: no groups."""
 
 
 WINDOW_SHORTER_THAN_INSTALL = (
@@ -325,7 +393,8 @@ class PatchPolicySpec(ApiModel):
     schedule: Schedule | None = None
     """When installs may start. Required with install."""
     rollout: Rollout | None = None
-    """How carefully to install. Absent: at most 10% of the machines at a time."""
+    """How carefully to install. Absent: at most 10% of the machines at a time, and of an
+    availability set one."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -339,6 +408,11 @@ class PatchPolicySpec(ApiModel):
     def max_unavailable(self) -> int | str:
         """rollout.maxUnavailable, or its default where there is no rollout."""
         return self.rollout.max_unavailable if self.rollout else DEFAULT_MAX_UNAVAILABLE
+
+    @property
+    def spread(self) -> tuple[Spread, ...]:
+        """rollout.spread, or its default where there is no rollout."""
+        return self.rollout.spread if self.rollout else DEFAULT_SPREAD
 
 
 class PolicyMachines(ApiModel):

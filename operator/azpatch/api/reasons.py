@@ -282,7 +282,7 @@ class Reason(StrEnum):
     WAITING_FOR_SLOT = (
         "WaitingForSlot",
         (_READY,),
-        "As many machines as maxUnavailable allows are unavailable.",
+        "As many machines are unavailable as maxUnavailable allows, or spread in a group of its.",
     )
     WAITING_FOR_WINDOW = (
         "WaitingForWindow",

@@ -45,7 +45,9 @@ class StructuralSchema(GenerateJsonSchema):
         if default is dict or default in _NOT_WORTH_SAYING:
             return inner
         if isinstance(default, bool | str | tuple | timedelta):
-            written = SchemaSerializer(schema["schema"]).to_python(default, mode="json")
+            written = SchemaSerializer(schema["schema"]).to_python(
+                default, mode="json", exclude_none=True
+            )
             return {**inner, "default": written}
         return inner
 

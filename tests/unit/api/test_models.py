@@ -9,7 +9,14 @@ import pytest
 
 from azpatch.api.common import Condition, UnreadableObjectError
 from azpatch.api.install import LinuxClassification
-from azpatch.api.policy import GalleryImageTarget, PatchPolicy, Rollout, share_of
+from azpatch.api.policy import (
+    GalleryImageTarget,
+    PatchPolicy,
+    Rollout,
+    Spread,
+    SpreadBy,
+    share_of,
+)
 from azpatch.api.subscription import AccessLevel, AzureSubscription
 from azpatch.api.target import Attempts, PatchTarget, PatchTargetStatus
 
@@ -68,6 +75,7 @@ class TestReading:
             LinuxClassification.SECURITY,
         )
         assert spec.max_unavailable == "10%"
+        assert spec.spread == (Spread(by=SpreadBy.AVAILABILITY_SET, max_unavailable=1),)
 
     def test_an_unknown_field_is_ignored(self) -> None:
         read = PatchPolicy.from_object(policy(freezes=[{"name": "year-end"}]))
@@ -214,6 +222,15 @@ class TestValues:
     def test_a_share_that_means_nothing_is_refused(self, share: Any) -> None:
         with pytest.raises(ValueError, match="maxUnavailable"):
             Rollout.model_validate({"maxUnavailable": share})
+
+    def test_an_empty_list_of_groups_is_not_the_default(self) -> None:
+        spec = PatchPolicy.from_object(policy(install={"linux": {}}, rollout={"spread": []})).spec
+        assert spec.spread == ()
+
+    @pytest.mark.parametrize("entry", [{"by": "Tag"}, {"by": "Zone", "key": "role"}])
+    def test_a_tag_has_a_key_and_nothing_else_has(self, entry: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="key"):
+            Spread.model_validate({**entry, "maxUnavailable": 1})
 
     def test_access_levels_are_ordered(self) -> None:
         assert sorted(AccessLevel) == ["Read", "Assess", "Patch", "Configure"]
