@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from azpatch.api.common import ConditionType
 from azpatch.api.reasons import Reason
 from azpatch.api.target import OperationKind, Outcome, PatchTargetStatus
@@ -55,6 +57,23 @@ def unavailable(status: PatchTargetStatus) -> bool:
         or held_by_failure(status)
         or foreign_install(status)
     )
+
+
+def machine_unavailable(statuses: Sequence[PatchTargetStatus]) -> bool:
+    """Whether a machine is, by what its PatchTargets say, of whichever policies: the policy that
+    acted on it last has its install, and the one that acts on it now what was found since."""
+    said = [status for status in statuses if unavailable(status)]
+    if not said or any(installing(status) or foreign_install(status) for status in said):
+        return bool(said)
+    if len(statuses) == 1:
+        return True
+    installations = [s.installation for s in statuses if s.installation is not None]
+    assessments = [s.assessment for s in statuses if s.assessment is not None]
+    together = PatchTargetStatus(
+        installation=max(installations, key=lambda one: one.time),
+        assessment=max(assessments, key=lambda one: one.began, default=None),
+    )
+    return unavailable(together)
 
 
 def follows_unavailable(status: PatchTargetStatus, before: PatchTargetStatus) -> bool:

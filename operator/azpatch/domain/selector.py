@@ -15,13 +15,13 @@ Selects = Callable[[Machine, Image], bool]
 def selects(selector: SelectorTarget) -> Selects:
     """Whether a machine, which was built from this, matches every field that is given. Which
     subscription it is in has been looked at. Made once, it is asked of ten thousand machines."""
-    groups, locations = _lower(selector.resource_groups), set(map(_region, selector.locations))
+    groups, locations = _lower(selector.resource_groups), set(map(region_of, selector.locations))
     classes, systems = frozenset(selector.image_classes), frozenset(selector.os_types)
     tagged = _tagged(selector)
 
     def matches(machine: Machine, image: Image) -> bool:
         return (
-            (not locations or _region(machine.location) in locations)
+            (not locations or region_of(machine.location) in locations)
             and (not classes or image.image_class in classes)
             and (not systems or image.os_type in systems)
             and (not groups or _group(machine) in groups)
@@ -40,8 +40,8 @@ def _group(machine: Machine) -> str | None:
     return parts.resource_group.lower() if parts else None
 
 
-def _region(location: str) -> str:
-    """Azure has two spellings: `West Europe` is `westeurope`."""
+def region_of(location: str) -> str:
+    """The form in which two locations are compared: `West Europe` is `westeurope`."""
     return location.replace(" ", "").lower()
 
 

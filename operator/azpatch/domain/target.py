@@ -155,7 +155,8 @@ def _ready(plan: Plan) -> Finding:
                 ConditionType.READY,
                 "True",
                 Reason.WAITING_FOR_SLOT,
-                "An install is due. It is sent as soon as rollout.maxUnavailable leaves room.",
+                "An install is due. It is sent as soon as rollout.maxUnavailable and "
+                "rollout.spread leave room.",
             )
         case _:
             return Finding(

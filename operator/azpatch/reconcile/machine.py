@@ -28,6 +28,7 @@ from azpatch.reconcile.memory import MachineMemory, Memory
 from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.refusals import of_look
 from azpatch.reconcile.routing import own_key
+from azpatch.reconcile.spread import wake_waiting
 from azpatch.reconcile.start import Starter
 from azpatch.reconcile.store import Stored
 from azpatch.reconcile.turn import IN_LINE, LONGEST_APPOINTMENT, Line, told
@@ -69,9 +70,12 @@ class MachineReconciler:
             if stored is None or stored.parsed is None:
                 return Result()
             memory = self._memory.of(key, stored.uid, machine_key, stored.parsed.spec.policy)
-            if stored.parsed.status.operation is None:
-                return await self._settle(key, stored, stored.parsed.status, memory)
-            return await self._follow(key, stored, memory)
+            try:
+                if stored.parsed.status.operation is None:
+                    return await self._settle(key, stored, stored.parsed.status, memory)
+                return await self._follow(key, stored, memory)
+            finally:
+                wake_waiting(self._context, machine_key)
 
     async def _follow(self, key: Key, stored: Stored[PatchTarget], memory: MachineMemory) -> Result:
         followed = await self._flight.follow(key, stored, memory)
@@ -355,6 +359,7 @@ class MachineReconciler:
             self._context.inventory.installations.pop(memory.machine_key, None)
         for other in others:
             self._context.queue.add(own_key(other))
+        wake_waiting(self._context, memory.machine_key)
 
     def _tell(self, key: Key, decision: Decision, step: Plan, memory: MachineMemory) -> None:
         """One line a decision, when it differs from the last."""

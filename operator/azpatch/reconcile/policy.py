@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -28,6 +29,7 @@ from azpatch.reconcile import metrics
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.routing import own_key
+from azpatch.reconcile.spread import choose
 from azpatch.reconcile.store import Stored, busy, owns
 from azpatch.reconcile.subscription import usable_subscriptions
 
@@ -231,7 +233,7 @@ class PolicyReconciler:
         )
 
     def _hand_out(self, key: Key, policy: PatchPolicy) -> None:
-        """Gives the free slots of maxUnavailable to machines that asked."""
+        """Gives the free slots of maxUnavailable to machines that asked, as their groups allow."""
         if not self._context.slots.wanted((key.namespace, key.name)):
             return  # Counting who is unavailable takes a look at every machine.
         targets = self._targets(key)
@@ -239,6 +241,7 @@ class PolicyReconciler:
             (key.namespace, key.name),
             slot_limit(policy, [target.parsed for target in targets if target.parsed]),
             {target.name for target in targets if self._unavailable(target)},
+            partial(choose, self._context, policy),
         )
         for name in chosen:
             self._context.queue.add(Key(PATCH_TARGET.kind, key.namespace, name))

@@ -2,16 +2,20 @@
 
 A machine that is due asks. Its policy's reconciler hands out as many slots as the machines that are
 unavailable leave free. A slot counts from the moment it is handed out until the machine gives it
-back or its install intent, which is then counted instead, stands in its status.
+back or its install intent, which is then counted instead, stands in its status. Beside that a
+policy may wait for certain machines, those that fill the groups of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 PolicyName = tuple[str, str]
 """Namespace and name."""
+
+Choose = Callable[[Sequence[str], int], Sequence[str]]
+"""Who of those that ask, in their order, gets one of so many free slots."""
 
 
 @dataclass(slots=True)
@@ -21,11 +25,17 @@ class _Book:
     granted: set[str] = field(default_factory=set)
 
 
+def first_come(line: Sequence[str], free: int) -> Sequence[str]:
+    """Who asked first."""
+    return line[:free]
+
+
 class Slots:
     """For one event loop; nothing here awaits, so that no two decisions overlap."""
 
     def __init__(self) -> None:
         self._books: dict[PolicyName, _Book] = {}
+        self._waits: dict[PolicyName, frozenset[str]] = {}
 
     def ask(self, policy: PolicyName, target: str) -> bool:
         """A due machine asks. True if that is news to the policy's reconciler."""
@@ -57,19 +67,50 @@ class Slots:
         book = self._books.get(policy)
         return book is not None and bool(book.asking)
 
+    def granted(self) -> Iterator[tuple[PolicyName, str]]:
+        """Every slot that is held, of all policies."""
+        for policy, book in self._books.items():
+            for target in book.granted:
+                yield policy, target
+
     def hand_out(
-        self, policy: PolicyName, limit: int, unavailable: Collection[str]
+        self,
+        policy: PolicyName,
+        limit: int,
+        unavailable: Collection[str],
+        choose: Choose = first_come,
     ) -> tuple[str, ...]:
         """Gives the free slots to those who asked first; returns who got one just now.
 
-        `unavailable`: the targets that count against `limit` by their status.
+        `unavailable`: the targets that count against `limit` by their status. `choose`: who may go
+        now; who may not keeps its place in the line.
         """
         book = self._books.get(policy)
         if book is None:
             return ()
         free = limit - len(book.granted | set(unavailable))
-        chosen = tuple(name for name in book.asking if name not in unavailable)[: max(free, 0)]
+        line = tuple(name for name in book.asking if name not in unavailable)
+        if free <= 0 or not line:
+            return ()
+        chosen = tuple(choose(line, free))
         for name in chosen:
             del book.asking[name]
             book.granted.add(name)
         return chosen
+
+    def wait_for(self, policy: PolicyName, machines: Collection[str]) -> None:
+        """From now on the policy waits until one of these machines (keys) is available again."""
+        self._waits.pop(policy, None)
+        if machines:
+            self._waits[policy] = frozenset(machines)
+
+    def awaited(self, machine: str) -> bool:
+        """Whether a policy waits for this machine."""
+        return any(machine in machines for machines in self._waits.values())
+
+    def let_go(self, machine: str) -> tuple[PolicyName, ...]:
+        """The machine is available again: who waited for it, and waits no more."""
+        woken = tuple(policy for policy, machines in self._waits.items() if machine in machines)
+        for policy in woken:
+            del self._waits[policy]
+        return woken

@@ -13,6 +13,7 @@ from azpatch.domain.availability import (
     foreign_install,
     held_by_failure,
     installing,
+    machine_unavailable,
     reassessment_due,
     unavailable,
 )
@@ -166,3 +167,45 @@ def test_a_machine_taken_over_is_unavailable_as_its_former_policy_left_it(
     status: PatchTargetStatus, before: PatchTargetStatus, expected: bool
 ) -> None:
     assert follows_unavailable(status, before) is expected
+
+
+FAILED = PatchTargetStatus(installation=installed(Outcome.FAILED), governs=False)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        pytest.param((), False, id="nobody says anything of it"),
+        pytest.param(
+            (PatchTargetStatus(operation=operation()), PatchTargetStatus(assessment=AFTER)),
+            True,
+            id="one policy's install runs",
+        ),
+        pytest.param((FAILED,), True, id="its install failed"),
+        pytest.param((FAILED, PatchTargetStatus()), True, id="and nobody has assessed it since"),
+        pytest.param(
+            (FAILED, PatchTargetStatus(assessment=BEFORE)), True, id="or only before that"
+        ),
+        pytest.param(
+            (FAILED, PatchTargetStatus(assessment=FAILED_AFTER)), True, id="or to no good end"
+        ),
+        pytest.param(
+            (FAILED, PatchTargetStatus(assessment=AFTER)),
+            False,
+            id="another policy assessed it",
+        ),
+        pytest.param(
+            (
+                PatchTargetStatus(installation=installed(time=END + 2 * HOUR)),
+                FAILED.replace(assessment=AFTER),
+            ),
+            True,
+            id="another policy has installed since",
+        ),
+    ],
+)
+def test_of_a_machine_all_its_patch_targets_speak_together(
+    statuses: tuple[PatchTargetStatus, ...], expected: bool
+) -> None:
+    assert machine_unavailable(statuses) is expected
+    assert machine_unavailable(statuses[::-1]) is expected

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +82,56 @@ def test_policies_do_not_share_slots(slots: Slots) -> None:
     assert slots.hand_out(POLICY, 1, ()) == ("a",)
     assert not slots.has(other, "a")
     assert slots.hand_out(other, 1, ()) == ("a",)
+
+
+# --- groups ---------------------------------------------------------------------------------------
+
+
+def test_who_may_not_go_keeps_its_place_and_keeps_nobody_behind_it(slots: Slots) -> None:
+    for name in ("a", "b", "c"):
+        slots.ask(POLICY, name)
+    assert slots.hand_out(POLICY, 2, (), lambda line, free: line[1 : 1 + free]) == ("b", "c")
+    slots.give_back(POLICY, "b")
+    slots.ask(POLICY, "d")
+    assert slots.hand_out(POLICY, 2, ()) == ("a",)
+
+
+def test_nobody_is_chosen_when_nothing_is_free(slots: Slots) -> None:
+    def never(line: Sequence[str], free: int) -> Sequence[str]:
+        raise AssertionError("looking at groups takes a look at every machine")
+
+    slots.ask(POLICY, "a")
+    assert slots.hand_out(POLICY, 1, {"x"}, never) == ()
+    assert slots.hand_out(POLICY, 1, {"a"}, never) == ()
+
+
+def test_the_slots_of_all_policies_are_told(slots: Slots) -> None:
+    other = ("db", "linux")
+    for policy, name in ((POLICY, "a"), (POLICY, "b"), (other, "c")):
+        slots.ask(policy, name)
+        slots.hand_out(policy, 1, ())
+    assert list(slots.granted()) == [(POLICY, "a"), (other, "c")]
+
+
+def test_a_policy_waits_for_the_machines_that_it_named_last(slots: Slots) -> None:
+    slots.wait_for(POLICY, {"m1"})
+    slots.wait_for(POLICY, {"m2", "m3"})
+    assert (slots.awaited("m1"), slots.awaited("m2")) == (False, True)
+    assert slots.let_go("m1") == ()
+
+
+def test_who_waited_is_told_once(slots: Slots) -> None:
+    other = ("db", "linux")
+    slots.wait_for(POLICY, {"m1", "m2"})
+    slots.wait_for(other, {"m1"})
+    assert slots.let_go("m1") == (POLICY, other)
+    assert not slots.awaited("m2"), "it looks anew, and says for whom it waits then"
+
+
+def test_who_waits_for_nobody_is_not_told(slots: Slots) -> None:
+    slots.wait_for(POLICY, {"m1"})
+    slots.wait_for(POLICY, ())
+    assert slots.let_go("m1") == ()
 
 
 NAMES = st.sampled_from("abcdef")

@@ -1,0 +1,175 @@
+"""Groups of machines that must not be unavailable together, and who of a policy may go therefore.
+
+An availability set does not care who reboots its machines: a group is counted over all policies of
+the cluster. It is the policy that wants to install whose `rollout.spread` says how many may be
+unavailable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from azpatch.api.policy import Spread, SpreadBy, share_of
+from azpatch.api.target import MachineStatus
+from azpatch.domain.facts import Machine
+from azpatch.domain.ids import key, subscription_of
+from azpatch.domain.selector import region_of
+
+ANYWHERE = frozenset(SpreadBy)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Machines of one availability set, of one zone, or with one value of a tag."""
+
+    by: SpreadBy
+    name: tuple[str, ...]
+    """In the form in which names are compared: the set's id; subscription, region and zone; the
+    tag and its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a machine is, as far as it is known; in the form in which it is compared."""
+
+    availability_set: str | None = None
+    zone: tuple[str, ...] | None = None
+    """Subscription, region and zone: what zone 1 is, differs between subscriptions."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    unknown: frozenset[SpreadBy] = frozenset()
+    """What is not known of it: it may be in any such group."""
+
+    def group(self, entry: Spread) -> Group | None:
+        """The group of an entry's that the machine is in. None: it is in none, or it is not
+        known."""
+        name: tuple[str, ...] | None = None
+        match entry.by:
+            case SpreadBy.AVAILABILITY_SET if self.availability_set:
+                name = (self.availability_set,)
+            case SpreadBy.ZONE:
+                name = self.zone
+            case SpreadBy.TAG:
+                tag = (entry.key or "").lower()
+                name = (tag, self.tags[tag]) if self.tags.get(tag) else None
+        return Group(entry.by, name) if name else None
+
+    def is_in(self, group: Group) -> bool:
+        """Whether the machine is in the group, or may be."""
+        if group.by in self.unknown:
+            return True
+        match group.by:
+            case SpreadBy.AVAILABILITY_SET:
+                return group.name == (self.availability_set,)
+            case SpreadBy.ZONE:
+                return group.name == self.zone
+            case SpreadBy.TAG:
+                tag, value = group.name
+                return self.tags.get(tag) == value
+
+
+def place_of(machine_id: str, found: Machine | None, recorded: MachineStatus | None) -> Place:
+    """Where a machine is by the inventory (`found`). Until that has been read, after a restart, its
+    PatchTarget still tells all but the tags (`recorded`)."""
+    if found is not None:
+        return Place(
+            _set(found.availability_set),
+            _zone(machine_id, found.location, found.zones[0] if found.zones else None),
+            {name.lower(): value for name, value in found.tags.items()},
+        )
+    if recorded is not None:
+        return Place(
+            _set(recorded.availability_set),
+            _zone(machine_id, recorded.location or "", recorded.zone),
+            unknown=frozenset({SpreadBy.TAG}),
+        )
+    return Place(unknown=ANYWHERE)
+
+
+def _set(id_: str | None) -> str | None:
+    return key(id_) if id_ else None
+
+
+def _zone(machine_id: str, location: str, zone: str | None) -> tuple[str, ...] | None:
+    return (subscription_of(machine_id), region_of(location), zone) if zone else None
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A machine that asks for a slot."""
+
+    name: str
+    """Of its PatchTarget."""
+    machine: str
+    """Its key."""
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who may go, and for whom the others wait."""
+
+    chosen: tuple[str, ...] = ()
+    waits_for: frozenset[str] = frozenset()
+    """Keys of the machines that fill the groups of those who were passed over. As soon as one of
+    them is available again, somebody may be able to go."""
+
+
+def groups_of(entries: Iterable[Spread], places: Iterable[Place]) -> dict[Group, int | str]:
+    """Every group that one of the machines is in, and its maxUnavailable."""
+    entries = tuple(entries)
+    return {
+        group: entry.max_unavailable
+        for place in places
+        for entry in entries
+        if (group := place.group(entry)) is not None
+    }
+
+
+def limits(groups: Mapping[Group, int | str], known: Iterable[Place]) -> dict[Group, int]:
+    """How many machines of each group may be unavailable. A percentage is of the machines that are
+    known to be in it (`known`), under a policy or not: what it protects is the group."""
+    shares = [group for group, share in groups.items() if isinstance(share, str)]
+    sizes = dict.fromkeys(shares, 0)
+    for place in known if shares else ():
+        for group in shares:
+            sizes[group] += place.is_in(group)
+    return {group: share_of(sizes.get(group, 0), share) for group, share in groups.items()}
+
+
+def choose(
+    line: Sequence[Asking],
+    free: int,
+    entries: Sequence[Spread],
+    limits: Mapping[Group, int],
+    taken: Mapping[Group, Collection[str]],
+) -> Choice:
+    """Of those who ask, in this order, at most `free`, so that no group has more unavailable than
+    its limit. `taken`: keys of the machines of each group that are unavailable, or have a slot.
+
+    Who is passed over keeps its place in the line, and keeps nobody behind it from going. Of whom
+    it is not known what groups it is in, waits until it is.
+    """
+    filled = {group: set(machines) for group, machines in taken.items()}
+    chosen: list[str] = []
+    waits_for: set[str] = set()
+    for asking in line:
+        if len(chosen) == free:
+            break
+        if any(entry.by in asking.place.unknown for entry in entries):
+            continue
+        groups = [group for entry in entries if (group := asking.place.group(entry)) is not None]
+        full = [group for group in groups if _is_full(filled, limits, group, asking.machine)]
+        if full:
+            waits_for.update(*(filled[group] for group in full))
+            continue
+        chosen.append(asking.name)
+        for group in groups:
+            filled.setdefault(group, set()).add(asking.machine)
+    return Choice(tuple(chosen), frozenset(waits_for))
+
+
+def _is_full(
+    filled: Mapping[Group, set[str]], limits: Mapping[Group, int], group: Group, machine: str
+) -> bool:
+    return len(filled.get(group, set()) | {machine}) > limits[group]

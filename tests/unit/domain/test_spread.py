@@ -1,0 +1,227 @@
+"""rollout.spread: which groups a machine is in, and who may go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from domain_builders import COMPUTE, SUBSCRIPTION, VM, arc_server, machine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from azpatch.api.policy import Spread, SpreadBy
+from azpatch.api.target import MachineStatus
+from azpatch.domain.spread import (
+    Asking,
+    Choice,
+    Group,
+    Place,
+    choose,
+    groups_of,
+    limits,
+    place_of,
+)
+
+SET = f"{COMPUTE}/availabilitySets/web"
+
+
+def entry(by: str, share: int | str = 1, key: str | None = None) -> Spread:
+    fields = {"by": by, "maxUnavailable": share, **({"key": key} if key else {})}
+    return Spread.model_validate(fields)
+
+
+BY_SET, BY_ZONE, BY_ROLE = entry("AvailabilitySet"), entry("Zone"), entry("Tag", key="role")
+
+
+def group(by: Spread, **facts: Any) -> Group | None:
+    return place_of(VM, machine(**facts), None).group(by)
+
+
+class TestGroups:
+    def test_an_availability_set_whatever_case_its_id_is_in(self) -> None:
+        assert group(BY_SET, availability_set=SET) == group(BY_SET, availability_set=SET.upper())
+        assert group(BY_SET, availability_set=SET) != group(BY_SET, availability_set=f"{SET}-2")
+
+    def test_a_zone_of_a_region_however_it_is_spelt(self) -> None:
+        here = group(BY_ZONE, zones=("1",), location="westeurope")
+        assert here == Group(SpreadBy.ZONE, (SUBSCRIPTION, "westeurope", "1"))
+        assert group(BY_ZONE, zones=("1",), location="West Europe") == here
+        assert group(BY_ZONE, zones=("2",), location="westeurope") != here
+        assert group(BY_ZONE, zones=("1",), location="northeurope") != here
+
+    def test_zone_1_is_another_in_another_subscription(self) -> None:
+        found = machine(zones=("1",))
+        elsewhere = VM.replace(SUBSCRIPTION, "another")
+        assert place_of(VM, found, None).zone != place_of(elsewhere, found, None).zone
+
+    @pytest.mark.parametrize(
+        ("tags", "same"),
+        [
+            pytest.param({"Role": "db"}, True, id="names without case"),
+            pytest.param({"role": "DB"}, False, id="values with case"),
+            pytest.param({"role": "web"}, False, id="another value"),
+        ],
+    )
+    def test_a_value_of_a_tag(self, tags: Mapping[str, str], same: bool) -> None:
+        by = entry("Tag", key="ROLE")
+        assert (group(by, tags=tags) == group(by, tags={"role": "db"})) is same
+
+    @pytest.mark.parametrize("by", [BY_SET, BY_ZONE, BY_ROLE], ids=lambda by: by.by)
+    def test_a_machine_without_a_value_is_in_no_group(self, by: Spread) -> None:
+        assert group(by, tags={"role": "", "other": "x"}) is None
+        assert place_of(VM, machine(), None).unknown == frozenset()
+
+    def test_an_arc_enabled_server_may_have_a_tag(self) -> None:
+        server = arc_server(tags={"role": "db"})
+        assert groups_of([BY_SET, BY_ZONE, BY_ROLE], [place_of(server.id, server, None)]) == {
+            Group(SpreadBy.TAG, ("role", "db")): 1
+        }
+
+
+class TestWhatIsNotKnown:
+    """After a restart not every subscription has been read when the first hands out slots."""
+
+    RECORDED = MachineStatus(availability_set=SET, location="westeurope", zone="1")
+
+    def test_the_patch_target_tells_all_but_the_tags(self) -> None:
+        known = place_of(VM, machine(availability_set=SET, zones=("1",)), None)
+        recorded = place_of(VM, None, self.RECORDED)
+        assert recorded.availability_set == known.availability_set
+        assert recorded.zone == known.zone
+        assert recorded.unknown == {SpreadBy.TAG}
+
+    def test_a_machine_may_be_in_any_group_of_a_tag_while_its_tags_are_not_known(self) -> None:
+        recorded = place_of(VM, None, self.RECORDED)
+        assert recorded.is_in(Group(SpreadBy.TAG, ("role", "db")))
+        assert not recorded.is_in(Group(SpreadBy.AVAILABILITY_SET, ("another",)))
+
+    def test_and_in_any_group_while_nothing_is(self) -> None:
+        nowhere = place_of(VM, None, None)
+        assert nowhere.is_in(Group(SpreadBy.AVAILABILITY_SET, ("another",)))
+        assert nowhere.is_in(Group(SpreadBy.ZONE, ("sub", "westeurope", "1")))
+
+    def test_of_whom_the_groups_are_not_known_waits_until_they_are(self) -> None:
+        line = [Asking("a", "a", place_of(VM, None, self.RECORDED))]
+        assert choose(line, 1, [BY_ROLE], {}, {}) == Choice()
+        assert choose(line, 1, [], {}, {}).chosen == ("a",)
+
+
+class TestLimits:
+    WEB = Group(SpreadBy.TAG, ("role", "web"))
+
+    @pytest.mark.parametrize(
+        ("share", "limit"),
+        [
+            pytest.param(3, 3, id="a count as it is"),
+            pytest.param("50%", 2, id="a share, rounded down"),
+            pytest.param("10%", 1, id="at least 1"),
+        ],
+    )
+    def test_a_share_is_of_the_machines_that_are_known_to_be_in_the_group(
+        self, share: int | str, limit: int
+    ) -> None:
+        places = [Place(tags={"role": "web"})] * 5 + [Place(tags={"role": "db"})] * 20
+        assert limits({self.WEB: share}, places) == {self.WEB: limit}
+
+    def test_nobody_is_counted_for_a_count(self) -> None:
+        def machines() -> Any:
+            raise AssertionError("there may be tens of thousands")
+            yield
+
+        assert limits({self.WEB: 1}, machines()) == {self.WEB: 1}
+
+
+def asks(name: str, *, role: str = "", zone: str = "") -> Asking:
+    tags = {"role": role} if role else {}
+    return Asking(name, f"/{name}", Place(zone=("s", "r", zone) if zone else None, tags=tags))
+
+
+WEB, ZONE_1 = Group(SpreadBy.TAG, ("role", "web")), Group(SpreadBy.ZONE, ("s", "r", "1"))
+ONE_EACH = {WEB: 1, ZONE_1: 1}
+
+
+class TestChoose:
+    ENTRIES = (BY_ROLE, BY_ZONE)
+
+    def choose(
+        self,
+        *line: Asking,
+        free: int = 9,
+        taken: Mapping[Group, set[str]] | None = None,
+        allowed: Mapping[Group, int] = ONE_EACH,
+    ) -> Choice:
+        return choose(line, free, self.ENTRIES, allowed, taken or {})
+
+    def test_who_is_in_no_group_goes_in_turn(self) -> None:
+        assert self.choose(asks("a"), asks("b"), asks("c"), free=2) == Choice(("a", "b"))
+
+    def test_of_one_group_as_many_go_as_it_allows(self) -> None:
+        line = [asks(name, role="web") for name in "abc"]
+        assert self.choose(*line, allowed={WEB: 2}).chosen == ("a", "b")
+
+    def test_who_is_passed_over_keeps_nobody_behind_it_from_going(self) -> None:
+        found = self.choose(asks("a", role="web"), asks("b", role="web"), asks("c"), free=2)
+        assert found.chosen == ("a", "c")
+
+    def test_one_full_group_of_several_is_enough(self) -> None:
+        found = self.choose(asks("a", role="web", zone="1"), taken={ZONE_1: {"/x"}})
+        assert found == Choice((), frozenset({"/x"}))
+
+    def test_who_is_passed_over_takes_no_place_in_its_other_groups(self) -> None:
+        line = [asks("a", role="web", zone="1"), asks("b", role="web")]
+        assert self.choose(*line, taken={ZONE_1: {"/x"}}).chosen == ("b",)
+
+    def test_it_waits_for_the_machines_that_fill_the_group_the_chosen_too(self) -> None:
+        line = [asks(name, role="web") for name in "ab"]
+        found = self.choose(*line, taken={WEB: {"/x"}, ZONE_1: {"/y"}}, allowed={WEB: 2})
+        assert found == Choice(("a",), frozenset({"/x", "/a"}))
+
+    def test_a_machine_counts_once(self) -> None:
+        """It has the slot of another policy still."""
+        assert self.choose(asks("a", role="web"), taken={WEB: {"/a"}}).chosen == ("a",)
+
+    def test_nobody_goes_when_more_are_unavailable_than_the_group_allows(self) -> None:
+        assert self.choose(asks("a", role="web"), taken={WEB: {"/x", "/y"}}).chosen == ()
+
+
+MACHINES = st.lists(
+    st.tuples(st.sampled_from(["", "web", "db"]), st.sampled_from(["", "1", "2"])), max_size=12
+)
+
+
+@given(
+    machines=MACHINES,
+    out=st.sets(st.integers(0, 11)),
+    free=st.integers(1, 12),
+    of_role=st.integers(1, 3),
+    of_zone=st.integers(1, 3),
+)
+def test_no_group_gets_more_than_its_limit_and_nobody_waits_without_need(
+    machines: list[tuple[str, str]], out: set[int], free: int, of_role: int, of_zone: int
+) -> None:
+    entries = (entry("Tag", of_role, "role"), entry("Zone", of_zone))
+    everybody = [asks(f"{n}", role=role, zone=zone) for n, (role, zone) in enumerate(machines)]
+    line = [one for n, one in enumerate(everybody) if n not in out]
+    groups = groups_of(entries, (one.place for one in everybody))
+    allowed = limits(groups, ())
+    taken = {
+        group: {one.machine for one in everybody if one not in line and one.place.is_in(group)}
+        for group in groups
+    }
+    found = choose(line, free, entries, allowed, taken)
+
+    def unavailable(group: Group) -> int:
+        going = {one.machine for one in line if one.name in found.chosen}
+        return len(
+            taken[group] | {m.machine for m in line if m.machine in going and m.place.is_in(group)}
+        )
+
+    assert len(found.chosen) <= free
+    for one in line:
+        mine = [group for by in entries if (group := one.place.group(by)) is not None]
+        if one.name in found.chosen:
+            assert all(unavailable(group) <= allowed[group] for group in mine)
+        elif len(found.chosen) < free:
+            assert any(unavailable(group) >= allowed[group] for group in mine)
+            assert found.waits_for
