@@ -133,11 +133,15 @@ GIVEN_UP = timedelta(minutes=119)
 
 @dataclass(frozen=True)
 class Rollout:
-    """The machines of one policy, and how many of them may be unavailable at a time."""
+    """The machines of one policy, and how many of them may be unavailable at a time; or, for one
+    group of its rollout.spread, the group's machines, whoever patches them."""
 
     policy: str
     machines: frozenset[str]
     limit: int
+    starts: frozenset[str] | None = None
+    """Of a group: the machines on which the policy begins installs. Other policies have limits of
+    their own. None: all of `machines`."""
 
 
 def max_unavailable_kept(
@@ -148,7 +152,8 @@ def max_unavailable_kept(
     forgotten: Iterable[tuple[str, int]] = (),
     shown: Shown | None = None,
 ) -> Violations:
-    """3: when one of our installs begins, at most `limit` of its policy's machines are unavailable.
+    """3: when one of our installs begins, at most `limit` machines of its policy, and of each of
+    its groups, are unavailable.
 
     A machine is from an install's start until an assessment that began after its end has ended, or
     has run for two hours and nobody knows its end; if the install did not succeed, until one has
@@ -164,6 +169,8 @@ def max_unavailable_kept(
         mine = [one for one in stretches if one.install.machine in rollout.machines]
         for new in (one.install for one in mine):
             if new.principal not in ours or new.first < since:
+                continue
+            if rollout.starts is not None and new.machine not in rollout.starts:
                 continue
             out = {
                 one.install.machine

@@ -227,7 +227,7 @@ class Reason(StrEnum):
     TOO_MANY_FAILED = (
         "TooManyFailed",
         _BLOCKED,
-        "Machines whose install failed hold every slot of maxUnavailable.",
+        "Machines whose install failed hold every slot of maxUnavailable, or the groups of spread.",
     )
     INVALID_SPEC = ("InvalidSpec", _BLOCKED, "The spec cannot work, or cannot be read.")
     DELETING = ("Deleting", _DELAYED, "Deleted once the operations in flight have ended.")

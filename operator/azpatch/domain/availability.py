@@ -43,6 +43,13 @@ def held_by_failure(status: PatchTargetStatus) -> bool:
     return reassessment_due(status) or assessment is None or not went_well(assessment.status)
 
 
+def given_up(status: PatchTargetStatus) -> bool:
+    """It is held by a failure, and no assessment that may end that is in flight, or about to be."""
+    ready = find(status.conditions, ConditionType.READY)
+    under_way = ready is not None and ready.reason == Reason.WORKING
+    return held_by_failure(status) and status.operation is None and not under_way
+
+
 def foreign_install(status: PatchTargetStatus) -> bool:
     """Someone else's operation runs on it, as far as its last look showed."""
     ready = find(status.conditions, ConditionType.READY)

@@ -16,7 +16,7 @@ from azpatch.api.policy import (
 from azpatch.api.reasons import Reason
 from azpatch.api.target import SUBSCRIPTION_LABEL, PatchTarget
 from azpatch.domain.arc import not_accepted
-from azpatch.domain.availability import held_by_failure, unavailable
+from azpatch.domain.availability import given_up, held_by_failure, unavailable
 from azpatch.domain.conditions import Finding, find, merge
 from azpatch.domain.opening import NEEDS_A_PERSON, UNTIMED, Shut, Timing
 from azpatch.domain.policy_machines import PolicyMachine, counts, holds_slots, machines_of
@@ -38,15 +38,17 @@ def status(
     now: datetime,
     undecided: int = 0,
     timing: Timing = UNTIMED,
+    held_by: Sequence[str] = (),
 ) -> PatchPolicyStatus:
     """The whole status. `targets`: those that belong to the policy after this reconcile;
-    `undecided`: how many of them still go by an older generation; `timing`: when it installs."""
+    `undecided`: how many of them still go by an older generation; `timing`: when it installs;
+    `held_by`: names of failed machines that keep all who wait from going, see `spread.held_by`."""
     if trouble is not None and _only_to_be_read_again(policy, trouble):
         return policy.status
     machines = machines_of(policy, targets)
     generation = policy.metadata.generation or 0
     findings = [
-        *_ready(policy, machines, undecided, trouble, timing),
+        *_ready(policy, machines, undecided, trouble, timing, held_by),
         _supported(machines, trouble),
         _compliant(machines, trouble),
     ]
@@ -93,6 +95,7 @@ def _ready(
     undecided: int,
     trouble: Trouble | None,
     timing: Timing,
+    held_by: Sequence[str],
 ) -> list[Finding]:
     if policy.metadata.deletion_timestamp is not None:
         return _delayed(
@@ -118,6 +121,7 @@ def _ready(
         _none_governable(machines, governed)
         or _no_install_fits(timing)
         or _too_many_failed(policy, machines)
+        or _groups_held(machines, held_by)
     )
     if blocked is not None:
         return _stalled(*blocked)
@@ -257,7 +261,7 @@ def _too_many_failed(
     taken = sum(unavailable(m.status) for m in machines)
     if not holding or len(holding) < limit or taken > len(holding):
         return None
-    if any(_being_seen_to(m) for m in holding):
+    if not all(given_up(m.status) for m in holding):
         return None
     return (
         Reason.TOO_MANY_FAILED,
@@ -267,10 +271,20 @@ def _too_many_failed(
     )
 
 
-def _being_seen_to(machine: PolicyMachine) -> bool:
-    """An assessment that may free its slot is in flight, or about to be."""
-    under_way = _condition(machine, ConditionType.READY)[0] == Reason.WORKING
-    return machine.status.operation is not None or under_way
+def _groups_held(
+    machines: Sequence[PolicyMachine], held_by: Sequence[str]
+) -> tuple[Reason, str] | None:
+    """None also while an install of the policy's own goes on."""
+    going = any(unavailable(m.status) and not held_by_failure(m.status) for m in machines)
+    if not held_by or going:
+        return None
+    names = _and_more(held_by[:_NAMED], len(held_by))
+    return (
+        Reason.TOO_MANY_FAILED,
+        f"{names} failed and fill the groups (rollout.spread) of all machines that wait. No "
+        "install is started until an assessment of one of them succeeds. Look at them, or raise "
+        "maxUnavailable in rollout.spread.",
+    )
 
 
 def _named(machines: Sequence[PolicyMachine]) -> str:

@@ -169,6 +169,24 @@ def choose(
     return Choice(tuple(chosen), frozenset(waits_for))
 
 
+def held_by(
+    waiting: Iterable[Place],
+    entries: Sequence[Spread],
+    limits: Mapping[Group, int],
+    failed: Mapping[Group, Collection[str]],
+) -> frozenset[str]:
+    """The failed machines by which groups keep everybody waiting, until a person sees to them; none
+    if somebody who waits may go on without. `failed`: keys of the failed machines of each group."""
+    holding: set[str] = set()
+    for place in waiting:
+        groups = [group for entry in entries if (group := place.group(entry)) is not None]
+        full = [group for group in groups if len(failed[group]) >= limits[group]]
+        if not full:
+            return frozenset()
+        holding.update(*(failed[group] for group in full))
+    return frozenset(holding)
+
+
 def _is_full(
     filled: Mapping[Group, set[str]], limits: Mapping[Group, int], group: Group, machine: str
 ) -> bool:

@@ -29,7 +29,7 @@ from azpatch.reconcile import metrics
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.routing import own_key
-from azpatch.reconcile.spread import choose
+from azpatch.reconcile.spread import choose, held_by_failures
 from azpatch.reconcile.store import Stored, busy, owns
 from azpatch.reconcile.subscription import usable_subscriptions
 
@@ -93,6 +93,7 @@ class PolicyReconciler:
             self._context.clock.now(),
             self._undecided(policy, stored, targets),
             when,
+            held_by_failures(self._context, policy, targets),
         )
         async with self._context.holds.lock(key):
             written = await self._context.write_status(self._context.newest(stored), status)

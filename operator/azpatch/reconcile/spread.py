@@ -8,11 +8,15 @@ then.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
+from azpatch.api.common import ConditionType
 from azpatch.api.policy import PatchPolicy
+from azpatch.api.reasons import Reason
 from azpatch.api.target import PatchTarget
 from azpatch.domain import spread as decide
-from azpatch.domain.availability import machine_unavailable, unavailable
+from azpatch.domain.availability import given_up, machine_unavailable, unavailable
+from azpatch.domain.conditions import find
 from azpatch.domain.ids import key as machine_key
 from azpatch.domain.spread import Asking, Group, Place, groups_of, limits, place_of
 from azpatch.kube.port import PATCH_POLICY
@@ -44,13 +48,47 @@ def choose(
     return choice.chosen
 
 
+def held_by_failures(
+    context: Context, policy: PatchPolicy, targets: Iterable[Stored[PatchTarget]]
+) -> tuple[str, ...]:
+    """Names of the failed machines that keep all of the policy's machines that wait from going, by
+    their groups; those of another namespace are not named there."""
+    entries = policy.spec.spread
+    waiting = [_place(context, target) for target in targets if _waits(target)]
+    groups = groups_of(entries, waiting)
+    if not groups:
+        return ()
+    failed = _by_group(context, groups, (one for one in _unavailable_ones(context) if _failed(one)))
+    allowed = limits(groups, _known(context))
+    holding = decide.held_by(waiting, entries, allowed, failed)
+    return tuple(sorted({_name_for(policy, context, machine) for machine in holding}))
+
+
+def _waits(target: Stored[PatchTarget]) -> bool:
+    ready = find(target.parsed.status.conditions, ConditionType.READY) if target.parsed else None
+    return ready is not None and ready.reason == Reason.WAITING_FOR_SLOT
+
+
+def _failed(target: Stored[PatchTarget]) -> bool:
+    return target.parsed is not None and given_up(target.parsed.status)
+
+
+def _name_for(policy: PatchPolicy, context: Context, machine: str) -> str:
+    for target in context.store.targets_on(machine):
+        if target.namespace == policy.metadata.namespace:
+            return str(target.raw["spec"]["machineId"]).rsplit("/", 1)[-1]
+    return "a machine of another namespace"
+
+
 def wake_waiting(context: Context, machine: str) -> None:
     """Wakes the policies that wait for this machine, unless it takes up a place in its groups
-    still."""
+    still. Where nobody sees to it any more, they say so."""
     if not context.slots.awaited(machine):
         return
     targets = context.store.targets_on(machine)
-    if _unavailable(targets) or any(_has_slot(context, target) for target in targets):
+    if any(_has_slot(context, target) for target in targets):
+        return
+    if _unavailable(targets) and not any(map(_failed, targets)):
         return
     for namespace, name in context.slots.let_go(machine):
         context.queue.add(Key(PATCH_POLICY.kind, namespace, name))
@@ -58,25 +96,33 @@ def wake_waiting(context: Context, machine: str) -> None:
 
 def _taken(context: Context, groups: Iterable[Group]) -> dict[Group, set[str]]:
     """The machines of each group that are unavailable, or have a slot, under whatever policy."""
-    taken: dict[Group, set[str]] = {group: set() for group in groups}
-    for target in _holding(context):
+    slots = (
+        granted
+        for (namespace, _), name in context.slots.granted()
+        if (granted := context.store.target(namespace, name)) is not None
+    )
+    return _by_group(context, groups, chain(_unavailable_ones(context), slots))
+
+
+def _by_group(
+    context: Context, groups: Iterable[Group], targets: Iterable[Stored[PatchTarget]]
+) -> dict[Group, set[str]]:
+    found: dict[Group, set[str]] = {group: set() for group in groups}
+    for target in targets:
         place, machine = _place(context, target), _machine(target)
-        for group, machines in taken.items():
+        for group, machines in found.items():
             if place.is_in(group):
                 machines.add(machine)
-    return taken
+    return found
 
 
-def _holding(context: Context) -> Iterator[Stored[PatchTarget]]:
+def _unavailable_ones(context: Context) -> Iterator[Stored[PatchTarget]]:
+    """The PatchTargets by which machines are unavailable, of all policies."""
     for target in context.store.targets():
         # Of most this is enough to know.
         maybe = busy(target) if target.parsed is None else unavailable(target.parsed.status)
         if maybe and _unavailable(context.store.targets_on(_machine(target))):
             yield target
-    for (namespace, _), name in context.slots.granted():
-        granted = context.store.target(namespace, name)
-        if granted is not None:
-            yield granted
 
 
 def _unavailable(targets: Sequence[Stored[PatchTarget]]) -> bool:

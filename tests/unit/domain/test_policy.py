@@ -95,8 +95,9 @@ def of(
     policy: PatchPolicy = POLICY,
     trouble: Trouble | None = None,
     timing: Timing = ANY_TIME,
+    held_by: Sequence[str] = (),
 ) -> PatchPolicyStatus:
-    found = status(policy, targets, trouble, NOW, timing=timing)
+    found = status(policy, targets, trouble, NOW, timing=timing, held_by=held_by)
     assert all(len(c.message) <= READABLE for c in found.conditions)
     return found
 
@@ -329,6 +330,26 @@ class TestReady:
         policy = patch_policy(rollout={"maxUnavailable": 2})
         failed = target(1, installation=installed(Outcome.FAILED, time=NOW))
         assert conditions([failed, target(2)], policy)["Ready"].status == "True"
+
+    def test_failed_machines_that_fill_the_groups_of_all_who_wait_are_named(self) -> None:
+        waiting = target(1, ready="WaitingForSlot", compliant=("False", "PatchesMissing"))
+        found = of([waiting, target(2)], held_by=("db-7", "a machine of another namespace"))
+
+        assert readiness(found) == {
+            "Ready": ("False", "TooManyFailed"),
+            "Stalled": ("True", "TooManyFailed"),
+        }
+        assert found.conditions[0].message == (
+            "db-7, a machine of another namespace failed and fill the groups (rollout.spread) of "
+            "all machines that wait. No install is started until an assessment of one of them "
+            "succeeds. Look at them, or raise maxUnavailable in rollout.spread."
+        )
+
+    def test_nothing_is_stalled_while_an_install_goes_on(self) -> None:
+        policy = patch_policy(rollout={"maxUnavailable": 2})
+        going = target(2, operation=operation())
+        found = of([target(1, ready="WaitingForSlot"), going], policy, held_by=("db-7",))
+        assert readiness(found)["Ready"] == ("True", "Working")
 
     def test_a_generation_is_observed_when_it_was_decided(self) -> None:
         assert of([target()]).observed_generation == 3

@@ -19,6 +19,7 @@ from azpatch.domain.spread import (
     Place,
     choose,
     groups_of,
+    held_by,
     limits,
     place_of,
 )
@@ -183,6 +184,27 @@ class TestChoose:
 
     def test_nobody_goes_when_more_are_unavailable_than_the_group_allows(self) -> None:
         assert self.choose(asks("a", role="web"), taken={WEB: {"/x", "/y"}}).chosen == ()
+
+
+class TestHeldBy:
+    """Failed machines that nobody sees to."""
+
+    @pytest.mark.parametrize(
+        ("waiting", "holding"),
+        [
+            pytest.param([asks("a", role="web")], {"/x"}, id="all wait for one group"),
+            pytest.param([asks("a", role="web", zone="1")], {"/x"}, id="one full group is enough"),
+            pytest.param([asks("a", role="web"), asks("b", zone="1")], set(), id="one may go"),
+            pytest.param([asks("a", role="web"), asks("b")], set(), id="one is in no group"),
+            pytest.param([], set(), id="nobody waits"),
+        ],
+    )
+    def test_they_hold_the_group_of_all_who_wait(
+        self, waiting: list[Asking], holding: set[str]
+    ) -> None:
+        places = [one.place for one in waiting]
+        failed: dict[Group, set[str]] = {WEB: {"/x"}, ZONE_1: set()}
+        assert held_by(places, TestChoose.ENTRIES, ONE_EACH, failed) == holding
 
 
 MACHINES = st.lists(

@@ -295,6 +295,28 @@ def test_machines_of_other_policies_take_no_slot(written: Written) -> None:
     assert max_unavailable_kept(written.journal, alone, OURS) == []
 
 
+def test_a_groups_machines_count_under_whatever_policy(written: Written) -> None:
+    """DB is another policy's, and its installs are not this policy's to answer for."""
+    group = [Rollout("web", frozenset({WEB, DB}), 1, starts=frozenset({WEB}))]
+    written.install(WEB, "i1")
+    written.install(DB, "i2")
+    written.assess(WEB, "a1")
+    assert max_unavailable_kept(written.journal, group, OURS) == []
+    written.install(WEB, "i3")
+    [broken] = max_unavailable_kept(written.journal, group, OURS)
+    assert broken.startswith("web: 2 machines unavailable, 1 allowed")
+
+
+def test_a_groups_machine_that_failed_counts_until_an_assessment_succeeds(
+    written: Written,
+) -> None:
+    group = [Rollout("web", frozenset({WEB, DB}), 1, starts=frozenset({WEB}))]
+    written.install(DB, "i1", "Failed")
+    written.assess(DB, "a1", "Failed")
+    written.install(WEB, "i2")
+    assert len(max_unavailable_kept(written.journal, group, OURS)) == 1
+
+
 # -- 5: verdicts ---------------------------------------------------------------------------------
 
 

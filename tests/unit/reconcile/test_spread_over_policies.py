@@ -10,7 +10,7 @@ from fakes import COMPUTE, IMAGE, MINUTE, SECOND, SUBSCRIPTION, World, machine, 
 from azpatch.azure.port import Progress
 from azpatch.domain.facts import AssessmentResult, GuestStatus, InstallationResult
 from azpatch.domain.ids import key
-from azpatch.kube.port import AZURE_SUBSCRIPTION
+from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY
 from azpatch.reconcile import spread as spread_of
 
 SOON = 20 * SECOND
@@ -216,7 +216,28 @@ async def test_without_groups_nobody_looks_at_the_machines_of_other_policies(
 ) -> None:
     """There may be tens of thousands."""
     world = world_of(a={}, b={"zones": ("1",)})
-    monkeypatch.setattr(spread_of, "_holding", lambda context: pytest.fail("looked"))
+    monkeypatch.setattr(spread_of, "_unavailable_ones", lambda context: pytest.fail("looked"))
     async with world.operator_runs():
         await world.passes(SOON)
         assert sorted(installs(world)) == [A, B]
+
+
+async def test_a_policy_that_waits_for_a_failed_machine_of_its_group_says_so() -> None:
+    world = apart()
+    async with world.operator_runs():
+        await world.passes(SOON)
+        (first,) = installs(world)
+        ends(world, 1, GuestStatus.FAILED)
+        await world.passes(11 * MINUTE)
+        is_assessed(world, 2, GuestStatus.FAILED)
+        await world.passes(13 * MINUTE)
+        assert installs(world) == [first]
+        ready = {
+            raw["metadata"]["name"]: condition
+            for raw in world.kube.all(PATCH_POLICY)
+            for condition in raw["status"]["conditions"]
+            if condition["type"] == "Ready"
+        }
+        waits = ready["second" if first == A else "web-linux"]
+        assert waits["reason"] == "TooManyFailed"
+        assert waits["message"].startswith(f"{first.rsplit('/', 1)[-1]} failed and fill the groups")
