@@ -32,10 +32,10 @@ from azpatch.domain import (
     windows,
 )
 from azpatch.domain.windows import Calendar
-from azpatch.reconcile import calendars, decision, flight, machine, refusals
+from azpatch.reconcile import calendars, decision, flight, machine, policy, refusals
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.inventory import SubscriptionInventory
-from azpatch.reconcile.slots import Slots
+from azpatch.reconcile.slots import Slots, first_come
 from azpatch.reconcile.start import Starter
 from simulation.run import simulate
 
@@ -135,10 +135,15 @@ def budget_off_by_one() -> Patches:
     """One slot more than maxUnavailable."""
     hand_out = Slots.hand_out
 
-    def generous(self: Slots, policy: Any, limit: int, unavailable: Any) -> Any:
-        return hand_out(self, policy, limit + 1, unavailable)
+    def generous(self: Slots, policy: Any, limit: int, *rest: Any) -> Any:
+        return hand_out(self, policy, limit + 1, *rest)
 
     return [patch.object(Slots, "hand_out", generous)]
+
+
+def spread_ignored() -> Patches:
+    """Groups keep nobody waiting."""
+    return [patch.object(policy, "choose", lambda context, of, line, free: first_come(line, free))]
 
 
 def deadline_ignored() -> Patches:
@@ -283,6 +288,7 @@ MUTATIONS = {
     "finalizer released early": Mutation(finalizer_released_early, 20, 10),
     "a stale row trusted": Mutation(stale_row_trusted, 0, 8),
     "budget off by one": Mutation(budget_off_by_one, 0, 10),
+    "spread ignored": Mutation(spread_ignored, 0, 10),
     "deadline ignored": Mutation(deadline_ignored, 14, 8),
     "absence taken for deletion": Mutation(absence_taken_for_deletion, 0, 10),
     "vmId ignored": Mutation(vm_id_ignored, 0, 8),

@@ -21,6 +21,7 @@ from simulation import fleets
 from simulation.apiserver import WatchEvent
 from simulation.permissions import Declarations
 from simulation.settled import waits_for_its_time
+from simulation.spread import Groups
 from simulation.steps import MACHINE, PATCH_VERBS
 from simulation.support import SupportRules
 from simulation.targets import attempt_of, governs, machine_of, max_unavailable, owned
@@ -63,6 +64,7 @@ class Judge:
         """What there is in the journal about preview features."""
         self.declarations = Declarations(world.api, world.clock.now, world.clock_errors)
         self.support = SupportRules(world, self.declarations)
+        self._groups = Groups(world.fleet)
         self._attempts: dict[str, str] = {}
         """Kind of each intent, by attempt."""
         self._not_to_be_sent: dict[str, tuple[str, str]] = {}
@@ -221,6 +223,24 @@ class Judge:
             journal, [rollout], OURS, journal.end, self._forgotten, self._shown
         )
         self._all("3 maxUnavailable", broken, machine)
+        self._spread(journal, machine, policy)
+
+    def _spread(self, journal: Journal, machine: str, policy: Object) -> None:
+        """rollout.spread of the policy, as it is declared or was a moment ago: machines of all
+        policies count."""
+        broken = [
+            invariants.max_unavailable_kept(
+                journal,
+                self._groups.of(one, machine),
+                OURS,
+                journal.end,
+                self._forgotten,
+                self._shown,
+            )
+            for one in self.declarations.lately(policy, LAG)
+        ]
+        if all(broken):
+            self._all("3 spread", broken[0], machine)
 
     def _changed(self, event: WatchEvent) -> None:
         if event.kind != PATCH_TARGET:

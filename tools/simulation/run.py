@@ -18,7 +18,7 @@ import structlog
 
 from azpatch.kube.port import PATCH_TARGET
 from azsim.journal import Entry, EventEntry, RequestEntry
-from simulation import fleets, registration, schedules, servers
+from simulation import fleets, registration, schedules, servers, spread
 from simulation.apiserver import WatchEvent
 from simulation.injections import KINDS, Injection, Troublemaker, name_of
 from simulation.judge import Judge
@@ -101,6 +101,7 @@ class _Run:
         fleet = fleets.draw(Random(f"{seed}/fleet"), large=large)
         fleet = registration.drawn(fleet, Random(f"{seed}/registration"))
         fleet = schedules.drawn(fleet, Random(f"{seed}/schedules"))
+        fleet = spread.drawn(fleet, Random(f"{seed}/spread"))
         interval = timedelta(minutes=random.choice(INVENTORY_MINUTES))
         self.world = World(seed, fleet, interval)
         self.outcome = Outcome(seed, machines=len(self.world.cloud.machines))

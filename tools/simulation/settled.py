@@ -9,6 +9,7 @@ from typing import Any
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Object
 from azsim.arcmachine import ArcMachine
 from simulation.permissions import Declarations
+from simulation.spread import Groups
 from simulation.support import SupportRules
 from simulation.targets import machine_of, max_unavailable, owned
 from simulation.world import World
@@ -109,15 +110,21 @@ def _tomorrow(status: dict[str, Any]) -> bool:
 
 
 def _waits_for_others(world: World, target: Object, targets: Iterable[Object]) -> bool:
-    """All slots of its policy are held by machines that need a person."""
+    """All slots of its policy, or of a group of its, are held by machines that need a person."""
     conditions = (target.get("status") or {}).get("conditions", ())
     if not any(c["reason"] == "WaitingForSlot" for c in conditions):
         return False
     meta = target["metadata"]
     policy = world.api.find(PATCH_POLICY, meta["namespace"], target["spec"]["policy"])
     siblings = [one for one in targets if policy is not None and owned(one, policy)]
+    if policy is None:
+        return False
     helpless = sum(_needs_a_person(world, one) for one in siblings)
-    return policy is not None and helpless >= max_unavailable(policy, siblings)
+    if helpless >= max_unavailable(policy, siblings):
+        return True
+    stuck = {machine_of(one) for one in targets if _needs_a_person(world, one)}
+    groups = Groups(world.fleet).of(policy, machine_of(target))
+    return any(len(stuck & group.machines) >= group.limit for group in groups)
 
 
 def _needs_a_person(world: World, target: Object) -> bool:

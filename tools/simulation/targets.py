@@ -33,10 +33,14 @@ def max_unavailable(policy: Object, targets: list[Object]) -> int:
     """A count, or a percentage of the governed machines that are supported, rounded down, but one
     at least."""
     value = policy["spec"].get("rollout", {}).get("maxUnavailable", "10%")
+    return share(value, sum(map(_supported, targets)))
+
+
+def share(value: int | str, total: int) -> int:
+    """A count, or a percentage of `total`, rounded down, but one at least."""
     if isinstance(value, int):
         return value
-    supported = sum(map(_supported, targets))
-    return max(1, math.floor(supported * int(value.removesuffix("%")) / 100))
+    return max(1, math.floor(total * int(value.removesuffix("%")) / 100))
 
 
 def _supported(target: Object) -> bool:
