@@ -94,6 +94,10 @@ def _zone(machine_id: str, location: str, zone: str | None) -> tuple[str, ...] |
     return (subscription_of(machine_id), region_of(location), zone) if zone else None
 
 
+Limits = Mapping[Group, int]
+"""How many machines of a group may be unavailable."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asking:
     """A machine that asks for a slot."""
@@ -106,13 +110,26 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """Of the machines of a group, those that are unavailable, or have a slot; by key."""
+
+    machines: Collection[str] = ()
+    promised: Mapping[str, int] = field(default_factory=dict)
+    """The limit with which a machine got its slot. Until it has begun, a policy that allows more
+    must not make it break what its own says."""
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """Who may go, and for whom the others wait."""
 
-    chosen: tuple[str, ...] = ()
-    waits_for: frozenset[str] = frozenset()
+    chosen: Mapping[str, Limits] = field(default_factory=dict)
+    """By name, with the limits of the groups that the machine is in."""
+    until_available: frozenset[str] = frozenset()
     """Keys of the machines that fill the groups of those who were passed over. As soon as one of
     them is available again, somebody may be able to go."""
+    until_begun: frozenset[str] = frozenset()
+    """Likewise, as soon as one of these has begun what its slot is for."""
 
 
 def groups_of(entries: Iterable[Spread], places: Iterable[Place]) -> dict[Group, int | str]:
@@ -126,7 +143,7 @@ def groups_of(entries: Iterable[Spread], places: Iterable[Place]) -> dict[Group,
     }
 
 
-def limits(groups: Mapping[Group, int | str], known: Iterable[Place]) -> dict[Group, int]:
+def limits(groups: Mapping[Group, int | str], known: Iterable[Place]) -> Limits:
     """How many machines of each group may be unavailable. A percentage is of the machines that are
     known to be in it (`known`), under a policy or not: what it protects is the group."""
     shares = [group for group, share in groups.items() if isinstance(share, str)]
@@ -141,53 +158,59 @@ def choose(
     line: Sequence[Asking],
     free: int,
     entries: Sequence[Spread],
-    limits: Mapping[Group, int],
-    taken: Mapping[Group, Collection[str]],
+    limits: Limits,
+    taken: Mapping[Group, Taken],
 ) -> Choice:
     """Of those who ask, in this order, at most `free`, so that no group has more unavailable than
-    its limit. `taken`: keys of the machines of each group that are unavailable, or have a slot.
+    its limit.
 
     Who is passed over keeps its place in the line, and keeps nobody behind it from going. Of whom
     it is not known what groups it is in, waits until it is.
     """
-    filled = {group: set(machines) for group, machines in taken.items()}
-    chosen: list[str] = []
-    waits_for: set[str] = set()
+    filled = {group: set(found.machines) for group, found in taken.items()}
+    chosen: dict[str, Limits] = {}
+    until_available: set[str] = set()
+    until_begun: set[str] = set()
     for asking in line:
         if len(chosen) == free:
             break
         if any(entry.by in asking.place.unknown for entry in entries):
             continue
-        groups = [group for entry in entries if (group := asking.place.group(entry)) is not None]
-        full = [group for group in groups if _is_full(filled, limits, group, asking.machine)]
-        if full:
-            waits_for.update(*(filled[group] for group in full))
+        groups = _groups(entries, asking.place)
+        sizes = {group: len(filled.get(group, set()) | {asking.machine}) for group in groups}
+        full = [group for group in groups if sizes[group] > limits[group]]
+        broken = [
+            machine
+            for group in groups
+            for machine, limit in taken.get(group, Taken()).promised.items()
+            if sizes[group] > limit and machine != asking.machine
+        ]
+        if full or broken:
+            until_available.update(*(filled[group] for group in full))
+            until_begun.update(broken)
             continue
-        chosen.append(asking.name)
+        chosen[asking.name] = {group: limits[group] for group in groups}
         for group in groups:
             filled.setdefault(group, set()).add(asking.machine)
-    return Choice(tuple(chosen), frozenset(waits_for))
+    return Choice(chosen, frozenset(until_available), frozenset(until_begun))
 
 
 def held_by(
     waiting: Iterable[Place],
     entries: Sequence[Spread],
-    limits: Mapping[Group, int],
+    limits: Limits,
     failed: Mapping[Group, Collection[str]],
 ) -> frozenset[str]:
     """The failed machines by which groups keep everybody waiting, until a person sees to them; none
     if somebody who waits may go on without. `failed`: keys of the failed machines of each group."""
     holding: set[str] = set()
     for place in waiting:
-        groups = [group for entry in entries if (group := place.group(entry)) is not None]
-        full = [group for group in groups if len(failed[group]) >= limits[group]]
+        full = [group for group in _groups(entries, place) if len(failed[group]) >= limits[group]]
         if not full:
             return frozenset()
         holding.update(*(failed[group] for group in full))
     return frozenset(holding)
 
 
-def _is_full(
-    filled: Mapping[Group, set[str]], limits: Mapping[Group, int], group: Group, machine: str
-) -> bool:
-    return len(filled.get(group, set()) | {machine}) > limits[group]
+def _groups(entries: Iterable[Spread], place: Place) -> list[Group]:
+    return [group for entry in entries if (group := place.group(entry)) is not None]

@@ -8,26 +8,45 @@ policy may wait for certain machines, those that fill the groups of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from azpatch.domain.spread import Limits
 
 PolicyName = tuple[str, str]
 """Namespace and name."""
 
-Choose = Callable[[Sequence[str], int], Sequence[str]]
-"""Who of those that ask, in their order, gets one of so many free slots."""
+Choose = Callable[[Sequence[str], int], Mapping[str, Limits]]
+"""Who of those that ask, in their order, gets one of so many free slots; with the limits of its
+groups."""
 
 
 @dataclass(slots=True)
 class _Book:
     asking: dict[str, None] = field(default_factory=dict)
     """In the order in which they asked."""
-    granted: set[str] = field(default_factory=set)
+    granted: dict[str, Limits] = field(default_factory=dict)
+    """With the limits, of the groups that it is in, with which each got its slot."""
 
 
-def first_come(line: Sequence[str], free: int) -> Sequence[str]:
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A slot that is held."""
+
+    policy: PolicyName
+    target: str
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    until_available: Collection[str]
+    until_begun: Collection[str]
+
+
+def first_come(line: Sequence[str], free: int) -> Mapping[str, Limits]:
     """Who asked first."""
-    return line[:free]
+    return {name: {} for name in line[:free]}
 
 
 class Slots:
@@ -35,7 +54,7 @@ class Slots:
 
     def __init__(self) -> None:
         self._books: dict[PolicyName, _Book] = {}
-        self._waits: dict[PolicyName, frozenset[str]] = {}
+        self._waits: dict[PolicyName, _Waits] = {}
 
     def ask(self, policy: PolicyName, target: str) -> bool:
         """A due machine asks. True if that is news to the policy's reconciler."""
@@ -51,8 +70,7 @@ class Slots:
         if book is None:
             return False
         book.asking.pop(target, None)
-        had = target in book.granted
-        book.granted.discard(target)
+        had = book.granted.pop(target, None) is not None
         if not book.asking and not book.granted:
             del self._books[policy]
         return had
@@ -67,11 +85,11 @@ class Slots:
         book = self._books.get(policy)
         return book is not None and bool(book.asking)
 
-    def granted(self) -> Iterator[tuple[PolicyName, str]]:
+    def granted(self) -> Iterator[Granted]:
         """Every slot that is held, of all policies."""
         for policy, book in self._books.items():
-            for target in book.granted:
-                yield policy, target
+            for target, limits in book.granted.items():
+                yield Granted(policy, target, limits)
 
     def hand_out(
         self,
@@ -88,29 +106,40 @@ class Slots:
         book = self._books.get(policy)
         if book is None:
             return ()
-        free = limit - len(book.granted | set(unavailable))
+        free = limit - len(book.granted.keys() | set(unavailable))
         line = tuple(name for name in book.asking if name not in unavailable)
         if free <= 0 or not line:
             return ()
-        chosen = tuple(choose(line, free))
+        chosen = choose(line, free)
         for name in chosen:
             del book.asking[name]
-            book.granted.add(name)
-        return chosen
+        book.granted.update(chosen)
+        return tuple(chosen)
 
-    def wait_for(self, policy: PolicyName, machines: Collection[str]) -> None:
-        """From now on the policy waits until one of these machines (keys) is available again."""
+    def wait_for(
+        self, policy: PolicyName, until_available: Collection[str], until_begun: Collection[str]
+    ) -> None:
+        """From now on the policy waits until one of these machines (keys) is available again, or
+        one of those has given back its slot."""
         self._waits.pop(policy, None)
-        if machines:
-            self._waits[policy] = frozenset(machines)
+        if until_available or until_begun:
+            self._waits[policy] = _Waits(until_available, until_begun)
 
     def awaited(self, machine: str) -> bool:
         """Whether a policy waits for this machine."""
-        return any(machine in machines for machines in self._waits.values())
+        return any(
+            machine in waits.until_available or machine in waits.until_begun
+            for waits in self._waits.values()
+        )
 
-    def let_go(self, machine: str) -> tuple[PolicyName, ...]:
-        """The machine is available again: who waited for it, and waits no more."""
-        woken = tuple(policy for policy, machines in self._waits.items() if machine in machines)
+    def let_go(self, machine: str, *, available: bool) -> tuple[PolicyName, ...]:
+        """The machine has no slot any more, and may be available again: who waited for it, and
+        waits no more."""
+        woken = tuple(
+            policy
+            for policy, waits in self._waits.items()
+            if machine in waits.until_begun or (available and machine in waits.until_available)
+        )
         for policy in woken:
             del self._waits[policy]
         return woken

@@ -7,7 +7,7 @@ then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from azpatch.api.common import ConditionType
@@ -18,7 +18,7 @@ from azpatch.domain import spread as decide
 from azpatch.domain.availability import given_up, machine_unavailable, unavailable
 from azpatch.domain.conditions import find
 from azpatch.domain.ids import key as machine_key
-from azpatch.domain.spread import Asking, Group, Place, groups_of, limits, place_of
+from azpatch.domain.spread import Asking, Group, Limits, Place, Taken, groups_of, limits, place_of
 from azpatch.kube.port import PATCH_POLICY
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.queue import Key
@@ -27,7 +27,7 @@ from azpatch.reconcile.store import Stored, busy
 
 def choose(
     context: Context, policy: PatchPolicy, line: Sequence[str], free: int
-) -> tuple[str, ...]:
+) -> Mapping[str, Limits]:
     """Who of the policy's machines that ask gets one of the free slots: see `Slots.hand_out`. For
     whose groups there is no room, the policy waits."""
     namespace, entries = policy.metadata.namespace or "", policy.spec.spread
@@ -44,7 +44,8 @@ def choose(
         limits(groups, _known(context)),
         _taken(context, groups) if groups else {},
     )
-    context.slots.wait_for((namespace, policy.metadata.name), choice.waits_for)
+    name = (namespace, policy.metadata.name)
+    context.slots.wait_for(name, choice.until_available, choice.until_begun)
     return choice.chosen
 
 
@@ -88,20 +89,24 @@ def wake_waiting(context: Context, machine: str) -> None:
     targets = context.store.targets_on(machine)
     if any(_has_slot(context, target) for target in targets):
         return
-    if _unavailable(targets) and not any(map(_failed, targets)):
-        return
-    for namespace, name in context.slots.let_go(machine):
+    available = not _unavailable(targets) or any(map(_failed, targets))
+    for namespace, name in context.slots.let_go(machine, available=available):
         context.queue.add(Key(PATCH_POLICY.kind, namespace, name))
 
 
-def _taken(context: Context, groups: Iterable[Group]) -> dict[Group, set[str]]:
+def _taken(context: Context, groups: Iterable[Group]) -> dict[Group, Taken]:
     """The machines of each group that are unavailable, or have a slot, under whatever policy."""
-    slots = (
-        granted
-        for (namespace, _), name in context.slots.granted()
-        if (granted := context.store.target(namespace, name)) is not None
-    )
-    return _by_group(context, groups, chain(_unavailable_ones(context), slots))
+    promised: dict[Group, dict[str, int]] = {group: {} for group in groups}
+    held = []
+    for slot in context.slots.granted():
+        target = context.store.target(slot.policy[0], slot.target)
+        if target is None:
+            continue
+        held.append(target)
+        for group in promised.keys() & slot.limits.keys():
+            promised[group][_machine(target)] = slot.limits[group]
+    found = _by_group(context, promised, chain(_unavailable_ones(context), held))
+    return {group: Taken(machines, promised[group]) for group, machines in found.items()}
 
 
 def _by_group(

@@ -17,6 +17,7 @@ from azpatch.domain.spread import (
     Choice,
     Group,
     Place,
+    Taken,
     choose,
     groups_of,
     held_by,
@@ -105,7 +106,7 @@ class TestWhatIsNotKnown:
     def test_of_whom_the_groups_are_not_known_waits_until_they_are(self) -> None:
         line = [Asking("a", "a", place_of(VM, None, self.RECORDED))]
         assert choose(line, 1, [BY_ROLE], {}, {}) == Choice()
-        assert choose(line, 1, [], {}, {}).chosen == ("a",)
+        assert choose(line, 1, [], {}, {}).chosen == {"a": {}}
 
 
 class TestLimits:
@@ -149,41 +150,60 @@ class TestChoose:
         self,
         *line: Asking,
         free: int = 9,
-        taken: Mapping[Group, set[str]] | None = None,
+        taken: Mapping[Group, Taken] | None = None,
         allowed: Mapping[Group, int] = ONE_EACH,
     ) -> Choice:
         return choose(line, free, self.ENTRIES, allowed, taken or {})
 
+    def goes(self, *line: Asking, **facts: Any) -> list[str]:
+        return [*self.choose(*line, **facts).chosen]
+
     def test_who_is_in_no_group_goes_in_turn(self) -> None:
-        assert self.choose(asks("a"), asks("b"), asks("c"), free=2) == Choice(("a", "b"))
+        assert self.choose(asks("a"), asks("b"), asks("c"), free=2) == Choice({"a": {}, "b": {}})
 
     def test_of_one_group_as_many_go_as_it_allows(self) -> None:
         line = [asks(name, role="web") for name in "abc"]
-        assert self.choose(*line, allowed={WEB: 2}).chosen == ("a", "b")
+        assert self.choose(*line, allowed={WEB: 2}).chosen == {"a": {WEB: 2}, "b": {WEB: 2}}
 
     def test_who_is_passed_over_keeps_nobody_behind_it_from_going(self) -> None:
-        found = self.choose(asks("a", role="web"), asks("b", role="web"), asks("c"), free=2)
-        assert found.chosen == ("a", "c")
+        line = (asks("a", role="web"), asks("b", role="web"), asks("c"))
+        assert self.goes(*line, free=2) == ["a", "c"]
 
     def test_one_full_group_of_several_is_enough(self) -> None:
-        found = self.choose(asks("a", role="web", zone="1"), taken={ZONE_1: {"/x"}})
-        assert found == Choice((), frozenset({"/x"}))
+        found = self.choose(asks("a", role="web", zone="1"), taken={ZONE_1: Taken({"/x"})})
+        assert found == Choice(until_available=frozenset({"/x"}))
 
     def test_who_is_passed_over_takes_no_place_in_its_other_groups(self) -> None:
-        line = [asks("a", role="web", zone="1"), asks("b", role="web")]
-        assert self.choose(*line, taken={ZONE_1: {"/x"}}).chosen == ("b",)
+        line = (asks("a", role="web", zone="1"), asks("b", role="web"))
+        assert self.goes(*line, taken={ZONE_1: Taken({"/x"})}) == ["b"]
 
     def test_it_waits_for_the_machines_that_fill_the_group_the_chosen_too(self) -> None:
         line = [asks(name, role="web") for name in "ab"]
-        found = self.choose(*line, taken={WEB: {"/x"}, ZONE_1: {"/y"}}, allowed={WEB: 2})
-        assert found == Choice(("a",), frozenset({"/x", "/a"}))
+        taken = {WEB: Taken({"/x"}), ZONE_1: Taken({"/y"})}
+        found = self.choose(*line, taken=taken, allowed={WEB: 2})
+        assert found == Choice({"a": {WEB: 2}}, frozenset({"/x", "/a"}))
 
     def test_a_machine_counts_once(self) -> None:
         """It has the slot of another policy still."""
-        assert self.choose(asks("a", role="web"), taken={WEB: {"/a"}}).chosen == ("a",)
+        taken = {WEB: Taken({"/a"}, {"/a": 1})}
+        assert self.goes(asks("a", role="web"), taken=taken) == ["a"]
 
     def test_nobody_goes_when_more_are_unavailable_than_the_group_allows(self) -> None:
-        assert self.choose(asks("a", role="web"), taken={WEB: {"/x", "/y"}}).chosen == ()
+        assert self.goes(asks("a", role="web"), taken={WEB: Taken({"/x", "/y"})}) == []
+
+    @pytest.mark.parametrize(
+        ("promised", "choice"),
+        [
+            pytest.param({"/x": 1}, Choice(until_begun=frozenset({"/x"})), id="not yet"),
+            pytest.param({"/x": 2}, Choice({"a": {WEB: 2}}), id="which allows as many"),
+            pytest.param({}, Choice({"a": {WEB: 2}}), id="it has"),
+        ],
+    )
+    def test_what_a_stricter_policy_promised_a_machine_holds_until_it_has_begun(
+        self, promised: Mapping[str, int], choice: Choice
+    ) -> None:
+        taken = {WEB: Taken({"/x"}, promised)}
+        assert self.choose(asks("a", role="web"), taken=taken, allowed={WEB: 2}) == choice
 
 
 class TestHeldBy:
@@ -228,7 +248,9 @@ def test_no_group_gets_more_than_its_limit_and_nobody_waits_without_need(
     groups = groups_of(entries, (one.place for one in everybody))
     allowed = limits(groups, ())
     taken = {
-        group: {one.machine for one in everybody if one not in line and one.place.is_in(group)}
+        group: Taken(
+            {one.machine for one in everybody if one not in line and one.place.is_in(group)}
+        )
         for group in groups
     }
     found = choose(line, free, entries, allowed, taken)
@@ -236,7 +258,8 @@ def test_no_group_gets_more_than_its_limit_and_nobody_waits_without_need(
     def unavailable(group: Group) -> int:
         going = {one.machine for one in line if one.name in found.chosen}
         return len(
-            taken[group] | {m.machine for m in line if m.machine in going and m.place.is_in(group)}
+            set(taken[group].machines)
+            | {m.machine for m in line if m.machine in going and m.place.is_in(group)}
         )
 
     assert len(found.chosen) <= free
@@ -246,4 +269,4 @@ def test_no_group_gets_more_than_its_limit_and_nobody_waits_without_need(
             assert all(unavailable(group) <= allowed[group] for group in mine)
         elif len(found.chosen) < free:
             assert any(unavailable(group) >= allowed[group] for group in mine)
-            assert found.waits_for
+            assert found.until_available

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from azpatch.api.policy import SpreadBy
+from azpatch.domain.spread import Group, Limits
 from azpatch.kube.port import PATCH_POLICY
 from azpatch.reconcile.holds import Holds
 from azpatch.reconcile.queue import Key
-from azpatch.reconcile.slots import Slots
+from azpatch.reconcile.slots import Granted, Slots, first_come
 
 POLICY = ("web", "linux")
 
@@ -86,18 +88,21 @@ def test_policies_do_not_share_slots(slots: Slots) -> None:
 
 # --- groups ---------------------------------------------------------------------------------------
 
+WEB = Group(SpreadBy.TAG, ("role", "web"))
+
 
 def test_who_may_not_go_keeps_its_place_and_keeps_nobody_behind_it(slots: Slots) -> None:
     for name in ("a", "b", "c"):
         slots.ask(POLICY, name)
-    assert slots.hand_out(POLICY, 2, (), lambda line, free: line[1 : 1 + free]) == ("b", "c")
+    chosen = slots.hand_out(POLICY, 2, (), lambda line, free: first_come(line[1:], free))
+    assert chosen == ("b", "c")
     slots.give_back(POLICY, "b")
     slots.ask(POLICY, "d")
     assert slots.hand_out(POLICY, 2, ()) == ("a",)
 
 
 def test_nobody_is_chosen_when_nothing_is_free(slots: Slots) -> None:
-    def never(line: Sequence[str], free: int) -> Sequence[str]:
+    def never(line: Sequence[str], free: int) -> Mapping[str, Limits]:
         raise AssertionError("looking at groups takes a look at every machine")
 
     slots.ask(POLICY, "a")
@@ -105,33 +110,44 @@ def test_nobody_is_chosen_when_nothing_is_free(slots: Slots) -> None:
     assert slots.hand_out(POLICY, 1, {"a"}, never) == ()
 
 
-def test_the_slots_of_all_policies_are_told(slots: Slots) -> None:
+def test_the_slots_of_all_policies_are_told_with_the_limits_they_were_given_by(
+    slots: Slots,
+) -> None:
     other = ("db", "linux")
-    for policy, name in ((POLICY, "a"), (POLICY, "b"), (other, "c")):
-        slots.ask(policy, name)
-        slots.hand_out(policy, 1, ())
-    assert list(slots.granted()) == [(POLICY, "a"), (other, "c")]
+    slots.ask(POLICY, "a")
+    slots.ask(other, "c")
+    slots.hand_out(POLICY, 1, (), lambda line, free: {"a": {WEB: 2}})
+    slots.hand_out(other, 1, ())
+    assert list(slots.granted()) == [Granted(POLICY, "a", {WEB: 2}), Granted(other, "c", {})]
 
 
 def test_a_policy_waits_for_the_machines_that_it_named_last(slots: Slots) -> None:
-    slots.wait_for(POLICY, {"m1"})
-    slots.wait_for(POLICY, {"m2", "m3"})
-    assert (slots.awaited("m1"), slots.awaited("m2")) == (False, True)
-    assert slots.let_go("m1") == ()
+    slots.wait_for(POLICY, {"m1"}, ())
+    slots.wait_for(POLICY, {"m2"}, {"m3"})
+    assert [slots.awaited(machine) for machine in ("m1", "m2", "m3")] == [False, True, True]
+    assert slots.let_go("m1", available=True) == ()
 
 
 def test_who_waited_is_told_once(slots: Slots) -> None:
     other = ("db", "linux")
-    slots.wait_for(POLICY, {"m1", "m2"})
-    slots.wait_for(other, {"m1"})
-    assert slots.let_go("m1") == (POLICY, other)
+    slots.wait_for(POLICY, {"m1", "m2"}, ())
+    slots.wait_for(other, {"m1"}, ())
+    assert slots.let_go("m1", available=True) == (POLICY, other)
     assert not slots.awaited("m2"), "it looks anew, and says for whom it waits then"
 
 
+def test_who_waits_until_a_machine_has_begun_does_not_wait_until_it_is_back(slots: Slots) -> None:
+    other = ("db", "linux")
+    slots.wait_for(POLICY, {"m1"}, ())
+    slots.wait_for(other, (), {"m1"})
+    assert slots.let_go("m1", available=False) == (other,)
+    assert slots.let_go("m1", available=True) == (POLICY,)
+
+
 def test_who_waits_for_nobody_is_not_told(slots: Slots) -> None:
-    slots.wait_for(POLICY, {"m1"})
-    slots.wait_for(POLICY, ())
-    assert slots.let_go("m1") == ()
+    slots.wait_for(POLICY, {"m1"}, {"m1"})
+    slots.wait_for(POLICY, (), ())
+    assert slots.let_go("m1", available=True) == ()
 
 
 NAMES = st.sampled_from("abcdef")

@@ -151,6 +151,23 @@ async def test_a_slot_that_another_policy_was_granted_counts() -> None:
         assert len(installs(world)) == 1
 
 
+async def test_what_a_stricter_policy_has_granted_holds_until_it_has_begun() -> None:
+    """Else its own install would begin beside more than its policy lets it."""
+    world = apart()
+    two = spread({"by": "AvailabilitySet", "maxUnavailable": 2})
+    only_b: dict[str, Any] = {"target": {"virtualMachine": {"id": B}}, "rollout": two}
+    world.policy("second", **only_b, suspend=True)
+    world.azure.turn = lambda _machine: 10 * MINUTE
+    async with world.operator_runs():
+        await world.passes(SOON)
+        world.policy("second", **only_b)
+        await world.passes(SOON)
+        assert list(world.azure.in_line) == [key(A)], "B waits for A to begin"
+        world.azure.turn = lambda _machine: 0 * MINUTE
+        await world.passes(11 * MINUTE)
+        assert installs(world) == [A, B]
+
+
 async def test_who_waits_goes_when_another_policys_slot_is_given_back() -> None:
     world = apart()
     world.azure.turn = lambda _machine: 10 * MINUTE
