@@ -54,7 +54,7 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class AskSlot:
-    """An install is due and may be sent as soon as maxUnavailable leaves room for it."""
+    """An install is due and may be sent as soon as maxUnavailable and spread leave room for it."""
 
     wake: datetime | None = None
     """When it may not be sent any more; None: no end is known."""
