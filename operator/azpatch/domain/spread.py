@@ -31,7 +31,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a machine is, as far as it is known; in the form in which it is compared."""
+    """Where a machine is, as far as it is known; all but its tags in the form in which it is
+    compared."""
 
     availability_set: str | None = None
     zone: tuple[str, ...] | None = None
@@ -51,21 +52,9 @@ class Place:
                 name = self.zone
             case SpreadBy.TAG:
                 tag = (entry.key or "").lower()
-                name = (tag, self.tags[tag]) if self.tags.get(tag) else None
+                value = next((v for name, v in self.tags.items() if name.lower() == tag), "")
+                name = (tag, value) if value else None
         return Group(entry.by, name) if name else None
-
-    def is_in(self, group: Group) -> bool:
-        """Whether the machine is in the group, or may be."""
-        if group.by in self.unknown:
-            return True
-        match group.by:
-            case SpreadBy.AVAILABILITY_SET:
-                return group.name == (self.availability_set,)
-            case SpreadBy.ZONE:
-                return group.name == self.zone
-            case SpreadBy.TAG:
-                tag, value = group.name
-                return self.tags.get(tag) == value
 
 
 def place_of(machine_id: str, found: Machine | None, recorded: MachineStatus | None) -> Place:
@@ -75,7 +64,7 @@ def place_of(machine_id: str, found: Machine | None, recorded: MachineStatus | N
         return Place(
             _set(found.availability_set),
             _zone(machine_id, found.location, found.zones[0] if found.zones else None),
-            {name.lower(): value for name, value in found.tags.items()},
+            found.tags,
         )
     if recorded is not None:
         return Place(
@@ -143,15 +132,32 @@ def groups_of(entries: Iterable[Spread], places: Iterable[Place]) -> dict[Group,
     }
 
 
-def limits(groups: Mapping[Group, int | str], known: Iterable[Place]) -> Limits:
+def machines_of(
+    groups: Iterable[Group], entries: Sequence[Spread], machines: Iterable[tuple[str, Place]]
+) -> dict[Group, set[str]]:
+    """Which of these machines, by key, are in each of the groups, or may be. In one pass: there may
+    be thousands of machines, and of groups."""
+    found: dict[Group, set[str]] = {group: set() for group in groups}
+    for machine, place in machines:
+        for group in _groups(entries, place):
+            if group in found:
+                found[group].add(machine)
+        for group in found if place.unknown else ():
+            if group.by in place.unknown:
+                found[group].add(machine)
+    return found
+
+
+def limits(
+    groups: Mapping[Group, int | str],
+    entries: Sequence[Spread],
+    known: Iterable[tuple[str, Place]],
+) -> Limits:
     """How many machines of each group may be unavailable. A percentage is of the machines that are
     known to be in it (`known`), under a policy or not: what it protects is the group."""
     shares = [group for group, share in groups.items() if isinstance(share, str)]
-    sizes = dict.fromkeys(shares, 0)
-    for place in known if shares else ():
-        for group in shares:
-            sizes[group] += place.is_in(group)
-    return {group: share_of(sizes.get(group, 0), share) for group, share in groups.items()}
+    members = machines_of(shares, entries, known) if shares else {}
+    return {group: share_of(len(members.get(group, ())), share) for group, share in groups.items()}
 
 
 def choose(

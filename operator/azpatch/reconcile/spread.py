@@ -11,14 +11,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from azpatch.api.common import ConditionType
-from azpatch.api.policy import PatchPolicy
+from azpatch.api.policy import PatchPolicy, Spread
 from azpatch.api.reasons import Reason
 from azpatch.api.target import PatchTarget
 from azpatch.domain import spread as decide
 from azpatch.domain.availability import given_up, machine_unavailable, unavailable
 from azpatch.domain.conditions import find
 from azpatch.domain.ids import key as machine_key
-from azpatch.domain.spread import Asking, Group, Limits, Place, Taken, groups_of, limits, place_of
+from azpatch.domain.spread import (
+    Asking,
+    Group,
+    Limits,
+    Place,
+    Taken,
+    groups_of,
+    limits,
+    machines_of,
+    place_of,
+)
 from azpatch.kube.port import PATCH_POLICY
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.queue import Key
@@ -41,8 +51,8 @@ def choose(
         asking,
         free,
         entries,
-        limits(groups, _known(context)),
-        _taken(context, groups) if groups else {},
+        limits(groups, entries, _known(context)),
+        _taken(context, groups, entries) if groups else {},
     )
     name = (namespace, policy.metadata.name)
     context.slots.wait_for(name, choice.until_available, choice.until_begun)
@@ -59,8 +69,9 @@ def held_by_failures(
     groups = groups_of(entries, waiting)
     if not groups:
         return ()
-    failed = _by_group(context, groups, (one for one in _unavailable_ones(context) if _failed(one)))
-    allowed = limits(groups, _known(context))
+    failed_ones = (target for target in _unavailable_ones(context) if _failed(target))
+    failed = machines_of(groups, entries, _places(context, failed_ones))
+    allowed = limits(groups, entries, _known(context))
     holding = decide.held_by(waiting, entries, allowed, failed)
     return tuple(sorted({_name_for(policy, context, machine) for machine in holding}))
 
@@ -94,7 +105,9 @@ def wake_waiting(context: Context, machine: str) -> None:
         context.queue.add(Key(PATCH_POLICY.kind, namespace, name))
 
 
-def _taken(context: Context, groups: Iterable[Group]) -> dict[Group, Taken]:
+def _taken(
+    context: Context, groups: Iterable[Group], entries: Sequence[Spread]
+) -> dict[Group, Taken]:
     """The machines of each group that are unavailable, or have a slot, under whatever policy."""
     promised: dict[Group, dict[str, int]] = {group: {} for group in groups}
     held = []
@@ -105,20 +118,9 @@ def _taken(context: Context, groups: Iterable[Group]) -> dict[Group, Taken]:
         held.append(target)
         for group in promised.keys() & slot.limits.keys():
             promised[group][_machine(target)] = slot.limits[group]
-    found = _by_group(context, promised, chain(_unavailable_ones(context), held))
+    holding = chain(_unavailable_ones(context), held)
+    found = machines_of(promised, entries, _places(context, holding))
     return {group: Taken(machines, promised[group]) for group, machines in found.items()}
-
-
-def _by_group(
-    context: Context, groups: Iterable[Group], targets: Iterable[Stored[PatchTarget]]
-) -> dict[Group, set[str]]:
-    found: dict[Group, set[str]] = {group: set() for group in groups}
-    for target in targets:
-        place, machine = _place(context, target), _machine(target)
-        for group, machines in found.items():
-            if place.is_in(group):
-                machines.add(machine)
-    return found
 
 
 def _unavailable_ones(context: Context) -> Iterator[Stored[PatchTarget]]:
@@ -142,11 +144,18 @@ def _has_slot(context: Context, target: Stored[PatchTarget]) -> bool:
     return context.slots.has((target.namespace, policy), target.name)
 
 
-def _known(context: Context) -> Iterator[Place]:
+def _known(context: Context) -> Iterator[tuple[str, Place]]:
     """Where every machine is that Azure shows."""
     for subscription in context.inventory.subscriptions():
-        for found in subscription.machines.values():
-            yield place_of(found.id, found, None)
+        for machine, found in subscription.machines.items():
+            yield machine, place_of(machine, found, None)
+
+
+def _places(
+    context: Context, targets: Iterable[Stored[PatchTarget]]
+) -> Iterator[tuple[str, Place]]:
+    for target in targets:
+        yield _machine(target), _place(context, target)
 
 
 def _place(context: Context, target: Stored[PatchTarget]) -> Place:

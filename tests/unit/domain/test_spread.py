@@ -22,6 +22,7 @@ from azpatch.domain.spread import (
     groups_of,
     held_by,
     limits,
+    machines_of,
     place_of,
 )
 
@@ -93,15 +94,20 @@ class TestWhatIsNotKnown:
         assert recorded.zone == known.zone
         assert recorded.unknown == {SpreadBy.TAG}
 
-    def test_a_machine_may_be_in_any_group_of_a_tag_while_its_tags_are_not_known(self) -> None:
+    def test_it_may_be_in_any_group_of_a_tag_while_its_tags_are_not_known(self) -> None:
+        of_db = Group(SpreadBy.TAG, ("role", "db"))
+        another = Group(SpreadBy.AVAILABILITY_SET, ("another",))
         recorded = place_of(VM, None, self.RECORDED)
-        assert recorded.is_in(Group(SpreadBy.TAG, ("role", "db")))
-        assert not recorded.is_in(Group(SpreadBy.AVAILABILITY_SET, ("another",)))
+        found = machines_of([of_db, another], [BY_ROLE, BY_SET], [("/a", recorded)])
+        assert found == {of_db: {"/a"}, another: set()}
 
     def test_and_in_any_group_while_nothing_is(self) -> None:
-        nowhere = place_of(VM, None, None)
-        assert nowhere.is_in(Group(SpreadBy.AVAILABILITY_SET, ("another",)))
-        assert nowhere.is_in(Group(SpreadBy.ZONE, ("sub", "westeurope", "1")))
+        groups = [
+            Group(SpreadBy.AVAILABILITY_SET, ("another",)),
+            Group(SpreadBy.ZONE, ("sub", "westeurope", "1")),
+        ]
+        found = machines_of(groups, [BY_SET, BY_ZONE], [("/a", place_of(VM, None, None))])
+        assert found == {group: {"/a"} for group in groups}
 
     def test_of_whom_the_groups_are_not_known_waits_until_they_are(self) -> None:
         line = [Asking("a", "a", place_of(VM, None, self.RECORDED))]
@@ -123,15 +129,16 @@ class TestLimits:
     def test_a_share_is_of_the_machines_that_are_known_to_be_in_the_group(
         self, share: int | str, limit: int
     ) -> None:
-        places = [Place(tags={"role": "web"})] * 5 + [Place(tags={"role": "db"})] * 20
-        assert limits({self.WEB: share}, places) == {self.WEB: limit}
+        roles = ["web"] * 5 + ["db"] * 20
+        known = [(str(number), Place(tags={"role": role})) for number, role in enumerate(roles)]
+        assert limits({self.WEB: share}, [BY_ROLE], known) == {self.WEB: limit}
 
     def test_nobody_is_counted_for_a_count(self) -> None:
         def machines() -> Any:
             raise AssertionError("there may be tens of thousands")
             yield
 
-        assert limits({self.WEB: 1}, machines()) == {self.WEB: 1}
+        assert limits({self.WEB: 1}, [BY_ROLE], machines()) == {self.WEB: 1}
 
 
 def asks(name: str, *, role: str = "", zone: str = "") -> Asking:
@@ -246,27 +253,19 @@ def test_no_group_gets_more_than_its_limit_and_nobody_waits_without_need(
     everybody = [asks(f"{n}", role=role, zone=zone) for n, (role, zone) in enumerate(machines)]
     line = [one for n, one in enumerate(everybody) if n not in out]
     groups = groups_of(entries, (one.place for one in everybody))
-    allowed = limits(groups, ())
-    taken = {
-        group: Taken(
-            {one.machine for one in everybody if one not in line and one.place.is_in(group)}
-        )
-        for group in groups
-    }
+    allowed = limits(groups, entries, ())
+    are_out = [(one.machine, one.place) for one in everybody if one not in line]
+    taken = {group: Taken(found) for group, found in machines_of(groups, entries, are_out).items()}
     found = choose(line, free, entries, allowed, taken)
 
-    def unavailable(group: Group) -> int:
-        going = {one.machine for one in line if one.name in found.chosen}
-        return len(
-            set(taken[group].machines)
-            | {m.machine for m in line if m.machine in going and m.place.is_in(group)}
-        )
+    going = [(one.machine, one.place) for one in line if one.name in found.chosen]
+    unavailable = machines_of(groups, entries, [*are_out, *going])
 
     assert len(found.chosen) <= free
     for one in line:
         mine = [group for by in entries if (group := one.place.group(by)) is not None]
         if one.name in found.chosen:
-            assert all(unavailable(group) <= allowed[group] for group in mine)
+            assert all(len(unavailable[group]) <= allowed[group] for group in mine)
         elif len(found.chosen) < free:
-            assert any(unavailable(group) >= allowed[group] for group in mine)
+            assert any(len(unavailable[group]) >= allowed[group] for group in mine)
             assert found.until_available
