@@ -288,7 +288,7 @@ MUTATIONS = {
     "finalizer released early": Mutation(finalizer_released_early, 20, 10),
     "a stale row trusted": Mutation(stale_row_trusted, 0, 8),
     "budget off by one": Mutation(budget_off_by_one, 0, 10),
-    "spread ignored": Mutation(spread_ignored, 0, 10),
+    "spread ignored": Mutation(spread_ignored, 16, 12),
     "deadline ignored": Mutation(deadline_ignored, 14, 8),
     "absence taken for deletion": Mutation(absence_taken_for_deletion, 0, 10),
     "vmId ignored": Mutation(vm_id_ignored, 0, 8),

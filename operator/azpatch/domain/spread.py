@@ -19,6 +19,10 @@ from azpatch.domain.selector import region_of
 ANYWHERE = frozenset(SpreadBy)
 
 
+Kind = tuple[SpreadBy, str]
+"""What makes machines a group; with the name of the tag in lower case, "" without one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Machines of one availability set, of one zone, or with one value of a tag."""
@@ -27,6 +31,16 @@ class Group:
     name: tuple[str, ...]
     """In the form in which names are compared: the set's id; subscription, region and zone; the
     tag and its value."""
+
+    @property
+    def kind(self) -> Kind:
+        """Which groups it is one of."""
+        return self.by, self.name[0] if self.by is SpreadBy.TAG else ""
+
+
+def shares_of(entries: Iterable[Spread]) -> dict[Kind, int | str]:
+    """maxUnavailable of the groups of each kind."""
+    return {(one.by, (one.key or "").lower()): one.max_unavailable for one in entries}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +55,23 @@ class Place:
     unknown: frozenset[SpreadBy] = frozenset()
     """What is not known of it: it may be in any such group."""
 
-    def group(self, entry: Spread) -> Group | None:
-        """The group of an entry's that the machine is in. None: it is in none, or it is not
-        known."""
+    def group(self, kind: Kind) -> Group | None:
+        """The group of this kind that the machine is in. None: in none, or it is not known."""
+        by, tag = kind
         name: tuple[str, ...] | None = None
-        match entry.by:
+        match by:
             case SpreadBy.AVAILABILITY_SET if self.availability_set:
                 name = (self.availability_set,)
             case SpreadBy.ZONE:
                 name = self.zone
             case SpreadBy.TAG:
-                tag = (entry.key or "").lower()
                 value = next((v for name, v in self.tags.items() if name.lower() == tag), "")
                 name = (tag, value) if value else None
-        return Group(entry.by, name) if name else None
+        return Group(by, name) if name else None
+
+    def groups(self, kinds: Iterable[Kind]) -> list[Group]:
+        """Those that the machine is known to be in."""
+        return [group for kind in kinds if (group := self.group(kind)) is not None]
 
 
 def place_of(machine_id: str, found: Machine | None, recorded: MachineStatus | None) -> Place:
@@ -104,8 +121,8 @@ class Taken:
 
     machines: Collection[str] = ()
     promised: Mapping[str, int] = field(default_factory=dict)
-    """The limit with which a machine got its slot. Until it has begun, a policy that allows more
-    must not make it break what its own says."""
+    """The limit with which a machine got its slot. Until it has begun, no other policy, which may
+    allow more, must make it break what its own says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,25 +138,15 @@ class Choice:
     """Likewise, as soon as one of these has begun what its slot is for."""
 
 
-def groups_of(entries: Iterable[Spread], places: Iterable[Place]) -> dict[Group, int | str]:
-    """Every group that one of the machines is in, and its maxUnavailable."""
-    entries = tuple(entries)
-    return {
-        group: entry.max_unavailable
-        for place in places
-        for entry in entries
-        if (group := place.group(entry)) is not None
-    }
-
-
 def machines_of(
-    groups: Iterable[Group], entries: Sequence[Spread], machines: Iterable[tuple[str, Place]]
+    groups: Iterable[Group], machines: Iterable[tuple[str, Place]]
 ) -> dict[Group, set[str]]:
     """Which of these machines, by key, are in each of the groups, or may be. In one pass: there may
     be thousands of machines, and of groups."""
     found: dict[Group, set[str]] = {group: set() for group in groups}
+    kinds = {group.kind for group in found}
     for machine, place in machines:
-        for group in _groups(entries, place):
+        for group in place.groups(kinds):
             if group in found:
                 found[group].add(machine)
         for group in found if place.unknown else ():
@@ -149,26 +156,27 @@ def machines_of(
 
 
 def limits(
-    groups: Mapping[Group, int | str],
-    entries: Sequence[Spread],
-    known: Iterable[tuple[str, Place]],
+    groups: Iterable[Group], shares: Mapping[Kind, int | str], known: Iterable[tuple[str, Place]]
 ) -> Limits:
-    """How many machines of each group may be unavailable. A percentage is of the machines that are
-    known to be in it (`known`), under a policy or not: what it protects is the group."""
-    shares = [group for group, share in groups.items() if isinstance(share, str)]
-    members = machines_of(shares, entries, known) if shares else {}
-    return {group: share_of(len(members.get(group, ())), share) for group, share in groups.items()}
+    """How many machines of each group may be unavailable, of those that `shares` speaks of. A
+    percentage is of the machines that are known to be in it (`known`), under a policy or not: what
+    it protects is the group."""
+    mine = {group: shares[group.kind] for group in groups if group.kind in shares}
+    relative = [group for group, share in mine.items() if isinstance(share, str)]
+    members = machines_of(relative, known) if relative else {}
+    return {group: share_of(len(members.get(group, ())), share) for group, share in mine.items()}
 
 
 def choose(
     line: Sequence[Asking],
     free: int,
-    entries: Sequence[Spread],
+    kinds: Collection[Kind],
     limits: Limits,
     taken: Mapping[Group, Taken],
 ) -> Choice:
     """Of those who ask, in this order, at most `free`, so that no group has more unavailable than
-    its limit.
+    its limit. `kinds`: which groups count, the policy's own and those of promises; `taken`: what of
+    each is taken; `limits`: the policy's own.
 
     Who is passed over keeps its place in the line, and keeps nobody behind it from going. Of whom
     it is not known what groups it is in, waits until it is.
@@ -180,30 +188,34 @@ def choose(
     for asking in line:
         if len(chosen) == free:
             break
-        if any(entry.by in asking.place.unknown for entry in entries):
+        if any(by in asking.place.unknown for by, _ in kinds):
             continue
-        groups = _groups(entries, asking.place)
-        sizes = {group: len(filled.get(group, set()) | {asking.machine}) for group in groups}
-        full = [group for group in groups if sizes[group] > limits[group]]
+        sizes = {
+            group: len(filled[group] | {asking.machine})
+            for group in asking.place.groups(kinds)
+            if group in taken
+        }
+        mine = {group: limits[group] for group in sizes if group in limits}
+        full = [group for group, limit in mine.items() if sizes[group] > limit]
         broken = [
             machine
-            for group in groups
-            for machine, limit in taken.get(group, Taken()).promised.items()
-            if sizes[group] > limit and machine != asking.machine
+            for group, size in sizes.items()
+            for machine, limit in taken[group].promised.items()
+            if size > limit and machine != asking.machine
         ]
         if full or broken:
             until_available.update(*(filled[group] for group in full))
             until_begun.update(broken)
             continue
-        chosen[asking.name] = {group: limits[group] for group in groups}
-        for group in groups:
-            filled.setdefault(group, set()).add(asking.machine)
+        chosen[asking.name] = mine
+        for group in sizes:
+            filled[group].add(asking.machine)
     return Choice(chosen, frozenset(until_available), frozenset(until_begun))
 
 
 def held_by(
     waiting: Iterable[Place],
-    entries: Sequence[Spread],
+    kinds: Collection[Kind],
     limits: Limits,
     failed: Mapping[Group, Collection[str]],
 ) -> frozenset[str]:
@@ -211,12 +223,8 @@ def held_by(
     if somebody who waits may go on without. `failed`: keys of the failed machines of each group."""
     holding: set[str] = set()
     for place in waiting:
-        full = [group for group in _groups(entries, place) if len(failed[group]) >= limits[group]]
+        full = [group for group in place.groups(kinds) if len(failed[group]) >= limits[group]]
         if not full:
             return frozenset()
         holding.update(*(failed[group] for group in full))
     return frozenset(holding)
-
-
-def _groups(entries: Iterable[Spread], place: Place) -> list[Group]:
-    return [group for entry in entries if (group := place.group(entry)) is not None]

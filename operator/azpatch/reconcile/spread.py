@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from azpatch.api.common import ConditionType
-from azpatch.api.policy import PatchPolicy, Spread
+from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.target import PatchTarget
 from azpatch.domain import spread as decide
@@ -24,14 +24,15 @@ from azpatch.domain.spread import (
     Limits,
     Place,
     Taken,
-    groups_of,
     limits,
     machines_of,
     place_of,
+    shares_of,
 )
 from azpatch.kube.port import PATCH_POLICY
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.queue import Key
+from azpatch.reconcile.slots import Granted
 from azpatch.reconcile.store import Stored, busy
 
 
@@ -40,20 +41,24 @@ def choose(
 ) -> Mapping[str, Limits]:
     """Who of the policy's machines that ask gets one of the free slots: see `Slots.hand_out`. For
     whose groups there is no room, the policy waits."""
-    namespace, entries = policy.metadata.namespace or "", policy.spec.spread
+    namespace, shares = policy.metadata.namespace or "", shares_of(policy.spec.spread)
     asking = [
         Asking(name, _machine(target), _place(context, target))
         for name in line
         if (target := context.store.target(namespace, name)) is not None
     ]
-    groups = groups_of(entries, (one.place for one in asking))
-    choice = decide.choose(
-        asking,
-        free,
-        entries,
-        limits(groups, entries, _known(context)),
-        _taken(context, groups, entries) if groups else {},
-    )
+    held = tuple(context.slots.granted())
+    promised = {group for slot in held for group in slot.limits}
+    kinds = {*shares, *(group.kind for group in promised)}
+    groups = {
+        group
+        for one in asking
+        for group in one.place.groups(kinds)
+        if group.kind in shares or group in promised
+    }
+    allowed = limits(groups, shares, _known(context))
+    taken = _taken(context, groups, held) if groups else {}
+    choice = decide.choose(asking, free, kinds, allowed, taken)
     name = (namespace, policy.metadata.name)
     context.slots.wait_for(name, choice.until_available, choice.until_begun)
     return choice.chosen
@@ -64,15 +69,15 @@ def held_by_failures(
 ) -> tuple[str, ...]:
     """Names of the failed machines that keep all of the policy's machines that wait from going, by
     their groups; those of another namespace are not named there."""
-    entries = policy.spec.spread
+    shares = shares_of(policy.spec.spread)
     waiting = [_place(context, target) for target in targets if _waits(target)]
-    groups = groups_of(entries, waiting)
+    groups = {group for place in waiting for group in place.groups(shares)}
     if not groups:
         return ()
     failed_ones = (target for target in _unavailable_ones(context) if _failed(target))
-    failed = machines_of(groups, entries, _places(context, failed_ones))
-    allowed = limits(groups, entries, _known(context))
-    holding = decide.held_by(waiting, entries, allowed, failed)
+    failed = machines_of(groups, _places(context, failed_ones))
+    allowed = limits(groups, shares, _known(context))
+    holding = decide.held_by(waiting, shares, allowed, failed)
     return tuple(sorted({_name_for(policy, context, machine) for machine in holding}))
 
 
@@ -106,20 +111,20 @@ def wake_waiting(context: Context, machine: str) -> None:
 
 
 def _taken(
-    context: Context, groups: Iterable[Group], entries: Sequence[Spread]
+    context: Context, groups: Iterable[Group], held: Iterable[Granted]
 ) -> dict[Group, Taken]:
     """The machines of each group that are unavailable, or have a slot, under whatever policy."""
     promised: dict[Group, dict[str, int]] = {group: {} for group in groups}
-    held = []
-    for slot in context.slots.granted():
+    with_slot = []
+    for slot in held:
         target = context.store.target(slot.policy[0], slot.target)
         if target is None:
             continue
-        held.append(target)
+        with_slot.append(target)
         for group in promised.keys() & slot.limits.keys():
             promised[group][_machine(target)] = slot.limits[group]
-    holding = chain(_unavailable_ones(context), held)
-    found = machines_of(promised, entries, _places(context, holding))
+    holding = chain(_unavailable_ones(context), with_slot)
+    found = machines_of(promised, _places(context, holding))
     return {group: Taken(machines, promised[group]) for group, machines in found.items()}
 
 

@@ -16,14 +16,15 @@ from azpatch.domain.spread import (
     Asking,
     Choice,
     Group,
+    Kind,
     Place,
     Taken,
     choose,
-    groups_of,
     held_by,
     limits,
     machines_of,
     place_of,
+    shares_of,
 )
 
 SET = f"{COMPUTE}/availabilitySets/web"
@@ -34,11 +35,25 @@ def entry(by: str, share: int | str = 1, key: str | None = None) -> Spread:
     return Spread.model_validate(fields)
 
 
-BY_SET, BY_ZONE, BY_ROLE = entry("AvailabilitySet"), entry("Zone"), entry("Tag", key="role")
+BY_SET: Kind = (SpreadBy.AVAILABILITY_SET, "")
+BY_ZONE: Kind = (SpreadBy.ZONE, "")
+BY_ROLE: Kind = (SpreadBy.TAG, "role")
 
 
-def group(by: Spread, **facts: Any) -> Group | None:
-    return place_of(VM, machine(**facts), None).group(by)
+def group(kind: Kind, **facts: Any) -> Group | None:
+    return place_of(VM, machine(**facts), None).group(kind)
+
+
+def test_what_a_policy_says_is_by_kind_of_group() -> None:
+    entries = [entry("AvailabilitySet", 1), entry("Zone", "50%"), entry("Tag", 2, "Role")]
+    assert shares_of(entries) == {BY_SET: 1, BY_ZONE: "50%", BY_ROLE: 2}
+
+
+@pytest.mark.parametrize("kind", [BY_SET, BY_ZONE, BY_ROLE], ids=lambda kind: kind[0])
+def test_a_group_is_of_its_kind(kind: Kind) -> None:
+    found = group(kind, availability_set=SET, zones=("1",), tags={"Role": "db"})
+    assert found is not None
+    assert found.kind == kind
 
 
 class TestGroups:
@@ -67,19 +82,18 @@ class TestGroups:
         ],
     )
     def test_a_value_of_a_tag(self, tags: Mapping[str, str], same: bool) -> None:
-        by = entry("Tag", key="ROLE")
-        assert (group(by, tags=tags) == group(by, tags={"role": "db"})) is same
+        assert (group(BY_ROLE, tags=tags) == group(BY_ROLE, tags={"ROLE": "db"})) is same
 
-    @pytest.mark.parametrize("by", [BY_SET, BY_ZONE, BY_ROLE], ids=lambda by: by.by)
-    def test_a_machine_without_a_value_is_in_no_group(self, by: Spread) -> None:
-        assert group(by, tags={"role": "", "other": "x"}) is None
+    @pytest.mark.parametrize("kind", [BY_SET, BY_ZONE, BY_ROLE], ids=lambda kind: kind[0])
+    def test_a_machine_without_a_value_is_in_no_group(self, kind: Kind) -> None:
+        assert group(kind, tags={"role": "", "other": "x"}) is None
         assert place_of(VM, machine(), None).unknown == frozenset()
 
     def test_an_arc_enabled_server_may_have_a_tag(self) -> None:
         server = arc_server(tags={"role": "db"})
-        assert groups_of([BY_SET, BY_ZONE, BY_ROLE], [place_of(server.id, server, None)]) == {
-            Group(SpreadBy.TAG, ("role", "db")): 1
-        }
+        assert place_of(server.id, server, None).groups([BY_SET, BY_ZONE, BY_ROLE]) == [
+            Group(SpreadBy.TAG, ("role", "db"))
+        ]
 
 
 class TestWhatIsNotKnown:
@@ -98,7 +112,7 @@ class TestWhatIsNotKnown:
         of_db = Group(SpreadBy.TAG, ("role", "db"))
         another = Group(SpreadBy.AVAILABILITY_SET, ("another",))
         recorded = place_of(VM, None, self.RECORDED)
-        found = machines_of([of_db, another], [BY_ROLE, BY_SET], [("/a", recorded)])
+        found = machines_of([of_db, another], [("/a", recorded)])
         assert found == {of_db: {"/a"}, another: set()}
 
     def test_and_in_any_group_while_nothing_is(self) -> None:
@@ -106,7 +120,7 @@ class TestWhatIsNotKnown:
             Group(SpreadBy.AVAILABILITY_SET, ("another",)),
             Group(SpreadBy.ZONE, ("sub", "westeurope", "1")),
         ]
-        found = machines_of(groups, [BY_SET, BY_ZONE], [("/a", place_of(VM, None, None))])
+        found = machines_of(groups, [("/a", place_of(VM, None, None))])
         assert found == {group: {"/a"} for group in groups}
 
     def test_of_whom_the_groups_are_not_known_waits_until_they_are(self) -> None:
@@ -131,14 +145,17 @@ class TestLimits:
     ) -> None:
         roles = ["web"] * 5 + ["db"] * 20
         known = [(str(number), Place(tags={"role": role})) for number, role in enumerate(roles)]
-        assert limits({self.WEB: share}, [BY_ROLE], known) == {self.WEB: limit}
+        assert limits([self.WEB], {BY_ROLE: share}, known) == {self.WEB: limit}
 
     def test_nobody_is_counted_for_a_count(self) -> None:
         def machines() -> Any:
             raise AssertionError("there may be tens of thousands")
             yield
 
-        assert limits({self.WEB: 1}, [BY_ROLE], machines()) == {self.WEB: 1}
+        assert limits([self.WEB], {BY_ROLE: 1}, machines()) == {self.WEB: 1}
+
+    def test_of_groups_that_the_policy_does_not_speak_of_it_has_no_limit(self) -> None:
+        assert limits([self.WEB], {BY_ZONE: 1}, ()) == {}
 
 
 def asks(name: str, *, role: str = "", zone: str = "") -> Asking:
@@ -151,7 +168,7 @@ ONE_EACH = {WEB: 1, ZONE_1: 1}
 
 
 class TestChoose:
-    ENTRIES = (BY_ROLE, BY_ZONE)
+    KINDS = (BY_ROLE, BY_ZONE)
 
     def choose(
         self,
@@ -160,7 +177,8 @@ class TestChoose:
         taken: Mapping[Group, Taken] | None = None,
         allowed: Mapping[Group, int] = ONE_EACH,
     ) -> Choice:
-        return choose(line, free, self.ENTRIES, allowed, taken or {})
+        nothing = {WEB: Taken(), ZONE_1: Taken()}
+        return choose(line, free, self.KINDS, allowed, {**nothing, **(taken or {})})
 
     def goes(self, *line: Asking, **facts: Any) -> list[str]:
         return [*self.choose(*line, **facts).chosen]
@@ -212,6 +230,12 @@ class TestChoose:
         taken = {WEB: Taken({"/x"}, promised)}
         assert self.choose(asks("a", role="web"), taken=taken, allowed={WEB: 2}) == choice
 
+    def test_also_against_a_policy_that_does_not_speak_of_the_group(self) -> None:
+        taken = {WEB: Taken({"/x"}, {"/x": 1})}
+        found = self.choose(asks("a", role="web"), taken=taken, allowed={})
+        assert found == Choice(until_begun=frozenset({"/x"}))
+        assert self.goes(asks("a", role="web"), taken={WEB: Taken({"/x"})}, allowed={}) == ["a"]
+
 
 class TestHeldBy:
     """Failed machines that nobody sees to."""
@@ -231,7 +255,7 @@ class TestHeldBy:
     ) -> None:
         places = [one.place for one in waiting]
         failed: dict[Group, set[str]] = {WEB: {"/x"}, ZONE_1: set()}
-        assert held_by(places, TestChoose.ENTRIES, ONE_EACH, failed) == holding
+        assert held_by(places, TestChoose.KINDS, ONE_EACH, failed) == holding
 
 
 MACHINES = st.lists(
@@ -252,18 +276,18 @@ def test_no_group_gets_more_than_its_limit_and_nobody_waits_without_need(
     entries = (entry("Tag", of_role, "role"), entry("Zone", of_zone))
     everybody = [asks(f"{n}", role=role, zone=zone) for n, (role, zone) in enumerate(machines)]
     line = [one for n, one in enumerate(everybody) if n not in out]
-    groups = groups_of(entries, (one.place for one in everybody))
-    allowed = limits(groups, entries, ())
+    shares = shares_of(entries)
+    groups = {group for one in everybody for group in one.place.groups(shares)}
+    allowed = limits(groups, shares, ())
     are_out = [(one.machine, one.place) for one in everybody if one not in line]
-    taken = {group: Taken(found) for group, found in machines_of(groups, entries, are_out).items()}
-    found = choose(line, free, entries, allowed, taken)
-
+    taken = {group: Taken(machines) for group, machines in machines_of(groups, are_out).items()}
+    found = choose(line, free, shares, allowed, taken)
     going = [(one.machine, one.place) for one in line if one.name in found.chosen]
-    unavailable = machines_of(groups, entries, [*are_out, *going])
+    unavailable = machines_of(groups, [*are_out, *going])
 
     assert len(found.chosen) <= free
     for one in line:
-        mine = [group for by in entries if (group := one.place.group(by)) is not None]
+        mine = one.place.groups(shares)
         if one.name in found.chosen:
             assert all(len(unavailable[group]) <= allowed[group] for group in mine)
         elif len(found.chosen) < free:

@@ -151,11 +151,19 @@ async def test_a_slot_that_another_policy_was_granted_counts() -> None:
         assert len(installs(world)) == 1
 
 
-async def test_what_a_stricter_policy_has_granted_holds_until_it_has_begun() -> None:
+@pytest.mark.parametrize(
+    "looser",
+    [
+        pytest.param(spread({"by": "AvailabilitySet", "maxUnavailable": 2}), id="two"),
+        pytest.param(spread(), id="no limit"),
+    ],
+)
+async def test_what_a_stricter_policy_has_granted_holds_until_it_has_begun(
+    looser: dict[str, Any],
+) -> None:
     """Else its own install would begin beside more than its policy lets it."""
     world = apart()
-    two = spread({"by": "AvailabilitySet", "maxUnavailable": 2})
-    only_b: dict[str, Any] = {"target": {"virtualMachine": {"id": B}}, "rollout": two}
+    only_b: dict[str, Any] = {"target": {"virtualMachine": {"id": B}}, "rollout": looser}
     world.policy("second", **only_b, suspend=True)
     world.azure.turn = lambda _machine: 10 * MINUTE
     async with world.operator_runs():
