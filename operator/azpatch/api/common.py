@@ -324,6 +324,8 @@ class ConditionType(StrEnum):
     STALLED = "Stalled"
     ACCESS_VERIFIED = "AccessVerified"
     PREVIEW_FEATURE = "PreviewFeature"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
 
 
 class Condition(ApiModel):

@@ -9,11 +9,12 @@ import yaml
 from azpatch.api.common import GROUP, VERSION, Resource
 from azpatch.api.markers import Column
 from azpatch.api.policy import PatchPolicy
+from azpatch.api.run import PatchRun
 from azpatch.api.schema import StructuralSchema
 from azpatch.api.subscription import AzureSubscription
 from azpatch.api.target import PatchTarget
 
-KINDS: tuple[type[Resource], ...] = (AzureSubscription, PatchPolicy, PatchTarget)
+KINDS: tuple[type[Resource], ...] = (AzureSubscription, PatchPolicy, PatchRun, PatchTarget)
 
 CATEGORY = "azpatch"
 """`kubectl get azpatch` shows every kind."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
 from azpatch.api.common import (
     ARC_MACHINE_PATTERN,
@@ -19,16 +19,19 @@ from azpatch.api.common import (
     GoDuration,
     ImageClass,
     Message,
+    ObjectName,
     OsType,
     Resource,
     ResourceGroupName,
     ResourceId,
     TagValues,
     Time,
+    Word,
 )
 from azpatch.api.durations import GO_PATTERN, ISO_PATTERN, format_go
 from azpatch.api.install import Install
 from azpatch.api.markers import Column, Form, ListMap, Rule, condition_column
+from azpatch.api.rollout import DEFAULT_MAX_UNAVAILABLE, DEFAULT_SPREAD, Approval, Rollout, Spread
 from azpatch.api.schedule import Schedule
 
 NAME_LENGTH = 46
@@ -43,14 +46,6 @@ MAX_AGE_SHORTEST = timedelta(minutes=5)
 _SHORTEST, _LONGEST = format_go(MAX_AGE_SHORTEST), format_go(MAX_AGE_LONGEST)
 
 PROBLEMS_LISTED = 20
-
-PERCENT_PATTERN = "^([1-9][0-9]?|100)%$"
-
-SPREAD_MOST = 5
-"""Entries of rollout.spread: each is counted whenever a machine of one of its groups waits."""
-
-TAG_NAME_LONGEST = 512
-"""Characters, as Azure has it."""
 
 
 class AssessmentMode(StrEnum):
@@ -234,111 +229,17 @@ class Assessment(ApiModel):
     that it then finds supported is patched like any other."""
 
 
-def _count_or_percent(value: Any) -> int | str:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
-    if isinstance(value, str) and re.match(PERCENT_PATTERN, value):
-        return value
-    raise ValueError(f"{value!r} is neither a count from 1 nor a percentage such as 10%")
+HISTORY = 6
+HISTORY_MOST = 50
 
 
-CountOrPercent = Annotated[
-    int | str,
-    BeforeValidator(_count_or_percent),
-    WithJsonSchema(
-        {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]}
-    ),
-]
-"""A count, or a percentage such as `10%`."""
+class RunHistory(ApiModel):
+    """How many runs that are over are kept."""
 
-
-def share_of(total: int, share: int | str) -> int:
-    """How many of `total` a count or percentage is: rounded down, at least 1."""
-    if isinstance(share, int):
-        return share
-    return max(1, total * int(share.removesuffix("%")) // 100)
-
-
-def _share_rule(field: str) -> Rule:
-    """A count or a percentage of machines that may be unavailable; `field`: its name."""
-    return Rule(
-        f"type(self) == int ? self >= 1 && self <= 100000 : self.matches(r'{PERCENT_PATTERN}')",
-        f"{field} is neither a count nor a percentage: give a number from 1, "
-        "or 1% to 100%; set spec.suspend to stop installs",
-    )
-
-
-class SpreadBy(StrEnum):
-    """What makes machines a group."""
-
-    AVAILABILITY_SET = "AvailabilitySet"
-    ZONE = "Zone"
-    TAG = "Tag"
-
-
-KEY_WITHOUT_TAG = (
-    "rollout.spread: key is the name of a tag, and by is not Tag: remove key, or set by to Tag"
-)
-TAG_WITHOUT_KEY = (
-    "rollout.spread: by Tag needs the name of the tag whose values are the groups: give key"
-)
-
-
-class Spread(ApiModel):
-    """How many machines of one group may be unavailable at a time, under whatever policies."""
-
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule("self.by == 'Tag' || !has(self.key)", KEY_WITHOUT_TAG),
-        Rule("self.by != 'Tag' || has(self.key)", TAG_WITHOUT_KEY),
-    )
-
-    by: SpreadBy
-    """AvailabilitySet: machines of one availability set. Zone: machines of one subscription in one
-    availability zone of a region. Tag: machines with the same value of a tag."""
-    key: Annotated[str, Field(min_length=1, max_length=TAG_NAME_LONGEST)] | None = None
-    """The name of the tag, compared without case; its values with it. With by Tag only."""
-    max_unavailable: Annotated[CountOrPercent, _share_rule("rollout.spread: maxUnavailable")]
-    """How many of a group: a count, or a percentage of the machines that azpatch sees in it,
-    rounded down, at least 1."""
-
-    @model_validator(mode="after")
-    def _key_of_a_tag(self) -> Self:
-        if self.by is not SpreadBy.TAG and self.key is not None:
-            raise ValueError(KEY_WITHOUT_TAG)
-        if self.by is SpreadBy.TAG and self.key is None:
-            raise ValueError(TAG_WITHOUT_KEY)
-        return self
-
-
-DEFAULT_MAX_UNAVAILABLE = "10%"
-
-DEFAULT_SPREAD = (Spread(by=SpreadBy.AVAILABILITY_SET, max_unavailable=1),)
-"""Azure itself reboots one update domain of an availability set at a time: who made one expects as
-much of others."""
-
-
-class Rollout(ApiModel):
-    """How carefully to install."""
-
-    max_unavailable: Annotated[CountOrPercent, _share_rule("rollout.maxUnavailable")] = (
-        DEFAULT_MAX_UNAVAILABLE
-    )
-    """How many machines may be unavailable at a time: a count, or a percentage of the policy's
-    supported machines, rounded down, at least 1. A machine counts from the start of its install
-    until it was assessed again; one whose install failed counts until then too."""
-    spread: Annotated[
-        tuple[Spread, ...],
-        Field(max_length=SPREAD_MOST),
-        Rule(
-            "self.all(one, self.exists_one(other, one.by == other.by && (!has(one.key) || "
-            "!has(other.key) || one.key.lowerAscii() == other.key.lowerAscii())))",
-            "rollout.spread has two entries for the same groups (by, and key without case): keep "
-            "one of them",
-        ),
-    ] = DEFAULT_SPREAD
-    """Groups of machines of which only so many may be unavailable at a time, beside
-    maxUnavailable. A group's machines count under whatever policies of the cluster they are; what
-    this list says holds for this policy's installs. An empty list: no groups."""
+    succeeded: Annotated[int, Field(ge=0, le=HISTORY_MOST)] = HISTORY
+    """Of those that succeeded."""
+    failed: Annotated[int, Field(ge=0, le=HISTORY_MOST)] = HISTORY
+    """Of the others."""
 
 
 WINDOW_SHORTER_THAN_INSTALL = (
@@ -380,6 +281,25 @@ class PatchPolicySpec(ApiModel):
             "duration(self.install.maximumDuration.substring(2).lowerAscii()))",
             WINDOW_SHORTER_THAN_INSTALL,
         ),
+        Rule(
+            "!has(self.rollout) || !has(self.rollout.waves) || !has(self.schedule) || "
+            "has(self.schedule.windows) || self.rollout.waves.size() == 0",
+            "rollout.waves needs schedule.windows: with schedule.always each machine is installed "
+            "on when it is due, and there is no run to have waves",
+        ),
+        Rule(
+            "!has(self.rollout) || self.rollout.approval.mode == 'None' || !has(self.schedule) || "
+            "has(self.schedule.windows)",
+            "rollout.approval needs schedule.windows: with schedule.always each machine is "
+            "installed on when it is due, and there is no run to approve",
+        ),
+        Rule(
+            "!has(self.rollout) || !has(self.rollout.waves) || !has(self.schedule) || "
+            "!has(self.schedule.windows) || self.rollout.waves.all(wave, !has(wave.windows) || "
+            "wave.windows.all(name, self.schedule.windows.exists(one, one.name == name)))",
+            "a wave of rollout.waves names a window that schedule.windows does not have: give the "
+            "name of one of them, or remove windows from the wave",
+        ),
     )
 
     suspend: bool = False
@@ -395,6 +315,8 @@ class PatchPolicySpec(ApiModel):
     rollout: Rollout | None = None
     """How carefully to install. Absent: at most 10% of the machines at a time, and of an
     availability set one."""
+    run_history: RunHistory | None = None
+    """How many PatchRuns that are over are kept. Absent: 6 that succeeded, 6 others."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -408,6 +330,19 @@ class PatchPolicySpec(ApiModel):
     def max_unavailable(self) -> int | str:
         """rollout.maxUnavailable, or its default where there is no rollout."""
         return self.rollout.max_unavailable if self.rollout else DEFAULT_MAX_UNAVAILABLE
+
+    @property
+    def approval(self) -> Approval:
+        """rollout.approval, or its default where there is no rollout."""
+        return self.rollout.approval if self.rollout else Approval()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it installs by PatchRuns: with schedule.always there is no window to make one
+        at."""
+        return (
+            self.install is not None and self.schedule is not None and bool(self.schedule.windows)
+        )
 
     @property
     def spread(self) -> tuple[Spread, ...]:
@@ -466,6 +401,17 @@ class NextWindow(ApiModel):
     """When it ends, or a freeze begins."""
 
 
+class PolicyRun(ApiModel):
+    """A PatchRun of the policy."""
+
+    ATOMIC: ClassVar[bool] = True
+
+    name: ObjectName
+    """Its name."""
+    phase: Word
+    """Where it is."""
+
+
 class PatchPolicyStatus(ApiModel):
     """What became of the policy."""
 
@@ -484,6 +430,12 @@ class PatchPolicyStatus(ApiModel):
     next_window: NextWindow | None = None
     """When installs may start: the window that is open now, or else the next, without what freezes
     take of it. Absent with schedule.always, and where there is none."""
+    current_run: PolicyRun | None = None
+    """The PatchRun that is under way."""
+    last_run: PolicyRun | None = None
+    """The last that is over."""
+    last_schedule_time: Time | None = None
+    """When the window began that the last PatchRun was made for."""
 
 
 class PatchPolicy(Resource):
@@ -525,3 +477,16 @@ class PatchPolicy(Resource):
     """What the team declares."""
     status: PatchPolicyStatus = Field(default_factory=PatchPolicyStatus)
     """What became of it."""
+
+    def under(self, install: Install, rollout: Rollout) -> PatchPolicy:
+        """With these terms in the place of its own. Whether the schedule fits them is not asked:
+        they are older than it, and where nothing fits any more, that is told like any such
+        schedule."""
+        spec = PatchPolicySpec.model_construct(
+            **{**_fields(self.spec), "install": install, "rollout": rollout}
+        )
+        return PatchPolicy.model_construct(**{**_fields(self), "spec": spec})
+
+
+def _fields(model: ApiModel) -> dict[str, Any]:
+    return {name: getattr(model, name) for name in type(model).model_fields}

@@ -19,6 +19,8 @@ _RECONCILING = ConditionType.RECONCILING
 _STALLED = ConditionType.STALLED
 _ACCESS = ConditionType.ACCESS_VERIFIED
 _FEATURE = ConditionType.PREVIEW_FEATURE
+_COMPLETE = ConditionType.COMPLETE
+_FAILED = ConditionType.FAILED
 
 _BLOCKED = (_READY, _STALLED)
 """Reasons that a person must act on."""
@@ -226,8 +228,9 @@ class Reason(StrEnum):
     )
     TOO_MANY_FAILED = (
         "TooManyFailed",
-        _BLOCKED,
-        "Machines whose install failed hold every slot of maxUnavailable, or the groups of spread.",
+        (*_BLOCKED, _FAILED),
+        "Machines whose install failed hold every slot of maxUnavailable, or the groups of spread; "
+        "of a run, that more failed than maxFailed allows.",
     )
     INVALID_SPEC = ("InvalidSpec", _BLOCKED, "The spec cannot work, or cannot be read.")
     DELETING = ("Deleting", _DELAYED, "Deleted once the operations in flight have ended.")
@@ -284,6 +287,56 @@ class Reason(StrEnum):
         (_READY,),
         "As many machines are unavailable as maxUnavailable allows, or spread in a group of its.",
     )
+    WAITING_FOR_RUN = (
+        "WaitingForRun",
+        (_READY,),
+        "An install is due, and the next PatchRun takes the machine.",
+    )
+    WAITING_FOR_WAVE = (
+        "WaitingForWave",
+        (_READY,),
+        "The machine's wave of the PatchRun has not begun.",
+    )
+    AWAITING_APPROVAL = (
+        "AwaitingApproval",
+        (_READY,),
+        "The PatchRun begins when somebody who may has approved it.",
+    )
+    APPROVAL_EXPIRED = (
+        "ApprovalExpired",
+        (_READY, _FAILED),
+        "Nobody approved the PatchRun before its window ended.",
+    )
+    RUN_UNDER_WAY = ("RunUnderWay", (_READY,), "A PatchRun is under way.")
+    RUN_PAUSED = ("RunPaused", _BLOCKED, "A PatchRun is paused by failures.")
+    RUN_FAILED = ("RunFailed", _BLOCKED, "The last PatchRun failed.")
+    RUN_CANCELLED = (
+        "RunCancelled",
+        (_READY, _FAILED),
+        "The PatchRun was cancelled: nothing more is started in it.",
+    )
+    POLICY_MISSING = (
+        "PolicyMissing",
+        (*_BLOCKED, _FAILED),
+        "There is no PatchPolicy for the PatchRun, or it does not install.",
+    )
+    RUN_ENDED = (
+        "RunEnded",
+        (_READY,),
+        "The machine's part in a PatchRun is over; what is still missing is for the next run.",
+    )
+    RECORDING_MEMBERS = (
+        "RecordingMembers",
+        (_READY,),
+        "The machines of a PatchRun are being told that they are in it.",
+    )
+    SOAKING = ("Soaking", (_READY,), "A wave passed its gate, and the next waits for its soak.")
+    GATE_NOT_PASSED = (
+        "GateNotPassed",
+        (*_BLOCKED, _FAILED),
+        "What a wave came to does not vouch for the next one.",
+    )
+    COMPLETE = ("Complete", (_READY, _COMPLETE), "The PatchRun went through all of its waves.")
     WAITING_FOR_WINDOW = (
         "WaitingForWindow",
         (_READY,),
@@ -469,7 +522,7 @@ class Reason(StrEnum):
     )
     NOT_BACK = (
         "NotBack",
-        (_COMPLIANT, _READY),
+        (_COMPLIANT, _READY, _STALLED, _FAILED),
         "The machine did not come back from its reboot.",
     )
     RESULT_UNKNOWN = (

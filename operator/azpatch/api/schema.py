@@ -44,7 +44,8 @@ class StructuralSchema(GenerateJsonSchema):
             return {**inner, "default": {}}
         if default is dict or default in _NOT_WORTH_SAYING:
             return inner
-        if isinstance(default, bool | str | tuple | timedelta):
+        zero = not isinstance(default, bool) and default == 0
+        if isinstance(default, bool | int | str | tuple | timedelta) and not zero:
             written = SchemaSerializer(schema["schema"]).to_python(
                 default, mode="json", exclude_none=True
             )
@@ -63,6 +64,8 @@ class StructuralSchema(GenerateJsonSchema):
         """An enum also where there is one value, without the class's docstring."""
         return {"type": "string", "enum": [member.value for member in schema["members"]]}
 
+
+_SHOWN = (bool, str, tuple, timedelta)
 
 _NOT_WORTH_SAYING: tuple[Any, ...] = (None, (), "")
 

@@ -286,6 +286,39 @@ class Installation(ApiModel):
         return self.start_time or self.time
 
 
+class RunState(StrEnum):
+    """How far a machine is in a run."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+
+
+class RunEntry(ApiModel):
+    """The machine's part in a run."""
+
+    ATOMIC: ClassVar[bool] = True
+
+    name: ObjectName
+    """The PatchRun, in the same namespace."""
+    wave: Annotated[str, Field(min_length=1, max_length=63)]
+    """Its wave there."""
+    state: RunState
+    """Pending: its turn has not come. Running: from its install until it was assessed again.
+    Succeeded: both went well. Failed: it failed, did not come back, or has no known result.
+    Skipped: nothing was installed, or not everything."""
+    reason: Annotated[str, Field(max_length=64)] | None = None
+    """Why it is Failed or Skipped. On one that is Running: its first install failed, and it is
+    tried once more."""
+
+    @property
+    def under_way(self) -> bool:
+        """Something may still be done for the run."""
+        return self.state in (RunState.PENDING, RunState.RUNNING)
+
+
 MESSAGE_LENGTH = 320
 """Shorter than elsewhere: a PatchTarget is at most 8 KiB as stored, and there are many."""
 
@@ -320,6 +353,8 @@ class PatchTargetStatus(ApiModel):
     """The operation in flight; absent when there is none."""
     installation: Installation | None = None
     """The last install."""
+    run: RunEntry | None = None
+    """The machine's part in the PatchRun that is under way, or in the last."""
     conditions: Annotated[
         tuple[Condition, ...],
         ListMap("type"),
@@ -336,8 +371,12 @@ class PatchTarget(Resource):
     KIND: ClassVar[str] = "PatchTarget"
     PLURAL: ClassVar[str] = "patchtargets"
     SHORT_NAME: ClassVar[str] = "azpt"
-    SELECTABLE: ClassVar[tuple[str, ...]] = (".spec.policy",)
-    VITAL: ClassVar[frozenset[str]] = frozenset({"operation", "attempts", "governs"})
+    SELECTABLE: ClassVar[tuple[str, ...]] = (
+        ".spec.policy",
+        ".status.run.name",
+        ".status.run.state",
+    )
+    VITAL: ClassVar[frozenset[str]] = frozenset({"operation", "attempts", "governs", "run"})
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("Policy", ".spec.policy"),
         Column("OS", ".status.machine.osType"),
@@ -348,8 +387,10 @@ class PatchTarget(Resource):
         Column("Compliant", condition_column("Compliant")),
         Column("Missing", ".status.assessment.selected", type="integer"),
         Column("Operation", ".status.operation.kind"),
+        Column("Run", ".status.run.state"),
         Column("Age", ".metadata.creationTimestamp", type="date"),
         Column("Kind", ".status.machine.kind", wide=True),
+        Column("Wave", ".status.run.wave", wide=True),
         Column("Power", ".status.machine.powerState", wide=True),
         Column("Confidence", ".status.image.confidence", wide=True),
         Column("Arc", ".status.machine.arcStatus", wide=True),

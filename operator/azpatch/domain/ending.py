@@ -16,6 +16,7 @@ from azpatch.api.target import (
     Outcome,
     PatchTargetStatus,
 )
+from azpatch.domain import run_entry
 from azpatch.domain.attempts import (
     POSTS_PER_WINDOW,
     Turn,
@@ -55,10 +56,13 @@ def begun(
     """The status with the intent: what is about to be sent, and what was there before it."""
     duration = install.maximum_duration if install else timedelta(0)
     attempts = status.attempts
+    run = status.run
     if kind is OperationKind.INSTALL:
         attempts = posted(became_due(attempts, now, turn), selected_hash)
+        run = run_entry.begun(run)
     return status.replace(
         attempts=attempts,
+        run=run,
         operation=Operation(
             kind=kind,
             intent_time=now,
@@ -73,10 +77,11 @@ def begun(
 
 def dropped(status: PatchTargetStatus) -> PatchTargetStatus:
     """The operation did not start: as if it had not been tried."""
-    operation, attempts = status.operation, status.attempts
-    if operation is not None and operation.kind is OperationKind.INSTALL and attempts is not None:
-        attempts = not_posted(attempts).replace(selected_hash=None)
-    return status.replace(operation=None, attempts=attempts)
+    operation, attempts, run = status.operation, status.attempts, status.run
+    if operation is not None and operation.kind is OperationKind.INSTALL:
+        attempts = not_posted(attempts).replace(selected_hash=None) if attempts else None
+        run = run_entry.not_begun(run)
+    return status.replace(operation=None, attempts=attempts, run=run)
 
 
 def assessed(
@@ -129,6 +134,7 @@ def installed(
     return status.replace(
         operation=None,
         attempts=_attempts(status.attempts, counts, outcome, now, turn),
+        run=run_entry.ended_as(status.run, operation.state if operation else None, outcome.outcome),
         installation=Installation(
             time=ended,
             start_time=began,

@@ -16,6 +16,7 @@ from azpatch.api.target import (
     PatchTargetStatus,
     PowerState,
 )
+from azpatch.domain import run_entry
 from azpatch.domain.availability import reassessment_due, went_well
 from azpatch.domain.clocks import SAME_SECOND, no_earlier
 from azpatch.domain.detection import Detection, detect
@@ -100,6 +101,13 @@ def replaced(before: PatchTargetStatus, machine: Machine) -> bool:
     return is_another_vm(machine.vm_id, _known_id(before))
 
 
+def another_machine(before: PatchTargetStatus) -> PatchTargetStatus:
+    """What stays of what was known of a machine, when another has its name."""
+    return PatchTargetStatus(
+        governs=before.governs, conditions=before.conditions, run=run_entry.replaced(before.run)
+    )
+
+
 def _known_id(before: PatchTargetStatus) -> str | None:
     return before.machine.vm_id if before.machine else None
 
@@ -135,7 +143,7 @@ def _identified(
     machine = around.machine
     kept = before
     if replaced(before, machine):
-        kept = PatchTargetStatus(governs=before.governs, conditions=before.conditions)
+        kept = another_machine(before)
     return kept.replace(
         machine=MachineStatus(
             kind=machine.kind,

@@ -93,6 +93,17 @@ def opening(calendar: Calendar, needed: timedelta, now: datetime) -> Opening:
     return Shut(reason, message, found.start if found else None, turn, span, holds_until)
 
 
+def without_windows(names: Sequence[str]) -> Shut:
+    """Of a wave whose windows the schedule does not have any more."""
+    return Shut(
+        Reason.NO_WINDOW_LEFT,
+        f"The schedule has no window of the wave any more ({', '.join(names)}). Give the policy "
+        "one with that name again, or cancel the PatchRun: the next goes by the policy as it is.",
+        None,
+        UNKNOWN_TURN,
+    )
+
+
 def unreadable(error: UnknownTimeZoneError, where: str) -> Shut:
     """Nothing is installed by a calendar that cannot be read."""
     message = f"In {where}: {error}. Until then nothing is installed."
@@ -127,7 +138,7 @@ def timing(
     calendars = [one for _, one in there if one is not None]
     openings = [one for one, _ in there]
     return Timing(
-        opening=min(openings, key=_soonest),
+        opening=soonest(openings),
         next=min((one.span for one in openings if one.span is not None), default=None),
         # Freezes do not count here, so any of them will do.
         overdue_since=overdue_since(calendars[0], needed, now) if calendars else None,
@@ -135,6 +146,11 @@ def timing(
             (one.holds_until for one in openings if one.holds_until is not None), default=None
         ),
     )
+
+
+def soonest(openings: Sequence[Opening]) -> Opening:
+    """Of several, one at least: that in which an install may start first."""
+    return min(openings, key=_soonest)
 
 
 def _soonest(one: Opening) -> tuple[bool, bool, datetime]:
@@ -163,7 +179,7 @@ def _now_and_next(
 ) -> tuple[Occurrence | None, Occurrence | None]:
     """The stretch of a window in which an install may start now, and the next after it."""
     begins: Occurrence | None = None
-    for one in _usable(calendar, needed, now):
+    for one in usable(calendar, needed, now):
         if one.span.start > now:
             return begins, one
         if begins is None or one.span.end > begins.span.end:
@@ -171,7 +187,7 @@ def _now_and_next(
     return begins, None
 
 
-def _usable(calendar: Calendar, needed: timedelta, now: datetime) -> Iterator[Occurrence]:
+def usable(calendar: Calendar, needed: timedelta, now: datetime) -> Iterator[Occurrence]:
     """Stretches of windows, each long enough to begin an install in it, that one still fits in."""
     for one in _candidates(calendar, needed, now):
         for stretch in calendar.stretches(one.span):

@@ -34,6 +34,7 @@ from azpatch.domain.observe import Observed
 from azpatch.domain.opening import NEEDS_A_PERSON, Opening, Shut
 from azpatch.domain.os_type import only_assessed
 from azpatch.domain.outcome import NOT_SENT
+from azpatch.domain.run_entry import WAITS_FOR_RUN, Part, held_back
 from azpatch.domain.selection import Selection, install_parameters
 from azpatch.domain.verdict import Ruling
 
@@ -85,6 +86,8 @@ class Standing:
     has_slot: bool
     opening: Opening
     """Whether the schedule and the freezes let an install start."""
+    part: Part
+    """The machine's part in the policy's runs."""
     blocked: Idle | None
     """What the last look at the machine found, as long as that holds."""
     touched: datetime | None = None
@@ -109,6 +112,18 @@ def plan(
         or _assessment(policy, observed, standing, machine, now)
         or _install(policy, observed, selection, standing, machine, now)
     )
+
+
+def obstacle(step: Plan, standing: Standing) -> Reason | None:
+    """What keeps an install from the machine beside its run, its windows and what passes by
+    itself."""
+    shut = standing.opening.reason if isinstance(standing.opening, Shut) else None
+    if isinstance(step, Idle) and step.reason not in (*WAITS_FOR_RUN, *_PASSES, shut):
+        return step.reason
+    return standing.blocked.reason if standing.blocked is not None else None
+
+
+_PASSES = (Reason.SUSPENDED, Reason.WAITING_FOR_RESOURCE_GRAPH, Reason.NOT_ASSESSED)
 
 
 def is_due(policy: PatchPolicy, status: PatchTargetStatus, selection: Selection | None) -> bool:
@@ -277,10 +292,16 @@ def _install(
         _held(observed.status)
         or _tried_enough(policy, observed.status, selection, machine, standing, later, now)
         or _stopped(machine)
+        or _not_its_turn(standing, later)
         or _shut(standing.opening, later)
         or standing.blocked
         or _as_slots_allow(standing)
     )
+
+
+def _not_its_turn(standing: Standing, later: datetime | None) -> Idle | None:
+    held = held_back(standing.part, standing.opening)
+    return None if held is None else Idle(True, *held, later)
 
 
 def _shut(opening: Opening, later: datetime | None) -> Idle | None:

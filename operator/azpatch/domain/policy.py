@@ -11,9 +11,11 @@ from azpatch.api.policy import (
     NextWindow,
     PatchPolicy,
     PatchPolicyStatus,
-    share_of,
+    PolicyRun,
 )
 from azpatch.api.reasons import Reason
+from azpatch.api.rollout import share_of
+from azpatch.api.run import PatchRun, RunPhase
 from azpatch.api.target import SUBSCRIPTION_LABEL, PatchTarget
 from azpatch.domain.arc import not_accepted
 from azpatch.domain.availability import given_up, held_by_failure, unavailable
@@ -21,6 +23,7 @@ from azpatch.domain.conditions import Finding, find, merge
 from azpatch.domain.opening import NEEDS_A_PERSON, UNTIMED, Shut, Timing
 from azpatch.domain.policy_machines import PolicyMachine, counts, holds_slots, machines_of
 from azpatch.domain.policy_problems import PASSING, kept_by, problems_of, worst_of
+from azpatch.domain.run_need import NO_RUNS, Runs
 from azpatch.domain.subscription import Trouble
 from azpatch.domain.words import counted, sentences, share
 
@@ -38,17 +41,19 @@ def status(
     now: datetime,
     undecided: int = 0,
     timing: Timing = UNTIMED,
+    runs: Runs = NO_RUNS,
     held_by: Sequence[str] = (),
 ) -> PatchPolicyStatus:
     """The whole status. `targets`: those that belong to the policy after this reconcile;
     `undecided`: how many of them still go by an older generation; `timing`: when it installs;
-    `held_by`: names of failed machines that keep all who wait from going, see `spread.held_by`."""
+    `runs`: its PatchRuns; `held_by`: names of failed machines that keep all who wait from going,
+    see `spread.held_by`."""
     if trouble is not None and _only_to_be_read_again(policy, trouble):
         return policy.status
     machines = machines_of(policy, targets)
     generation = policy.metadata.generation or 0
     findings = [
-        *_ready(policy, machines, undecided, trouble, timing, held_by),
+        *_ready(policy, machines, undecided, trouble, timing, runs, held_by),
         _supported(machines, trouble),
         _compliant(machines, trouble),
     ]
@@ -63,7 +68,19 @@ def status(
         problems_omitted=omitted if omitted > 0 else None,
         oldest_assessment_time=min(times, default=None),
         next_window=timing.next and NextWindow(start=timing.next.start, end=timing.next.end),
+        current_run=_told(runs.current),
+        last_run=_told(runs.last),
+        last_schedule_time=max(
+            (at for at in (policy.status.last_schedule_time, runs.scheduled) if at is not None),
+            default=None,
+        ),
     )
+
+
+def _told(run: PatchRun | None) -> PolicyRun | None:
+    if run is None:
+        return None
+    return PolicyRun(name=run.metadata.name, phase=run.status.phase or RunPhase.WAITING)
 
 
 def deciding(policy: PatchPolicy) -> bool:
@@ -95,6 +112,7 @@ def _ready(
     undecided: int,
     trouble: Trouble | None,
     timing: Timing,
+    runs: Runs,
     held_by: Sequence[str],
 ) -> list[Finding]:
     if policy.metadata.deletion_timestamp is not None:
@@ -120,6 +138,7 @@ def _ready(
     blocked = (
         _none_governable(machines, governed)
         or _no_install_fits(timing)
+        or (_run_stopped(runs) if policy.spec.runs else None)
         or _too_many_failed(policy, machines)
         or _groups_held(machines, held_by)
     )
@@ -137,9 +156,40 @@ def _ready(
     )
     if not install:
         return [_fine(Reason.ASSESS_ONLY, f"The policy assesses and does not install. {rest}")]
+    if waits := _run_waits(runs):
+        return [waits]
     if shut := _shut(machines, timing):
         return [_fine(shut.reason, sentences(shut.message, rest))]
     return [_fine(Reason.UP_TO_DATE, rest)]
+
+
+def _run_stopped(runs: Runs) -> tuple[Reason, str] | None:
+    """A run that a person must look at: until it goes on, or another one does."""
+    run = runs.current or runs.last
+    ready = find(run.status.conditions, ConditionType.READY) if run else None
+    if run is None or ready is None or ready.status == "True":
+        return None
+    reason = Reason.RUN_FAILED if run.over else Reason.RUN_PAUSED
+    return reason, f"PatchRun {run.metadata.name}: {ready.message}"
+
+
+def _run_waits(runs: Runs) -> Finding | None:
+    """A run is under way, with nothing in flight."""
+    run = runs.current
+    ready = find(run.status.conditions, ConditionType.READY) if run else None
+    if run is None or ready is None or ready.reason not in _RUN_WAITS:
+        return None
+    awaited = ready.reason == Reason.AWAITING_APPROVAL
+    reason = Reason.AWAITING_APPROVAL if awaited else Reason.RUN_UNDER_WAY
+    return _fine(reason, f"PatchRun {run.metadata.name}: {ready.message}")
+
+
+_RUN_WAITS = (
+    Reason.AWAITING_APPROVAL,
+    Reason.RUN_UNDER_WAY,
+    Reason.SOAKING,
+    Reason.RECORDING_MEMBERS,
+)
 
 
 def _no_install_fits(timing: Timing) -> tuple[Reason, str] | None:

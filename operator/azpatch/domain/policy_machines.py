@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from azpatch.api.common import ConditionType, OperationName, Support
-from azpatch.api.policy import PatchPolicy, PatchPolicySpec, PolicyMachines, share_of
+from azpatch.api.policy import PatchPolicy, PatchPolicySpec, PolicyMachines
 from azpatch.api.reasons import Reason
+from azpatch.api.rollout import share_of
 from azpatch.api.target import Outcome, PatchTarget, PatchTargetStatus
 from azpatch.domain.attempts import overdue
 from azpatch.domain.conditions import Status, find

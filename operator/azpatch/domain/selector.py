@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from azpatch.api.policy import SelectorTarget, TagOperator
 from azpatch.domain.facts import Machine
@@ -17,7 +17,7 @@ def selects(selector: SelectorTarget) -> Selects:
     subscription it is in has been looked at. Made once, it is asked of ten thousand machines."""
     groups, locations = _lower(selector.resource_groups), set(map(region_of, selector.locations))
     classes, systems = frozenset(selector.image_classes), frozenset(selector.os_types)
-    tagged = _tagged(selector)
+    tagged = carries(selector.tags, selector.tag_operator)
 
     def matches(machine: Machine, image: Image) -> bool:
         return (
@@ -45,12 +45,15 @@ def region_of(location: str) -> str:
     return location.replace(" ", "").lower()
 
 
-def _tagged(selector: SelectorTarget) -> Callable[[Mapping[str, str]], bool]:
-    wanted = {name.lower(): frozenset(values) for name, values in selector.tags.items()}
-    enough = all if selector.tag_operator is TagOperator.ALL else any
+def carries(
+    tags: Mapping[str, Collection[str]], operator: TagOperator = TagOperator.ANY
+) -> Callable[[Mapping[str, str]], bool]:
+    """Whether a machine with some tags has one of these, or all, with one of the listed values."""
+    wanted = {name.lower(): frozenset(values) for name, values in tags.items()}
+    enough = all if operator is TagOperator.ALL else any
 
-    def carries(tags: Mapping[str, str]) -> bool:
+    def has(tags: Mapping[str, str]) -> bool:
         own = {name.lower(): value for name, value in tags.items()}
         return enough(own.get(name) in values for name, values in wanted.items())
 
-    return carries
+    return has

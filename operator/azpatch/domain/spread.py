@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from azpatch.api.policy import Spread, SpreadBy, share_of
+from azpatch.api.rollout import Spread, SpreadBy, share_of
 from azpatch.api.target import MachineStatus
 from azpatch.domain.facts import Machine
 from azpatch.domain.ids import key, subscription_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from azpatch.api.common import Condition, ConditionType, Support
@@ -17,12 +18,13 @@ from azpatch.api.target import (
     PatchTarget,
     PatchTargetStatus,
 )
+from azpatch.domain import run_entry
 from azpatch.domain.attempts import Turn, became_due, no_longer_due
 from azpatch.domain.availability import reassessment_due, went_well
 from azpatch.domain.conditions import Finding, Status, merge
 from azpatch.domain.observe import Observed
 from azpatch.domain.outcome import ASSESSMENT_STALE
-from azpatch.domain.plan import AskSlot, Idle, Plan, is_due
+from azpatch.domain.plan import AskSlot, Idle, Plan, Standing, is_due, obstacle
 from azpatch.domain.policy_machines import operation_of
 from azpatch.domain.selection import Selection
 from azpatch.domain.words import QUOTED_ON_MACHINE, quoted
@@ -34,15 +36,25 @@ def settled(
     observed: Observed,
     selection: Selection | None,
     plan: Plan,
-    governs: bool,
-    turn: Turn | None,
+    standing: Standing,
     now: datetime,
 ) -> PatchTargetStatus:
     """The status of a machine with nothing in flight."""
+    turn = standing.opening.turn
     status = observed.status.replace(
-        governs=governs,
+        governs=standing.governs,
         assessment=_with_selection(observed, selection),
         attempts=_attempts(policy, observed.status, selection, turn, now),
+    )
+    due = None if selection is None else is_due(policy, status, selection)
+    status = status.replace(
+        run=run_entry.progressed(
+            replace(standing.part, entry=status.run),
+            status,
+            obstacle(plan, standing),
+            due,
+            standing.opening,
+        )
     )
     if isinstance(plan, Idle) and plan.reason is Reason.GOVERNED_ELSEWHERE:
         findings = (_ready(plan), *_elsewhere(plan))
@@ -103,6 +115,14 @@ def blocked(
 ) -> PatchTargetStatus:
     """The status when the last look at the machine found something in the way."""
     return _with_conditions(target, status, (_ready(idle),), now, _but_ready(status))
+
+
+def cut_off(
+    target: PatchTarget, status: PatchTargetStatus, idle: Idle, now: datetime
+) -> PatchTargetStatus:
+    """The status of a machine of which nothing can be decided: no run waits for it."""
+    status = status.replace(run=run_entry.cut_off(status.run, idle.reason))
+    return blocked(target, status, idle, now)
 
 
 def _but_ready(status: PatchTargetStatus) -> tuple[Condition, ...]:

@@ -29,12 +29,13 @@ AZURE_SUBSCRIPTION = Kind(
     "azpatch.dev", "v1alpha1", "azuresubscriptions", "AzureSubscription", namespaced=False
 )
 PATCH_POLICY = Kind("azpatch.dev", "v1alpha1", "patchpolicies", "PatchPolicy", namespaced=True)
+PATCH_RUN = Kind("azpatch.dev", "v1alpha1", "patchruns", "PatchRun", namespaced=True)
 PATCH_TARGET = Kind("azpatch.dev", "v1alpha1", "patchtargets", "PatchTarget", namespaced=True)
 NAMESPACE = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
 
 LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True)
 
-WATCHED = (AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, NAMESPACE)
+WATCHED = (AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_RUN, PATCH_TARGET, NAMESPACE)
 
 
 class KubeError(Exception):

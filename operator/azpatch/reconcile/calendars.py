@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from azpatch.api.policy import PatchPolicy
 from azpatch.api.subscription import AzureSubscription
-from azpatch.domain.opening import UNSCHEDULED, Opening, opening, unreadable
+from azpatch.domain.opening import UNSCHEDULED, Opening, opening, unreadable, without_windows
 from azpatch.domain.windows import (
     FREEZE_ZONE,
     Calendar,
@@ -19,6 +19,9 @@ from azpatch.domain.windows import (
 Generations = tuple[int | None, int | None]
 PolicyUid = str
 SubscriptionUid = str
+Windows = tuple[str, ...] | None
+"""Names of those that count; None: all do."""
+Terms = tuple[SubscriptionUid, timedelta, Windows]
 
 
 @dataclass(slots=True)
@@ -34,16 +37,20 @@ class Calendars:
     """One per process."""
 
     def __init__(self) -> None:
-        self._entries: dict[PolicyUid, dict[SubscriptionUid, _Entry]] = {}
+        self._entries: dict[PolicyUid, dict[Terms, _Entry]] = {}
 
     def opening(
-        self, policy: PatchPolicy, subscription: AzureSubscription, now: datetime
+        self,
+        policy: PatchPolicy,
+        subscription: AzureSubscription,
+        now: datetime,
+        windows: Windows = None,
     ) -> Opening:
         """Whether an install of the policy may start on a machine of the subscription."""
         install = policy.spec.install
         if install is None:
             return UNSCHEDULED
-        entry = self._entry(policy, subscription)
+        entry = self._entry(policy, subscription, windows)
         if not isinstance(entry.calendar, Calendar):
             return entry.calendar
         if entry.opening is None or not _holds(entry, entry.opening, now):
@@ -51,25 +58,32 @@ class Calendars:
             entry.asked = now
         return entry.opening
 
-    def calendar(self, policy: PatchPolicy, subscription: AzureSubscription) -> Calendar | None:
+    def calendar(
+        self, policy: PatchPolicy, subscription: AzureSubscription, windows: Windows = None
+    ) -> Calendar | None:
         """The windows and freezes that go for the policy there; None if they cannot be read, or
         nothing is installed."""
         if policy.spec.install is None:
             return None
-        found = self._entry(policy, subscription).calendar
+        found = self._entry(policy, subscription, windows).calendar
         return found if isinstance(found, Calendar) else None
 
     def forget(self, policy_uid: PolicyUid) -> None:
         """The policy is gone."""
         self._entries.pop(policy_uid, None)
 
-    def _entry(self, policy: PatchPolicy, subscription: AzureSubscription) -> _Entry:
+    def _entry(
+        self, policy: PatchPolicy, subscription: AzureSubscription, windows: Windows = None
+    ) -> _Entry:
         mine, there = policy.metadata, subscription.metadata
         generations = (mine.generation, there.generation)
+        assert policy.spec.install is not None
         entries = self._entries.setdefault(mine.uid or "", {})
-        entry = entries.get(there.uid or "")
+        terms = (there.uid or "", policy.spec.install.maximum_duration, windows)
+        entry = entries.get(terms)
         if entry is None or entry.generations != generations:
-            entry = entries[there.uid or ""] = _Entry(generations, _made(policy, subscription))
+            made = _made(policy, subscription, windows)
+            entry = entries[terms] = _Entry(generations, made)
         return entry
 
 
@@ -80,7 +94,9 @@ def _holds(entry: _Entry, known: Opening, now: datetime) -> bool:
     return known.holds_until is None or now < known.holds_until
 
 
-def _made(policy: PatchPolicy, subscription: AzureSubscription) -> Calendar | Opening:
+def _made(
+    policy: PatchPolicy, subscription: AzureSubscription, windows: Windows
+) -> Calendar | Opening:
     schedule = policy.spec.schedule
     assert schedule is not None
     try:
@@ -88,6 +104,10 @@ def _made(policy: PatchPolicy, subscription: AzureSubscription) -> Calendar | Op
     except UnknownTimeZoneError as error:
         return unreadable(error, f"AzureSubscription {subscription.metadata.name}, spec.freezes")
     try:
-        return calendar(schedule, others)
+        whole = calendar(schedule, others)
     except UnknownTimeZoneError as error:
         return unreadable(error, "spec.schedule of the PatchPolicy")
+    if windows is None or not whole.windows:
+        return whole
+    named = tuple(one for one in whole.windows if one.name in windows)
+    return replace(whole, windows=named) if named else without_windows(windows)

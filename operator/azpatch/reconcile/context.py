@@ -25,6 +25,7 @@ from azpatch.reconcile.rereads import Rereads
 from azpatch.reconcile.sight import Sight
 from azpatch.reconcile.slots import Slots
 from azpatch.reconcile.store import Store, Stored
+from azpatch.reconcile.terms import Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Context:
     looks: Looks
     slots: Slots
     calendars: Calendars
+    terms: Terms
     holds: Holds
     rereads: Rereads
     sight: Sight

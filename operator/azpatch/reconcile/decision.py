@@ -27,6 +27,7 @@ from azpatch.domain.observe import Observed, Surroundings, awaits_row, observe
 from azpatch.domain.own_matrix import in_force
 from azpatch.domain.plan import Idle, Plan, Standing, plan
 from azpatch.domain.policy import deciding
+from azpatch.domain.run_entry import Part
 from azpatch.domain.selection import Selection, select
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.looks import Subject
@@ -82,6 +83,8 @@ class _Case:
     target: PatchTarget
     policy: Stored[PatchPolicy]
     declared: PatchPolicy
+    """With the terms of the run that the machine is in."""
+    part: Part
     subscription: Stored[AzureSubscription]
     client: AzureClient
     machine: Machine
@@ -111,7 +114,7 @@ class Decider:
             return NotNow(status)
         lacking = self._lacking(stored.parsed)
         if lacking is not None:
-            return NotNow(decide.blocked(stored.parsed, status, lacking, now))
+            return NotNow(decide.cut_off(stored.parsed, status, lacking, now))
         case = self._gather(key, stored, memory)
         if case is not None:
             memory.based_on(
@@ -119,7 +122,7 @@ class Decider:
             )
             return self._decide(case, status, now)
         if self._unseen(stored.parsed):
-            return NotNow(decide.blocked(stored.parsed, status, _UNSEEN, now))
+            return NotNow(decide.cut_off(stored.parsed, status, _UNSEEN, now))
         return NotNow(status, open=True)
 
     def _decide(self, case: _Case, status: PatchTargetStatus, now: datetime) -> Decision | NotNow:
@@ -138,8 +141,7 @@ class Decider:
             observed,
             selection,
             step,
-            standing.governs,
-            standing.opening.turn,
+            standing,
             now,
         )
         if standing.governs:
@@ -187,18 +189,22 @@ class Decider:
         machine = self._context.inventory.machine(target.spec.machine_id)
         if policy is None or policy.parsed is None or usable is None:
             return None
+        if self._context.terms.unread(stored):
+            return None
         matrix = in_force(usable)
         if inventory is None or machine is None or matrix is None:
             return None
         subscription = self._context.store.subscription(usable.metadata.name)
         assert subscription is not None
         image = self._context.inventory.image(machine)
+        part = self._context.terms.part(stored, policy)
         return _Case(
             key,
             stored,
             target,
             policy,
-            policy.parsed,
+            self._context.terms.declared(policy, part.mine),
+            part,
             subscription,
             inventory.client,
             with_os_type(machine, image),
@@ -239,7 +245,7 @@ class Decider:
                 specificity=specificity(policy.parsed.spec.target),
                 policy_created=created,
                 governs=target.status.governs is True,
-                busy=busy(stored),
+                busy=busy(stored) or self._context.terms.in_run(stored),
             )
         return claims
 
@@ -269,7 +275,8 @@ class Decider:
             ),
             blocked=blocked,
             touched=case.memory.touched,
-            opening=self._context.calendars.opening(case.declared, subscription, now),
+            opening=self._context.terms.opening(case.declared, case.part, subscription, now),
+            part=case.part,
             unpaid=_unpaid(case.machine, subscription),
         )
 

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 import structlog
 
 from azpatch.api.install import RebootSetting
-from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.target import (
     Operation,
@@ -27,6 +26,7 @@ from azpatch.domain.facts import AssessmentResult, InstallationResult
 from azpatch.domain.ids import key as machine_key_of
 from azpatch.domain.ids import subscription_of
 from azpatch.domain.look import under_way
+from azpatch.domain.observe import another_machine
 from azpatch.domain.opening import UNKNOWN_TURN
 from azpatch.domain.operation import (
     LOOK_EARLY,
@@ -221,8 +221,7 @@ class Flight:
                 log.info("never started", machine=target.spec.machine_id, kind=operation.kind)
                 return Followed(stored, status=dropped(status))
             case Lost(LostReason.REPLACED):
-                kept = PatchTargetStatus(governs=status.governs, conditions=status.conditions)
-                return Followed(stored, status=kept)
+                return Followed(stored, status=another_machine(status))
             case Lost(reason) if operation.kind is OperationKind.INSTALL:
                 return self._installed(stored, status, None, lost(Reason(reason)))
             case Lost():
@@ -339,16 +338,19 @@ class Flight:
         subscription = usable_subscriptions(self._context.store).get(id_)
         if policy is None or policy.parsed is None or subscription is None:
             return UNKNOWN_TURN
-        return self._context.calendars.opening(policy.parsed, subscription, now).turn
+        terms, part = self._context.terms, self._context.terms.part(stored, policy)
+        declared = terms.declared(policy, part.mine)
+        return terms.opening(declared, part, subscription, now).turn
 
     def _reboot_setting(self, stored: Stored[PatchTarget]) -> RebootSetting:
-        """As the policy has it; Azure's default if the policy is gone."""
-        assert stored.parsed is not None
+        """As the run has it that the install was sent for, or else the policy; Azure's default if
+        the policy is gone."""
         policy = self._context.store.policy_of(stored)
-        declared: PatchPolicy | None = policy.parsed if policy else None
-        if declared is None or declared.spec.install is None:
+        if policy is None or policy.parsed is None:
             return RebootSetting.IF_REQUIRED
-        return declared.spec.install.reboot_setting
+        run = self._context.terms.part(stored, policy).mine
+        install = run.effective.install if run else policy.parsed.spec.install
+        return RebootSetting.IF_REQUIRED if install is None else install.reboot_setting
 
 
 def _answered(operation: Operation, traces: Traces, memory: MachineMemory) -> Operation:

@@ -20,6 +20,7 @@ from azpatch.domain.ids import key as machine_key_of
 from azpatch.domain.ids import subscription_of
 from azpatch.domain.look import LONGEST_LOOK_AT_FOREIGN, cleared, outlived, touched_since
 from azpatch.domain.plan import AskSlot, Idle, Plan, Send
+from azpatch.domain.run_entry import joined
 from azpatch.kube.port import PATCH_POLICY, KubeError
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.decision import Decider, Decision, NotNow
@@ -73,9 +74,20 @@ class MachineReconciler:
             try:
                 if stored.parsed.status.operation is None:
                     return await self._settle(key, stored, stored.parsed.status, memory)
-                return await self._follow(key, stored, memory)
+                return await self._follow(key, await self._join(stored), memory)
             finally:
                 wake_waiting(self._context, machine_key)
+
+    async def _join(self, stored: Stored[PatchTarget]) -> Stored[PatchTarget]:
+        """Says that the machine is in a run, which waits for that, and not for what is in
+        flight."""
+        policy = self._context.store.policy_of(stored)
+        if policy is None or policy.parsed is None or stored.parsed is None:
+            return stored
+        entry = joined(self._context.terms.part(stored, policy))
+        if entry is None:
+            return stored
+        return await self._context.write_status(stored, stored.parsed.status.replace(run=entry))
 
     async def _follow(self, key: Key, stored: Stored[PatchTarget], memory: MachineMemory) -> Result:
         followed = await self._flight.follow(key, stored, memory)
@@ -177,7 +189,7 @@ class MachineReconciler:
         if isinstance(decision.step, AskSlot) and memory.doubt is not None:
             status = decide.blocked(decision.target, status, memory.doubt, now)
         await self._write(key, decision, status)
-        return Result(_until(decision.step, now))
+        return Result(_again(decision, decision.step, now))
 
     async def _write(self, key: Key, decision: Decision, status: PatchTargetStatus) -> None:
         """What was decided, with nothing in flight."""
@@ -304,7 +316,7 @@ class MachineReconciler:
         self._line.leave(memory)
         status = decide.blocked(decision.target, decision.status, obstacle, now)
         await self._write(key, decision, status)
-        return Result(_until(obstacle, now))
+        return Result(_again(decision, obstacle, now))
 
     # --- slots, and who else is concerned ---------------------------------------------------------
 
@@ -384,6 +396,16 @@ def _in_words(step: Plan) -> tuple[str, str]:
             return "idle", Reason.WAITING_FOR_SLOT
         case Send(kind):
             return "send", kind
+
+
+def _again(decision: Decision, step: Plan, now: datetime) -> timedelta | None:
+    """When to decide again. The end of a window may be that of the machine's part in a run, though
+    it is off then, and nothing else wakes it."""
+    wakes = [_until(step, now)]
+    holds_until = decision.standing.opening.holds_until
+    if decision.standing.part.mine is not None and holds_until is not None:
+        wakes.append(holds_until - now if holds_until > now else PAST)
+    return min((wake for wake in wakes if wake is not None), default=None)
 
 
 def _until(step: Plan, now: datetime) -> timedelta | None:

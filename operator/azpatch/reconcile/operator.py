@@ -11,7 +11,7 @@ from azpatch.azure.port import AzureClients
 from azpatch.clock import Clock
 from azpatch.domain.ids import subscription_of
 from azpatch.kube.fencing import LeadersOnly
-from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Kube
+from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_RUN, PATCH_TARGET, Kube
 from azpatch.reconcile.calendars import Calendars
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.holds import Holds
@@ -23,10 +23,12 @@ from azpatch.reconcile.queue import Key, Result, WorkQueue
 from azpatch.reconcile.refresh import Refresher
 from azpatch.reconcile.rereads import Rereads
 from azpatch.reconcile.routing import own_key
+from azpatch.reconcile.run import RunReconciler
 from azpatch.reconcile.sight import Sight
 from azpatch.reconcile.slots import Slots
 from azpatch.reconcile.store import Store
 from azpatch.reconcile.subscription import SubscriptionReconciler
+from azpatch.reconcile.terms import Terms
 
 
 class Operator:
@@ -36,6 +38,7 @@ class Operator:
         self._context = context
         self._subscriptions = SubscriptionReconciler(context)
         self._policies = PolicyReconciler(context)
+        self._runs = RunReconciler(context)
         self._machines = MachineReconciler(context)
 
     async def reconcile(self, key: Key) -> Result:
@@ -45,6 +48,8 @@ class Operator:
                 return await self._subscriptions.reconcile(key)
             case PATCH_POLICY.kind:
                 return await self._policies.reconcile(key)
+            case PATCH_RUN.kind:
+                return await self._runs.reconcile(key)
             case PATCH_TARGET.kind:
                 return await self._machines.reconcile(key)
         raise AssertionError(f"nobody reconciles {key}")
@@ -106,6 +111,7 @@ def build(
             for policy in store.policies():
                 queue.add(own_key(policy))
 
+    calendars = Calendars()
     leaders_kube = LeadersOnly(kube, leading)
     return Operator(
         Context(
@@ -119,7 +125,8 @@ def build(
             refresher=Refresher(inventory, clock, random, inventory_interval, known, changed),
             looks=Looks(inventory, clock, wake_machine),
             slots=Slots(),
-            calendars=Calendars(),
+            calendars=calendars,
+            terms=Terms(store, calendars),
             holds=Holds(),
             rereads=Rereads(leaders_kube, store, queue),
             sight=Sight(),

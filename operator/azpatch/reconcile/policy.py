@@ -24,11 +24,15 @@ from azpatch.domain.membership import Member, Membership, Scope, membership
 from azpatch.domain.naming import target_name
 from azpatch.domain.opening import UNTIMED, Timing, timing
 from azpatch.domain.policy_machines import holds_slots, slot_limit
-from azpatch.kube.port import PATCH_POLICY, PATCH_TARGET, Conflict, KubeError, Object
+from azpatch.domain.run import run_slots
+from azpatch.domain.run_entry import open_run
+from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, PATCH_TARGET, Conflict, KubeError, Object
 from azpatch.reconcile import metrics
 from azpatch.reconcile.context import Context
+from azpatch.reconcile.policy_runs import PolicyRuns, owned_by
 from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.routing import own_key
+from azpatch.reconcile.sparing import Sparing
 from azpatch.reconcile.spread import choose, held_by_failures
 from azpatch.reconcile.store import Stored, busy, owns
 from azpatch.reconcile.subscription import usable_subscriptions
@@ -49,6 +53,8 @@ class PolicyReconciler:
         self._context = context
         self._terms: dict[Key, object] = {}
         """What was declared when the policy's machines were last told to decide anew."""
+        self._runs = PolicyRuns(context)
+        self._sparing = Sparing(context.clock)
         self._uids: dict[Key, str] = {}
         """Of the policies that were seen."""
 
@@ -58,7 +64,7 @@ class PolicyReconciler:
         if stored is None:
             if self._terms.pop(key, None) is not None:
                 metrics.forget(key.namespace, key.name)
-            self._context.calendars.forget(self._uids.pop(key, ""))
+            self._forget(self._uids.pop(key, ""))
             return Result()
         if stored.parsed is None:
             log.error("PatchPolicy cannot be read", policy=str(key), error=stored.error)
@@ -66,7 +72,7 @@ class PolicyReconciler:
             await self._release(key, stored)
             return Result()
         if self._uids.get(key) not in (None, stored.uid):
-            self._context.calendars.forget(self._uids[key])
+            self._forget(self._uids[key])
         self._uids[key] = stored.uid
         policy, targets = stored.parsed, self._targets(key)
         scopes = self._scopes()
@@ -83,9 +89,14 @@ class PolicyReconciler:
         if not stored.deleting:
             failures += await self._create(policy, members, targets)
             failures += await self._delete(members, targets)
-            self._hand_out(key, policy)
+            self._hand_out(key, stored)
         targets = self._targets(key)
         when = self._timing(policy, targets)
+        needed = None
+        try:
+            needed = await self._runs.keep(stored, targets, when)
+        except KubeError as error:
+            failures.append(error)
         status = decide.status(
             policy,
             [target.parsed for target in targets if target.parsed],
@@ -93,17 +104,43 @@ class PolicyReconciler:
             self._context.clock.now(),
             self._undecided(policy, stored, targets),
             when,
-            held_by_failures(self._context, policy, targets),
+            self._runs.told(stored),
+            held_by_failures(self._context, self._declared(stored), targets),
         )
-        async with self._context.holds.lock(key):
-            written = await self._context.write_status(self._context.newest(stored), status)
-        metrics.tell(key.namespace, key.name, status.machines or PolicyMachines())
-        await self._tell_stall(stored, policy, status)
-        await self._release(key, written)
+        rest = await self._tell(key, stored, policy, status)
         if failures:
             # What could be done is done; the rest is tried again.
             raise failures[0]
-        return Result(self._until(when.holds_until))
+        wakes = [at for at in (when.holds_until, needed) if at is not None]
+        waits = [rest, self._until(min(wakes, default=None))]
+        return Result(min((one for one in waits if one is not None), default=None))
+
+    async def _tell(
+        self,
+        key: Key,
+        stored: Stored[PatchPolicy],
+        policy: PatchPolicy,
+        status: PatchPolicyStatus,
+    ) -> timedelta | None:
+        """Writes the status; how long it has to wait, if it was written a moment ago. What was
+        declared anew is answered at once."""
+        metrics.tell(key.namespace, key.name, status.machines or PolicyMachines())
+        written, wait = stored, self._sparing.wait(stored.uid)
+        answers = policy.status.observed_generation != status.observed_generation
+        if wait is None or answers or stored.deleting:
+            wait = None
+            async with self._context.holds.lock(key):
+                written = await self._context.write_status(self._context.newest(stored), status)
+            if status != policy.status:
+                self._sparing.wrote(stored.uid)
+            await self._tell_stall(stored, policy, status)
+        await self._release(key, written)
+        return wait if status != policy.status else None
+
+    def _forget(self, uid: str) -> None:
+        self._context.terms.forget(uid)
+        self._runs.forget(uid)
+        self._sparing.forget(uid)
 
     async def _release(self, key: Key, stored: Stored[PatchPolicy]) -> None:
         """Takes the finalizer off when no operation needs the policy."""
@@ -186,7 +223,7 @@ class PolicyReconciler:
         scopes: Mapping[str, Scope],
         targets: Iterable[Stored[PatchTarget]],
     ) -> None:
-        """Wakes the policy's machines when what was declared changed."""
+        """Wakes the policy's machines, and its run, when what was declared changed."""
         subscriptions = usable_subscriptions(self._context.store)
         terms = (
             stored.uid,
@@ -202,6 +239,9 @@ class PolicyReconciler:
             self._context.refresher.ask(id_)
         for target in targets:
             self._context.queue.add(own_key(target))
+        run = self._context.terms.run(stored)
+        if run is not None:
+            self._context.queue.add(Key(PATCH_RUN.kind, key.namespace, run.metadata.name))
 
     async def _create(
         self,
@@ -223,29 +263,50 @@ class PolicyReconciler:
     async def _delete(
         self, members: Membership, targets: Sequence[Stored[PatchTarget]]
     ) -> list[KubeError]:
+        """But for those that a run counts: what failed in it must not be forgotten before it is
+        over."""
         wanted = members.members.keys() | members.kept
         leaving = [
             target
             for target in targets
-            if machine_key(target.raw["spec"]["machineId"]) not in wanted and not target.deleting
+            if machine_key(target.raw["spec"]["machineId"]) not in wanted
+            and not target.deleting
+            and not self._needed_by_run(target)
         ]
         return await _in_turns(
             self._context.kube.delete(PATCH_TARGET, target.raw) for target in leaving
         )
 
-    def _hand_out(self, key: Key, policy: PatchPolicy) -> None:
+    def _needed_by_run(self, target: Stored[PatchTarget]) -> bool:
+        gone = self._context.inventory.is_gone(target.raw["spec"]["machineId"])
+        return not gone and self._context.terms.counted(target)
+
+    def _hand_out(self, key: Key, stored: Stored[PatchPolicy]) -> None:
         """Gives the free slots of maxUnavailable to machines that asked, as their groups allow."""
         if not self._context.slots.wanted((key.namespace, key.name)):
             return  # Counting who is unavailable takes a look at every machine.
         targets = self._targets(key)
         chosen = self._context.slots.hand_out(
             (key.namespace, key.name),
-            slot_limit(policy, [target.parsed for target in targets if target.parsed]),
+            self._limit(stored, [target.parsed for target in targets if target.parsed]),
             {target.name for target in targets if self._unavailable(target)},
-            partial(choose, self._context, policy),
+            partial(choose, self._context, self._declared(stored)),
         )
         for name in chosen:
             self._context.queue.add(Key(PATCH_TARGET.kind, key.namespace, name))
+
+    def _declared(self, stored: Stored[PatchPolicy]) -> PatchPolicy:
+        """With the terms of the run that is under way."""
+        run = self._context.terms.run(stored)
+        return self._context.terms.declared(stored, None if run is None else open_run(run))
+
+    def _limit(self, stored: Stored[PatchPolicy], targets: Sequence[PatchTarget]) -> int:
+        """maxUnavailable: of the run's machines, where one is under way."""
+        assert stored.parsed is not None
+        run = self._context.terms.run(stored)
+        if run is None or run.status.effective is None:
+            return slot_limit(stored.parsed, targets)
+        return run_slots(run, run.status.effective, targets)
 
     def _unavailable(self, target: Stored[PatchTarget]) -> bool:
         """Whether its machine takes up a slot: by its own status, or by what another policy's
@@ -297,16 +358,7 @@ def _new_target(policy: PatchPolicy, member: Member) -> Object:
             "name": target_name(meta.uid or "", member.machine_id),
             "namespace": meta.namespace,
             "labels": {POLICY_LABEL: meta.name, SUBSCRIPTION_LABEL: member.azure_subscription},
-            "ownerReferences": [
-                {
-                    "apiVersion": API_VERSION,
-                    "kind": PATCH_POLICY.kind,
-                    "name": meta.name,
-                    "uid": meta.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
+            "ownerReferences": [owned_by(policy)],
         },
         "spec": {"machineId": member.machine_id, "policy": meta.name},
     }

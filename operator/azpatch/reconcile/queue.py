@@ -31,7 +31,7 @@ FIRST_BACKOFF = timedelta(seconds=1)
 LONGEST_BACKOFF = timedelta(minutes=5)
 """A cause that a person removes is noticed this soon; also about the interval of the resync."""
 
-SUMMARIES = frozenset({"AzureSubscription", "PatchPolicy"})
+SUMMARIES = frozenset({"AzureSubscription", "PatchPolicy", "PatchRun"})
 """Kinds that look at all of their machines. They are few, so they come before the machines, of
 which thousands may wait. And each machine that changes wakes its policy, so they rest between two
 runs."""
@@ -68,7 +68,7 @@ class Key:
     """What one reconcile is about."""
 
     kind: str
-    """The Kubernetes kind: `AzureSubscription`, `PatchPolicy`, `PatchTarget`."""
+    """The Kubernetes kind, such as `PatchTarget`."""
     namespace: str
     """"" for a cluster-scoped kind."""
     name: str

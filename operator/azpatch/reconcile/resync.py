@@ -20,6 +20,7 @@ from azpatch.clock import Clock
 from azpatch.kube.port import (
     AZURE_SUBSCRIPTION,
     PATCH_POLICY,
+    PATCH_RUN,
     PATCH_TARGET,
     WATCHED,
     Kind,
@@ -43,7 +44,7 @@ AGE = Gauge("azpatch_resync_age_seconds", "Real seconds since the last resync en
 
 log = structlog.get_logger(__name__)
 
-RECONCILED = (AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET)
+RECONCILED = (AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_RUN, PATCH_TARGET)
 """The watched kinds that have keys of their own, in the order in which they are enqueued: what
 others depend on comes first."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from azpatch.domain import ids
-from azpatch.kube.port import AZURE_SUBSCRIPTION, NAMESPACE, PATCH_POLICY, PATCH_TARGET
+from azpatch.kube.port import AZURE_SUBSCRIPTION, NAMESPACE, PATCH_POLICY, PATCH_RUN, PATCH_TARGET
 from azpatch.reconcile.queue import Key
 from azpatch.reconcile.store import Store, Stored
 
@@ -21,18 +21,35 @@ def keys(store: Store, stored: Stored[Any]) -> Iterator[Key]:
 
     An AzureSubscription and a Namespace bear on every policy: by grants, and by the labels that
     grants select. A PatchTarget bears on its policy, whose counts and slots it fills, and on the
-    policies that want the same machine, of which one governs it.
+    policies that want the same machine, of which one governs it; and on the run that it is in.
     """
     if stored.kind != NAMESPACE:
         yield own_key(stored)
     if stored.kind in (AZURE_SUBSCRIPTION, NAMESPACE):
         yield from (own_key(policy) for policy in store.policies())
+    elif stored.kind == PATCH_RUN:
+        yield _policy_of_run(stored)
     elif stored.kind == PATCH_TARGET:
+        yield from _run_of(store, stored)
         spec = stored.raw.get("spec") or {}
         machine = ids.key(str(spec.get("machineId", "")))
         others = [other for other in store.targets_on(machine) if other.uid != stored.uid]
         yield from {policy_key(target): None for target in (stored, *others)}
         yield from (own_key(other) for other in others)
+
+
+def _policy_of_run(run: Stored[Any]) -> Key:
+    spec = run.raw.get("spec") or {}
+    name = str((spec.get("policyRef") or {}).get("name", ""))
+    return Key(PATCH_POLICY.kind, run.namespace, name)
+
+
+def _run_of(store: Store, target: Stored[Any]) -> Iterator[Key]:
+    """The PatchRun that the machine is in, whose waves it bears on."""
+    entry = target.parsed.status.run if target.parsed is not None else None
+    run = store.run(target.namespace, entry.name) if entry is not None else None
+    if run is not None and (run.parsed is None or not run.parsed.over):
+        yield own_key(run)
 
 
 def policy_key(target: Stored[Any]) -> Key:

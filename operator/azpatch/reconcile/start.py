@@ -29,7 +29,7 @@ from azpatch.domain.operation import LOOK_EARLY
 from azpatch.domain.plan import Idle, fingerprint
 from azpatch.domain.selection import install_parameters
 from azpatch.domain.traces import before, traces_of
-from azpatch.kube.port import AZURE_SUBSCRIPTION, NAMESPACE, PATCH_POLICY, KubeError
+from azpatch.kube.port import AZURE_SUBSCRIPTION, NAMESPACE, PATCH_POLICY, PATCH_RUN, KubeError
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.decision import Decision
 from azpatch.reconcile.looks import Subject
@@ -142,11 +142,15 @@ class Starter:
         """What people declared, as the API server holds it now: a watch may lag, or be broken, and
         who suspended a policy a moment ago must not see it start something."""
         policy = first.policy
+        run = first.standing.part.mine
+        declared = [
+            (PATCH_POLICY, policy.namespace, policy.name),
+            (AZURE_SUBSCRIPTION, "", first.subscription.name),
+            (NAMESPACE, "", policy.namespace),
+            *([(PATCH_RUN, policy.namespace, run.name)] if run else []),
+        ]
         ended = await asyncio.gather(
-            self._context.rereads.read(PATCH_POLICY, policy.namespace, policy.name),
-            self._context.rereads.read(AZURE_SUBSCRIPTION, "", first.subscription.name),
-            self._context.rereads.read(NAMESPACE, "", policy.namespace),
-            return_exceptions=True,
+            *(self._context.rereads.read(*one) for one in declared), return_exceptions=True
         )
         for error in ended:
             if error is not None:

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from azpatch.api.common import UnreadableObjectError
 from azpatch.api.policy import PatchPolicy
+from azpatch.api.run import PatchRun
 from azpatch.api.subscription import AzureSubscription
 from azpatch.api.target import OPERATION_FINALIZER, PatchTarget
 from azpatch.domain import ids
@@ -25,6 +26,7 @@ from azpatch.kube.port import (
     AZURE_SUBSCRIPTION,
     NAMESPACE,
     PATCH_POLICY,
+    PATCH_RUN,
     PATCH_TARGET,
     WATCHED,
     Kind,
@@ -56,6 +58,7 @@ class NamespaceObject(BaseModel):
 MODELS: Mapping[Kind, Any] = {
     AZURE_SUBSCRIPTION: AzureSubscription,
     PATCH_POLICY: PatchPolicy,
+    PATCH_RUN: PatchRun,
     PATCH_TARGET: PatchTarget,
     NAMESPACE: NamespaceObject,
 }
@@ -115,6 +118,7 @@ class Store:
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[Name, Stored[Any]]] = {kind: {} for kind in WATCHED}
         self._by_policy: dict[Name, dict[Name, Stored[PatchTarget]]] = {}
+        self._runs: dict[Name, dict[Name, Stored[PatchRun]]] = {}
         self._by_machine: dict[str, dict[Name, Stored[PatchTarget]]] = {}
         self._deleted: OrderedDict[str, None] = OrderedDict()
         self.synced: set[Kind] = set()
@@ -206,6 +210,14 @@ class Store:
         """Every PatchPolicy."""
         return self.all(PATCH_POLICY)
 
+    def run(self, namespace: str, name: str) -> Stored[PatchRun] | None:
+        """One PatchRun."""
+        return self.get(PATCH_RUN, namespace, name)
+
+    def runs_of(self, namespace: str, policy: str) -> tuple[Stored[PatchRun], ...]:
+        """The PatchRuns of a policy (spec.policyRef)."""
+        return tuple(self._runs.get((namespace, policy), {}).values())
+
     def target(self, namespace: str, name: str) -> Stored[PatchTarget] | None:
         """One PatchTarget."""
         return self.get(PATCH_TARGET, namespace, name)
@@ -252,9 +264,11 @@ class Store:
         self, stored: Stored[Any]
     ) -> Iterator[tuple[dict[Any, dict[Name, Stored[Any]]], Any]]:
         """Where the object is indexed: from its JSON, so that an unreadable target is found too."""
+        spec = stored.raw.get("spec") or {}
+        if stored.kind == PATCH_RUN:
+            yield self._runs, (stored.namespace, str((spec.get("policyRef") or {}).get("name", "")))
         if stored.kind != PATCH_TARGET:
             return
-        spec = stored.raw.get("spec") or {}
         yield self._by_policy, (stored.namespace, str(spec.get("policy", "")))
         yield self._by_machine, ids.key(str(spec.get("machineId", "")))
 
@@ -262,8 +276,14 @@ class Store:
 def owns(policy: Stored[PatchPolicy], target: Stored[PatchTarget]) -> bool:
     """Whether the policy made the PatchTarget: after one is deleted and made anew under its name,
     what the first has left behind is not the second's."""
-    owners = target.raw["metadata"].get("ownerReferences") or ()
-    return not owners or any(owner["uid"] == policy.uid for owner in owners)
+    return not target.raw["metadata"].get("ownerReferences") or made(policy, target)
+
+
+def made(policy: Stored[PatchPolicy], child: Stored[Any]) -> bool:
+    """Whether the policy's reconciler made it. Of a PatchRun nothing less will do: the windows that
+    there were runs for are counted by their names, and a person may have made this one."""
+    owners = child.raw["metadata"].get("ownerReferences") or ()
+    return any(owner["uid"] == policy.uid for owner in owners)
 
 
 def busy(stored: Stored[PatchTarget]) -> bool:

@@ -1,0 +1,247 @@
+"""PatchRun: one execution of a policy's install, as a Job is one of a CronJob's."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from azpatch.api.common import (
+    ApiModel,
+    Condition,
+    Count,
+    ObjectName,
+    Resource,
+    ResourceId,
+    ShortMessage,
+    Time,
+)
+from azpatch.api.install import Install
+from azpatch.api.markers import Column, ListMap, Rule, condition_column
+from azpatch.api.rollout import WAVES_MOST, Rollout, WaveName
+
+FAILURES_LISTED = 50
+
+MEMBERS_LONGEST = 100_000
+
+
+class RunPhase(StrEnum):
+    """Where a run is."""
+
+    AWAITING_APPROVAL = "AwaitingApproval"
+    WAITING = "Waiting"
+    RUNNING = "Running"
+    PAUSED = "Paused"
+    CANCELLING = "Cancelling"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+OVER = frozenset({RunPhase.SUCCEEDED, RunPhase.FAILED, RunPhase.CANCELLED})
+"""Phases that a run ends in."""
+
+
+class PolicyRef(ApiModel):
+    """A PatchPolicy in the same namespace."""
+
+    name: ObjectName
+    """Its name."""
+
+
+_SEEN_TO = "{0}.?acknowledgedFailures.orValue(0)"
+"""Absent is none: azpatch makes a run without it."""
+
+
+class PatchRunSpec(ApiModel):
+    """Of which policy, and what people say to a run that is under way."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.policyRef == oldSelf.policyRef",
+            "policyRef of a PatchRun cannot change: azpatch makes a run for each window of a "
+            "policy, edit the PatchPolicy instead",
+            ".policyRef",
+        ),
+        Rule(
+            "self.cancelled || !oldSelf.cancelled",
+            "cancelled cannot be taken back: azpatch makes a new run when the next window opens",
+            ".cancelled",
+        ),
+        Rule(
+            f"{_SEEN_TO.format('self')} >= {_SEEN_TO.format('oldSelf')}",
+            "acknowledgedFailures cannot become less: give the number of failures that you have "
+            "seen to",
+            ".acknowledgedFailures",
+        ),
+        Rule(
+            "self.approved || !oldSelf.approved",
+            "approved cannot be taken back: set cancelled, and nothing more is started",
+            ".approved",
+        ),
+        Rule(
+            "self.approved == has(self.approvedBy)",
+            "approved and approvedBy go together: give both, approvedBy with your own user name as "
+            "`kubectl auth whoami` prints it",
+            ".approvedBy",
+        ),
+        Rule(
+            "!has(oldSelf.approvedBy) || has(self.approvedBy) && "
+            "self.approvedBy == oldSelf.approvedBy",
+            "approvedBy cannot change: it says who approved the run",
+            ".approvedBy",
+        ),
+    )
+
+    policy_ref: PolicyRef
+    """The PatchPolicy that the run executes."""
+    cancelled: bool = False
+    """True: start nothing more. Azure cannot stop an install, so the run is Cancelling until those
+    in flight have ended."""
+    approved: bool = False
+    """True: the run may begin, where its policy asks for an approval. The chart's admission policy
+    lets only those set it who have the verb approve on patchruns."""
+    approved_by: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """Who approved it: the user name of whoever sets approved, and no other."""
+    acknowledged_failures: Annotated[int, Field(ge=0, le=MEMBERS_LONGEST)] = 0
+    """How many failures somebody has seen to: they count no more, and a run that they had paused
+    goes on."""
+
+
+class Effective(ApiModel):
+    """What the run goes by: the policy's terms as they were when it was admitted."""
+
+    install: Install
+    """What is installed, and how."""
+    rollout: Rollout
+    """How carefully."""
+
+
+class RunMembership(ApiModel):
+    """Which machines are in the run stands on their PatchTargets, in status.run."""
+
+    total: Count
+    """How many there are."""
+    recorded_time: Time
+    """When all of them said so. Nothing starts before."""
+
+
+class RunMachines(ApiModel):
+    """The run's machines in numbers."""
+
+    pending: Count = 0
+    """Machines whose turn has not come."""
+    running: Count = 0
+    """Machines from the start of their install until they were assessed again."""
+    succeeded: Count = 0
+    """Machines that were installed on, and assessed after it."""
+    failed: Count = 0
+    """Machines on which it failed, that did not come back, or of which the result is not known."""
+    skipped: Count = 0
+    """Machines on which nothing was installed, or not everything; the PatchTarget says why."""
+
+
+class WaveStatus(ApiModel):
+    """One wave in numbers."""
+
+    name: WaveName
+    """The wave."""
+    machines: Count = 0
+    """Machines in it."""
+    succeeded: Count = 0
+    """Machines that were installed on, and assessed after it."""
+    failed: Count = 0
+    """Machines on which it failed, that did not come back, or of which the result is not known."""
+    skipped: Count = 0
+    """Machines on which nothing was installed, or not everything; the PatchTarget says why."""
+    start_time: Time | None = None
+    """When the first install of it could start."""
+    end_time: Time | None = None
+    """When the last of its machines was at its end."""
+
+
+class RunFailure(ApiModel):
+    """One machine on which the install failed."""
+
+    machine_id: ResourceId
+    """The machine's ARM id."""
+    reason: Annotated[str, Field(max_length=64)]
+    """Why, in one word; docs/api.md lists them all."""
+    message: ShortMessage = ""
+    """What Azure said."""
+
+
+class PatchRunStatus(ApiModel):
+    """What became of the run."""
+
+    observed_generation: int | None = None
+    """The generation that this status is about."""
+    phase: RunPhase | None = None
+    """AwaitingApproval: somebody must approve it. Waiting: for its window, for a soak, or for its
+    machines to be recorded. Running: installs may start, or are in flight. Paused: too much failed,
+    and a person must say how to go on."""
+    conditions: Annotated[tuple[Condition, ...], ListMap("type"), Field(max_length=8)] = ()
+    """Ready; Stalled only while true; at the end Complete or Failed."""
+    effective: Effective | None = None
+    """What the run goes by. Edits of the policy do not reach it."""
+    membership: RunMembership | None = None
+    """Its machines. Absent until all are recorded."""
+    machines: RunMachines | None = None
+    """The machines in numbers."""
+    waves: Annotated[tuple[WaveStatus, ...], ListMap("name"), Field(max_length=WAVES_MOST)] = ()
+    """The waves in numbers, in their order."""
+    failures: Annotated[tuple[RunFailure, ...], Field(max_length=FAILURES_LISTED)] = ()
+    """Machines on which it failed."""
+    failures_omitted: Count | None = None
+    """How many more there are than failures lists."""
+    approval_deadline: Time | None = None
+    """When it is Cancelled if nobody has approved it: the end of the window that it was made
+    for."""
+    start_time: Time | None = None
+    """When the first install could start."""
+    expected_completion_time: Time | None = None
+    """While it goes on by itself: the end of the window in which the last machine has its turn, if
+    every install takes all of its maximumDuration. Absent where no end is in sight within five
+    years, as with windows that have an endDate."""
+    completion_time: Time | None = None
+    """When it was over."""
+
+
+class PatchRun(Resource):
+    """One execution of a PatchPolicy's install: azpatch makes one when a window opens and machines
+    are due, freezes the terms of the policy in it, and goes through the waves. It is there to be
+    watched, to be cancelled, and to be told to go on after failures."""
+
+    KIND: ClassVar[str] = "PatchRun"
+    PLURAL: ClassVar[str] = "patchruns"
+    SHORT_NAME: ClassVar[str] = "azpr"
+    STATUS_DEFAULT: ClassVar[dict[str, int]] = {"observedGeneration": -1}
+    VITAL: ClassVar[frozenset[str]] = frozenset({"phase", "effective", "membership", "waves"})
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column("Policy", ".spec.policyRef.name"),
+        Column("Phase", ".status.phase"),
+        Column("Reason", condition_column("Ready", "reason")),
+        Column("Machines", ".status.membership.total", type="integer"),
+        Column("Succeeded", ".status.machines.succeeded", type="integer"),
+        Column("Failed", ".status.machines.failed", type="integer"),
+        Column("Skipped", ".status.machines.skipped", type="integer"),
+        Column("Age", ".metadata.creationTimestamp", type="date"),
+        Column("Approved-By", ".spec.approvedBy", wide=True),
+        Column("Expected", ".status.expectedCompletionTime", wide=True),
+        Column("Started", ".status.startTime", type="date", wide=True),
+        Column("Completed", ".status.completionTime", type="date", wide=True),
+        Column("Message", condition_column("Ready", "message"), wide=True),
+    )
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+
+    kind: Literal["PatchRun"] = "PatchRun"
+    spec: PatchRunSpec
+    """Of which policy, and what people say to it."""
+    status: PatchRunStatus = Field(default_factory=PatchRunStatus)
+    """What became of it."""
+
+    @property
+    def over(self) -> bool:
+        """Nothing more happens in it."""
+        return self.status.phase in OVER

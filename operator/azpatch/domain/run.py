@@ -1,0 +1,241 @@
+"""One execution of a policy: which phase it is in, which waves have begun, and why no more.
+
+Everything is counted anew from the PatchTargets each time: a crash loses nothing of it. What is
+kept of the last time is which waves have begun, and when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from azpatch.api.common import ConditionType
+from azpatch.api.policy import PatchPolicy
+from azpatch.api.reasons import Reason
+from azpatch.api.rollout import Rollout, share_of
+from azpatch.api.run import (
+    FAILURES_LISTED,
+    OVER,
+    Effective,
+    PatchRun,
+    PatchRunStatus,
+    RunMembership,
+    RunPhase,
+)
+from azpatch.api.target import PatchTarget, RunState
+from azpatch.domain.conditions import merge
+from azpatch.domain.forecast import Ahead, forecast
+from azpatch.domain.opening import Open, Shut
+from azpatch.domain.run_facts import (
+    RunFacts,
+    RunMember,
+    failures_of,
+    has_failed,
+    in_numbers,
+    members_of,
+    summed_up,
+)
+from azpatch.domain.run_gate import Stop, WaveProgress, gate, pause_of, to_resume
+from azpatch.domain.run_state import End, Soak, State, findings, state_of
+from azpatch.domain.waves import waves_of
+
+STALLED = ConditionType.STALLED
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the run is."""
+
+    status: PatchRunStatus
+    again: datetime | None
+    """When to look again at the latest; None: when something happens."""
+
+
+def admitted(policy: PatchPolicy) -> Effective:
+    """The terms of a run that begins now. The policy installs."""
+    assert policy.spec.install is not None
+    return Effective(install=policy.spec.install, rollout=policy.spec.rollout or Rollout())
+
+
+def progress(run: PatchRun, effective: Effective, facts: RunFacts, now: datetime) -> Progress:
+    """The run's status, which says of each wave whether its machines may be installed on."""
+    before = run.status
+    membership = before.membership
+    if membership is None and not facts.awaited and facts.members:
+        membership = RunMembership(total=len(facts.members), recorded_time=now)
+    waves = [WaveProgress(one, facts, before, now) for one in waves_of(effective.rollout)]
+    unseen = sum(map(has_failed, facts.members)) - run.spec.acknowledged_failures
+    pause = pause_of(effective.rollout, facts.members, unseen)
+    deadline = before.approval_deadline or (facts.deadline if facts.unapproved else None)
+    end = _abort(run, facts) or _expired(facts, deadline, now)
+    soak = None
+    if membership is not None and end is None:
+        end, shut, soak = _through(waves, effective.rollout, max(unseen, 0), facts, pause, now)
+        pause = pause or shut
+    if end is not None:
+        pause = None
+    facts = replace(facts, deadline=deadline)
+    state = state_of(waves, facts, membership, pause, soak, end)
+    over = state.phase in OVER
+    machines = in_numbers(facts.members, over=over)
+    generation = run.metadata.generation or 0
+    failures = failures_of(facts.members)
+    omitted = len(failures) - FAILURES_LISTED
+    starts = [one.start for one in waves if one.start is not None]
+    status = PatchRunStatus(
+        observed_generation=generation,
+        phase=state.phase,
+        conditions=merge(before.conditions, findings(state), generation, now),
+        effective=effective,
+        membership=membership,
+        machines=machines,
+        waves=tuple(one.status(over=over) for one in waves),
+        failures=failures[:FAILURES_LISTED],
+        failures_omitted=omitted if omitted > 0 else None,
+        approval_deadline=deadline,
+        start_time=min(starts, default=None),
+        expected_completion_time=_expected(
+            state, waves, effective, facts, soak.until if soak else now
+        ),
+        completion_time=(before.completion_time or now) if over else None,
+    )
+    return Progress(status, None if over else _again(facts, soak, now))
+
+
+def without_policy(run: PatchRun, now: datetime) -> PatchRunStatus:
+    """There is no policy that installs, so there is nothing to do."""
+    generation, name = run.metadata.generation or 0, run.spec.policy_ref.name
+    state = State(
+        RunPhase.FAILED,
+        Reason.POLICY_MISSING,
+        f"There is no PatchPolicy {name} in this namespace that installs and that this run belongs "
+        "to. azpatch makes the runs of a policy itself, when a window opens.",
+    )
+    return run.status.replace(
+        observed_generation=generation,
+        phase=state.phase,
+        conditions=merge(run.status.conditions, findings(state), generation, now),
+        completion_time=now,
+    )
+
+
+def run_slots(run: PatchRun, effective: Effective, targets: Sequence[PatchTarget]) -> int:
+    """maxUnavailable of a run, of its machines; none while failures have it paused."""
+    members = members_of(run, targets)
+    unseen = sum(map(has_failed, members)) - run.spec.acknowledged_failures
+    if pause_of(effective.rollout, members, unseen) is not None:
+        return 0
+    return share_of(len(members), effective.rollout.max_unavailable)
+
+
+# --- its waves, and its end -----------------------------------------------------------------------
+
+
+def _through(
+    waves: Sequence[WaveProgress],
+    rollout: Rollout,
+    unseen: int,
+    facts: RunFacts,
+    pause: Stop | None,
+    now: datetime,
+) -> tuple[End | None, Stop | None, Soak | None]:
+    """Goes through the waves in their order and begins the next, if it may. All members are
+    recorded. `unseen`: failures that nobody acknowledged."""
+    for number, wave in enumerate(waves):
+        if any(one.start is not None for one in waves[number + 1 :]):
+            # Its gate has opened, whatever became of its machines since.
+            continue
+        if not wave.members and wave.name in facts.up_to_date:
+            # It was patched before, under this policy, and an assessment says that it went well.
+            continue
+        later = [one for one in waves[number + 1 :] if one.members]
+        if not wave.members and not later:
+            break
+        if wave.start is None and not wave.over:
+            held = facts.suspended or facts.unapproved
+            may = pause is None and not held and isinstance(wave.opening, Open)
+            if not may:
+                return None, None, None
+            wave.start = now
+        if not wave.over:
+            return None, None, None
+        if not later:
+            break
+        shut = gate(wave, rollout, unseen)
+        if shut is not None and gate(wave, rollout, 0) is None:
+            resumed = f"{shut.message} {to_resume(sum(map(has_failed, facts.members)))}"
+            return None, Stop(shut.reason, resumed), None
+        if shut is not None:
+            return End(RunPhase.FAILED, shut.reason, f"{shut.message} {_NEXT}"), None, None
+        until = wave.last_success + (wave.wave.soak or timedelta(0))
+        if now < until:
+            return None, None, Soak(until, wave.name)
+    return _all_over(facts.members, pause), None, None
+
+
+_NEXT = "The next window's run begins with it again."
+
+
+def _abort(run: PatchRun, facts: RunFacts) -> End | None:
+    if run.spec.cancelled:
+        return End(RunPhase.CANCELLED, Reason.RUN_CANCELLED, "spec.cancelled is true.")
+    if facts.abandoned:
+        return End(
+            RunPhase.CANCELLED,
+            Reason.RUN_CANCELLED,
+            f"PatchPolicy {run.spec.policy_ref.name} is gone, or does not install any more.",
+        )
+    if run.status.effective is not None and not facts.members and not facts.awaited:
+        return End(
+            RunPhase.SUCCEEDED, Reason.COMPLETE, "No machine is due any more: nothing was to do."
+        )
+    return None
+
+
+def _expired(facts: RunFacts, deadline: datetime | None, now: datetime) -> End | None:
+    if not facts.unapproved or deadline is None or now < deadline:
+        return None
+    return End(
+        RunPhase.CANCELLED,
+        Reason.APPROVAL_EXPIRED,
+        "Nobody approved the run before its window ended. The next window has a run of its own.",
+    )
+
+
+def _all_over(members: Sequence[RunMember], pause: Stop | None) -> End:
+    told = summed_up(members)
+    if pause is not None:
+        return End(RunPhase.FAILED, pause.reason, told)
+    return End(RunPhase.SUCCEEDED, Reason.COMPLETE, told)
+
+
+def _expected(
+    state: State,
+    waves: Sequence[WaveProgress],
+    effective: Effective,
+    facts: RunFacts,
+    since: datetime,
+) -> datetime | None:
+    """While it goes on by itself. `since`: when the next install may start, but for windows."""
+    if state.phase not in (RunPhase.WAITING, RunPhase.RUNNING) or facts.suspended:
+        return None
+    ahead = [
+        Ahead(
+            one.count(RunState.PENDING),
+            one.wave.soak or timedelta(0),
+            facts.calendars[one.name],
+        )
+        for one in waves
+        if one.count(RunState.PENDING) and one.name in facts.calendars
+    ]
+    at_once = share_of(len(facts.members), effective.rollout.max_unavailable)
+    return forecast(ahead, at_once, effective.install.maximum_duration, since)
+
+
+def _again(facts: RunFacts, soak: Soak | None, now: datetime) -> datetime | None:
+    times = [one.holds_until for one in facts.openings.values()]
+    times += [one.next for one in facts.openings.values() if isinstance(one, Shut)]
+    times += [soak.until] if soak else []
+    times += [facts.deadline] if facts.unapproved else []
+    return min((one for one in times if one is not None and one > now), default=None)

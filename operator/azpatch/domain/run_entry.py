@@ -1,0 +1,306 @@
+"""A machine's part in a run: whether its turn has come, and what its install came to there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from azpatch.api.reasons import Reason
+from azpatch.api.rollout import ApprovalMode, Wave
+from azpatch.api.run import Effective, PatchRun, RunPhase
+from azpatch.api.target import (
+    Installation,
+    OperationState,
+    Outcome,
+    PatchTargetStatus,
+    RunEntry,
+    RunState,
+)
+from azpatch.domain.attempts import ASSESSMENT_RETRIES, POSTS_PER_WINDOW
+from azpatch.domain.availability import reassessment_due, went_well
+from azpatch.domain.opening import Opening, Shut
+from azpatch.domain.waves import waves_of
+
+Hold = tuple[Reason, str]
+"""Why nothing is installed on a machine now, for a program and for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run that is under way, as its machines look at it."""
+
+    name: str
+    effective: Effective
+    recorded: bool
+    """All of its machines say that they are in it."""
+    begun: frozenset[str]
+    """Waves that have begun."""
+    stopped: Hold | None
+    """Why nothing is started in it, whatever the wave."""
+
+    def wave(self, name: str) -> Wave | None:
+        """One of its waves."""
+        return next((one for one in waves_of(self.effective.rollout) if one.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A machine's part in its policy's runs."""
+
+    runs: bool
+    """The policy installs by runs."""
+    run: OpenRun | None
+    """The one that is under way."""
+    entry: RunEntry | None
+    """As the PatchTarget has it: of this run, or of one before."""
+    offered: str | None = None
+    """The wave of this run that it is to be in."""
+
+    @property
+    def mine(self) -> OpenRun | None:
+        """The run, if the machine is in it, and not at its end there."""
+        entry, run = self.entry, self.run
+        if run is None or entry is None or entry.name != run.name or not entry.under_way:
+            return None
+        return run
+
+    @property
+    def begun(self) -> bool:
+        """Its wave has begun."""
+        return (
+            self.mine is not None and self.entry is not None and self.entry.wave in self.mine.begun
+        )
+
+
+APART = Part(runs=False, run=None, entry=None)
+"""Of a policy without runs."""
+
+
+def open_run(run: PatchRun, *, approval: bool = False) -> OpenRun | None:
+    """None: it is over, or has no terms yet. `approval`: the policy asks for one now."""
+    effective = run.status.effective
+    if run.over or effective is None:
+        return None
+    return OpenRun(
+        name=run.metadata.name,
+        effective=effective,
+        recorded=run.status.membership is not None,
+        begun=frozenset(one.name for one in run.status.waves if one.start_time is not None),
+        stopped=_stopped(run, approval=approval),
+    )
+
+
+def needs_approval(run: PatchRun, approval: bool) -> bool:
+    """Whether it must be approved, and is not. The policy says that: when the run was admitted, or
+    now (`approval`); never the run's own spec."""
+    effective = run.status.effective
+    frozen = effective is not None and effective.rollout.approval.mode is ApprovalMode.REQUIRED
+    return (approval or frozen) and not run.spec.approved
+
+
+def _stopped(run: PatchRun, *, approval: bool) -> Hold | None:
+    name = run.metadata.name
+    if run.spec.cancelled or run.metadata.deletion_timestamp is not None:
+        return Reason.RUN_CANCELLED, f"PatchRun {name} is cancelled: nothing more is started in it."
+    if needs_approval(run, approval) or run.status.phase is RunPhase.AWAITING_APPROVAL:
+        return (
+            Reason.AWAITING_APPROVAL,
+            f"PatchRun {name} begins when somebody who may has approved it.",
+        )
+    if run.status.phase is RunPhase.PAUSED:
+        return (
+            Reason.RUN_PAUSED,
+            f"PatchRun {name} is paused; its condition Ready says why, and how it goes on.",
+        )
+    return None
+
+
+def held_back(part: Part, opening: Opening) -> Hold | None:
+    """Why the machine's turn has not come, though it is due; None: it has, as far as runs go. Where
+    no window is open that is said first, unless the machine is in a run."""
+    if part.mine is None:
+        return None if not part.runs or isinstance(opening, Shut) else _not_in_it(part)
+    run, entry = part.mine, part.entry
+    assert entry is not None
+    if run.stopped is not None:
+        return run.stopped
+    if not run.recorded:
+        return (
+            Reason.WAITING_FOR_RUN,
+            f"PatchRun {run.name} begins when all of its machines have said that they are in it.",
+        )
+    if entry.wave not in run.begun:
+        return (
+            Reason.WAITING_FOR_WAVE,
+            f"Wave {entry.wave} of PatchRun {run.name} has not begun; the PatchRun says what it "
+            "waits for.",
+        )
+    return None
+
+
+def _not_in_it(part: Part) -> Hold:
+    run, entry = part.run, part.entry
+    if run is None:
+        return (
+            Reason.WAITING_FOR_RUN,
+            "An install is due. The next PatchRun takes the machine; there is one for each window, "
+            "made when the policy's machines are known to be due or not.",
+        )
+    if entry is not None and entry.name == run.name:
+        return (
+            Reason.RUN_ENDED,
+            f"Its part in PatchRun {run.name} is over ({entry.state}). What is still missing is "
+            "for the next run.",
+        )
+    return (
+        Reason.WAITING_FOR_RUN,
+        f"PatchRun {run.name} began without this machine; the next run takes it.",
+    )
+
+
+# --- how far it is --------------------------------------------------------------------------------
+
+
+def progressed(
+    part: Part,
+    status: PatchTargetStatus,
+    obstacle: Reason | None,
+    due: bool | None,
+    opening: Opening,
+) -> RunEntry | None:
+    """The entry of a machine with nothing in flight. `obstacle`: what keeps an install from it
+    beside the run and its windows; `due`: None where that is not known."""
+    entry = part.entry
+    if (new := joined(part)) is not None:
+        return new
+    if entry is None or not entry.under_way:
+        return entry
+    if part.mine is None:
+        return _ended(entry, RunState.SKIPPED, Reason.RUN_ENDED)
+    over = part.begun and isinstance(opening, Shut)
+    if entry.state is RunState.PENDING:
+        return _pending(entry, obstacle if over else None, due)
+    if status.installation is None:
+        return entry.replace(state=RunState.PENDING)
+    again = not over and part.mine.stopped is None and _one_try_left(status)
+    return _running(entry, status, status.installation, obstacle if over else None, again=again)
+
+
+def joined(part: Part) -> RunEntry | None:
+    """The entry of a machine that is to be in the run and does not say so yet."""
+    run, entry = part.run, part.entry
+    if run is None or part.offered is None or (entry is not None and entry.name == run.name):
+        return None
+    return RunEntry(name=run.name, wave=part.offered, state=RunState.PENDING)
+
+
+def _pending(entry: RunEntry, obstacle: Reason | None, due: bool | None) -> RunEntry:
+    """Its wave's window is over with something in the way: the next may be a month off. Who only
+    had no room yet goes on in it."""
+    if due is False:
+        return _ended(entry, RunState.SKIPPED, Reason.UP_TO_DATE)
+    if obstacle is not None:
+        return _ended(entry, RunState.SKIPPED, obstacle)
+    return entry
+
+
+_BAD = {
+    Outcome.FAILED: Reason.INSTALL_FAILED,
+    Outcome.NOT_BACK: Reason.NOT_BACK,
+    Outcome.UNKNOWN: Reason.RESULT_UNKNOWN,
+    Outcome.SUPERSEDED: Reason.SUPERSEDED,
+    Outcome.INCOMPLETE: Reason.INSTALL_INCOMPLETE,
+    Outcome.SKIPPED: Reason.MACHINE_GONE,
+}
+_FAILURES = (Outcome.FAILED, Outcome.NOT_BACK, Outcome.UNKNOWN)
+_TRIED_AGAIN = (Outcome.FAILED, Outcome.SUPERSEDED)
+
+
+def _running(
+    entry: RunEntry,
+    status: PatchTargetStatus,
+    installation: Installation,
+    obstacle: Reason | None,
+    *,
+    again: bool,
+) -> RunEntry:
+    outcome = installation.outcome
+    if outcome is Outcome.SUCCEEDED:
+        return _verified(entry, status, obstacle)
+    reason = Reason(installation.reason or _BAD[outcome])
+    if outcome in _TRIED_AGAIN and again:
+        return entry.replace(reason=reason) if outcome in _FAILURES else entry
+    return _ended(entry, RunState.FAILED if outcome in _FAILURES else RunState.SKIPPED, reason)
+
+
+def _verified(entry: RunEntry, status: PatchTargetStatus, obstacle: Reason | None) -> RunEntry:
+    """An install counts when the assessment after it went well. Where none will, nothing vouches
+    for it, and nothing speaks against it."""
+    assessment = status.assessment
+    if not reassessment_due(status) and assessment is not None and went_well(assessment.status):
+        return _ended(entry, RunState.SUCCEEDED, None)
+    failed = status.attempts.failed_assessments if status.attempts else 0
+    if failed > len(ASSESSMENT_RETRIES):
+        return _ended(entry, RunState.SKIPPED, Reason.ASSESSMENT_FAILED)
+    return entry if obstacle is None else _ended(entry, RunState.SKIPPED, obstacle)
+
+
+def _one_try_left(status: PatchTargetStatus) -> bool:
+    return status.attempts is None or status.attempts.install_posts < POSTS_PER_WINDOW
+
+
+def begun(entry: RunEntry | None) -> RunEntry | None:
+    """An install is about to be sent."""
+    if entry is None or not entry.under_way:
+        return entry
+    return entry.replace(state=RunState.RUNNING)
+
+
+def not_begun(entry: RunEntry | None) -> RunEntry | None:
+    """It did not start after all. One whose first install failed is still at that."""
+    if entry is None or entry.state is not RunState.RUNNING or entry.reason is not None:
+        return entry
+    return entry.replace(state=RunState.PENDING)
+
+
+def ended_as(
+    entry: RunEntry | None, state: OperationState | None, outcome: Outcome
+) -> RunEntry | None:
+    """An install has ended. One whose beginning Azure did not confirm may be somebody else's, and
+    vouches for nothing."""
+    doubtful = state is OperationState.UNCONFIRMED and outcome is Outcome.SUCCEEDED
+    if entry is None or not entry.under_way or not doubtful:
+        return entry
+    return _ended(entry, RunState.SKIPPED, Reason.OPERATION_UNCONFIRMED)
+
+
+def cut_off(entry: RunEntry | None, reason: Reason) -> RunEntry | None:
+    """Nothing can be decided of the machine, for a reason that nobody may ever mend; nothing is in
+    flight on it."""
+    if entry is None or not entry.under_way:
+        return entry
+    return _ended(entry, RunState.SKIPPED, reason)
+
+
+def replaced(entry: RunEntry | None) -> RunEntry | None:
+    """Another machine has the name now."""
+    if entry is None or not entry.under_way:
+        return entry
+    return _ended(entry, RunState.SKIPPED, Reason.MACHINE_REPLACED)
+
+
+def _ended(entry: RunEntry, state: RunState, reason: Reason | None) -> RunEntry:
+    return entry.replace(state=state, reason=reason)
+
+
+WAITS_FOR_RUN: Collection[Reason] = frozenset(
+    {
+        Reason.AWAITING_APPROVAL,
+        Reason.RUN_CANCELLED,
+        Reason.RUN_ENDED,
+        Reason.RUN_PAUSED,
+        Reason.WAITING_FOR_RUN,
+        Reason.WAITING_FOR_WAVE,
+    }
+)
+"""Why a machine that is due waits for its run."""

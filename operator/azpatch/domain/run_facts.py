@@ -1,0 +1,127 @@
+"""The machines of a run, and what else its decision looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from azpatch.api.reasons import Reason
+from azpatch.api.run import PatchRun, RunFailure, RunMachines
+from azpatch.api.target import Installation, PatchTarget, RunEntry, RunState
+from azpatch.domain.opening import Opening
+from azpatch.domain.windows import Calendar
+from azpatch.domain.words import counted
+
+
+@dataclass(frozen=True, slots=True)
+class RunMember:
+    """A machine in the run, as its PatchTarget has it."""
+
+    machine_id: str
+    entry: RunEntry
+    installation: Installation | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a run's decision looks at."""
+
+    members: Sequence[RunMember]
+    awaited: int
+    """Machines that are to be in it, and do not say so yet."""
+    openings: Mapping[str, Opening]
+    """By wave, where its machines may soonest be installed on."""
+    calendars: Mapping[str, Calendar] = field(default_factory=dict)
+    """By wave, where it has windows that can be read."""
+    up_to_date: frozenset[str] = frozenset()
+    """Waves by tags in which nobody is due, because every machine that has the tags is compliant,
+    and there is one."""
+    suspended: bool = False
+    """The policy is."""
+    unapproved: bool = False
+    """Somebody must approve it, and nobody has."""
+    deadline: datetime | None = None
+    """When the window ends that the run was made for."""
+    abandoned: bool = False
+    """There is no such policy any more, or it does not install any more."""
+
+
+def members_of(run: PatchRun, targets: Sequence[PatchTarget]) -> list[RunMember]:
+    """Those of the policy's machines that say that they are in it."""
+    return [
+        RunMember(one.spec.machine_id, one.status.run, one.status.installation)
+        for one in targets
+        if one.status.run is not None and one.status.run.name == run.metadata.name
+    ]
+
+
+def has_failed(member: RunMember) -> bool:
+    """Also one that is tried once more: two failures are not needed to see that something is
+    wrong."""
+    entry = member.entry
+    return entry.state is RunState.FAILED or (
+        entry.state is RunState.RUNNING and entry.reason is not None
+    )
+
+
+def not_back(member: RunMember) -> bool:
+    """It did not come back after its reboot."""
+    return member.entry.state is RunState.FAILED and member.entry.reason == Reason.NOT_BACK
+
+
+# --- in numbers and words -------------------------------------------------------------------------
+
+
+def in_numbers(members: Sequence[RunMember], *, over: bool) -> RunMachines:
+    """In numbers. Of a run that is over nothing is pending: what was is skipped."""
+    states = [one.entry.state for one in members]
+    pending = states.count(RunState.PENDING)
+    return RunMachines(
+        pending=0 if over else pending,
+        running=states.count(RunState.RUNNING),
+        succeeded=states.count(RunState.SUCCEEDED),
+        failed=states.count(RunState.FAILED),
+        skipped=states.count(RunState.SKIPPED) + (pending if over else 0),
+    )
+
+
+def failures_of(members: Sequence[RunMember]) -> tuple[RunFailure, ...]:
+    """Those that failed, by id, with Azure's words."""
+    return tuple(
+        RunFailure(
+            machine_id=one.machine_id,
+            reason=one.entry.reason or Reason.INSTALL_FAILED,
+            message=_azure_said(one.installation),
+        )
+        for one in sorted(members, key=lambda one: one.machine_id)
+        if one.entry.state is RunState.FAILED
+    )
+
+
+def _azure_said(installation: Installation | None) -> str:
+    error = installation.error if installation else None
+    return f"{error.code}: {error.message}" if error else ""
+
+
+def summed_up(members: Sequence[RunMember]) -> str:
+    """What a run came to, in a sentence."""
+    counts = in_numbers(members, over=True)
+    parts = [
+        (counts.succeeded, "succeeded"),
+        (counts.failed, "failed"),
+        (counts.skipped, "skipped"),
+    ]
+    told = ", ".join(f"{number} {what}" for number, what in parts if number)
+    return f"Of {counted(len(members), 'machine')} {told}."
+
+
+_NAMED = 3
+
+
+def named(members: Sequence[RunMember]) -> str:
+    """Some of them by name, and how many more there are."""
+    names = [one.machine_id.rsplit("/", 1)[-1] for one in members]
+    more = len(names) - _NAMED
+    told = ", ".join(names[:_NAMED])
+    return f"{told} and {more} more" if more > 0 else told

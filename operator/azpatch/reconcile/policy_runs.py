@@ -1,0 +1,123 @@
+"""A policy's PatchRuns: made when a window opens, removed when they are history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import structlog
+
+from azpatch.api.common import API_VERSION
+from azpatch.api.policy import PatchPolicy
+from azpatch.api.run import PatchRun
+from azpatch.api.target import POLICY_LABEL, PatchTarget
+from azpatch.domain.naming import run_name
+from azpatch.domain.opening import Timing
+from azpatch.domain.run_need import Runs, need, superfluous
+from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, Conflict, Object
+from azpatch.reconcile.context import Context
+from azpatch.reconcile.queue import Key
+from azpatch.reconcile.routing import own_key
+from azpatch.reconcile.store import Stored
+
+log = structlog.get_logger(__name__)
+
+
+class PolicyRuns:
+    """For the policies' reconciler."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._since: dict[str, datetime] = {}
+        """By uid: when the policy was first looked at. The API server's times are not Azure's."""
+
+    async def keep(
+        self,
+        stored: Stored[PatchPolicy],
+        targets: Sequence[Stored[PatchTarget]],
+        timing: Timing,
+    ) -> datetime | None:
+        """Makes the run that is needed now, if one is, and removes what is history. When to look
+        again at the latest; None: when something changes. Raises KubeError."""
+        policy = stored.parsed
+        assert policy is not None
+        runs = self._context.terms.runs(stored)
+        if stored.deleting or any(one.parsed is None for one in runs):
+            # One that cannot be read may be under way.
+            return None
+        now = self._context.clock.now()
+        readable = [target.parsed for target in targets if target.parsed]
+        since = self._since.setdefault(stored.uid, now)
+        needed = need(policy, readable, _parsed(runs), timing, since, now)
+        if needed.window is not None:
+            await self._make(policy, needed.window)
+        turn = timing.opening.turn
+        window = turn.start if turn else None
+        history = superfluous(_parsed(runs), policy.spec.run_history, window, policy.metadata.name)
+        names = {run.metadata.name for run in history}
+        for run in runs:
+            if run.name in names and not run.deleting:
+                await self._context.kube.delete(PATCH_RUN, run.raw)
+        self._wake_next(stored)
+        return needed.again
+
+    def forget(self, policy_uid: str) -> None:
+        """The policy is gone."""
+        self._since.pop(policy_uid, None)
+
+    def told(self, stored: Stored[PatchPolicy]) -> Runs:
+        """What the policy's status says of them."""
+        return Runs.of(_parsed(self._context.terms.runs(stored)))
+
+    async def _make(self, policy: PatchPolicy, window: datetime) -> None:
+        body = _new_run(policy, window)
+        try:
+            await self._context.create(PATCH_RUN, body)
+        except Conflict:
+            # Made a moment ago, by this operator or the one before it: its event tells.
+            log.info("PatchRun exists", run=body["metadata"]["name"])
+            return
+        log.info("PatchRun made", policy=policy.metadata.name, run=body["metadata"]["name"])
+        self._context.queue.add(
+            Key(PATCH_RUN.kind, body["metadata"]["namespace"], body["metadata"]["name"])
+        )
+
+    def _wake_next(self, stored: Stored[PatchPolicy]) -> None:
+        """The run whose turn has come, when the one before it is over."""
+        run = self._context.terms.run(stored)
+        if run is None or run.status.effective is not None:
+            return
+        waiting = self._context.store.run(stored.namespace, run.metadata.name)
+        if waiting is not None:
+            self._context.queue.add(own_key(waiting))
+
+
+def _parsed(runs: Sequence[Stored[PatchRun]]) -> list[PatchRun]:
+    return [run.parsed for run in runs if run.parsed is not None]
+
+
+def owned_by(policy: PatchPolicy) -> Object:
+    """The ownerReference of what a policy's reconciler makes."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": PATCH_POLICY.kind,
+        "name": policy.metadata.name,
+        "uid": policy.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _new_run(policy: PatchPolicy, window: datetime) -> Object:
+    meta = policy.metadata
+    return {
+        "apiVersion": API_VERSION,
+        "kind": PATCH_RUN.kind,
+        "metadata": {
+            "name": run_name(meta.name, window),
+            "namespace": meta.namespace,
+            "labels": {POLICY_LABEL: meta.name},
+            "ownerReferences": [owned_by(policy)],
+        },
+        "spec": {"policyRef": {"name": meta.name}},
+    }
