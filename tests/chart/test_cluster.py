@@ -27,7 +27,7 @@ MACHINE = (
     "/providers/Microsoft.Compute/virtualMachines/web-1"
 )
 
-DEFINITIONS = ("azuresubscriptions", "patchpolicies", "patchtargets")
+DEFINITIONS = ("azuresubscriptions", "patchpolicies", "patchruns", "patchtargets")
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +168,8 @@ EVERYWHERE = {
     "azpatch.dev/patchpolicies": {*READ, "patch"},
     "azpatch.dev/patchpolicies/status": {"update"},
     "azpatch.dev/patchpolicies/finalizers": {"update"},
+    "azpatch.dev/patchruns": {*READ, "create", "delete"},
+    "azpatch.dev/patchruns/status": {"update"},
     "azpatch.dev/patchtargets": {*READ, "create", "patch", "delete"},
     "azpatch.dev/patchtargets/status": {"update"},
     "/namespaces": set(READ),
@@ -220,6 +222,9 @@ def test_the_operator_has_these_rights_and_no_other(
         ("delete", "azuresubscriptions.azpatch.dev", "", "no"),
         ("create", "patchtargets.azpatch.dev", TEAM, "yes"),
         ("deletecollection", "patchtargets.azpatch.dev", TEAM, "no"),
+        ("create", "patchruns.azpatch.dev", TEAM, "yes"),
+        ("patch", "patchruns.azpatch.dev", TEAM, "no"),
+        ("deletecollection", "patchruns.azpatch.dev", TEAM, "no"),
         ("create", "pods", NAMESPACE, "no"),
         ("create", "serviceaccounts/token", NAMESPACE, "no"),
         ("patch", "namespaces", "", "no"),
@@ -308,9 +313,16 @@ RENEWAL_SECONDS = 60
 """Far more than it was ever seen to take; the rest is for a busy machine."""
 
 POLICIES = "azpatch.dev/patchpolicies"
+RUNS = "azpatch.dev/patchruns"
 TARGETS = "azpatch.dev/patchtargets"
 SUBSCRIPTIONS = "azpatch.dev/azuresubscriptions"
 WRITE = ("create", "update", "patch", "delete", "deletecollection")
+
+EDITS: Rights = {
+    POLICIES: READ + WRITE,
+    RUNS: {*READ, *WRITE} - {"create"},
+    TARGETS: READ,
+}
 
 AGGREGATION_SECONDS = 30
 """The controller needs less than one; the rest is for a busy machine."""
@@ -319,13 +331,18 @@ AGGREGATION_SECONDS = 30
 @pytest.mark.parametrize(
     ("role", "rights"),
     [
-        pytest.param("view", {POLICIES: READ, TARGETS: READ}, id="view reads"),
-        pytest.param("edit", {POLICIES: READ + WRITE, TARGETS: READ}, id="edit writes policies"),
-        pytest.param("admin", {POLICIES: READ + WRITE, TARGETS: READ}, id="admin too"),
+        pytest.param("view", {POLICIES: READ, RUNS: READ, TARGETS: READ}, id="view reads"),
+        pytest.param("edit", EDITS, id="edit writes policies, and what it has to say to a run"),
+        pytest.param("admin", EDITS, id="admin too"),
         pytest.param(
             "azpatch-platform",
-            {SUBSCRIPTIONS: READ + WRITE, POLICIES: READ, TARGETS: READ},
+            {SUBSCRIPTIONS: READ + WRITE, POLICIES: READ, RUNS: READ, TARGETS: READ},
             id="the platform team writes subscriptions",
+        ),
+        pytest.param(
+            "azpatch-approver",
+            {POLICIES: READ, RUNS: (*READ, "update", "patch", "approve"), TARGETS: READ},
+            id="who approves runs, and nobody else",
         ),
     ],
 )
@@ -343,8 +360,9 @@ def test_what_people_may_do(cluster: ControlPlane, role: str, rights: Rights) ->
 
 def _rights_of(cluster: ControlPlane, user: str) -> set[tuple[str, str]]:
     """All that ``user`` may do with azpatch's kinds in the team's namespace."""
-    resources = (POLICIES, TARGETS, SUBSCRIPTIONS, f"{POLICIES}/status", f"{TARGETS}/status")
-    asked = ((resource, verb) for resource in resources for verb in READ + WRITE)
+    kinds = (POLICIES, RUNS, TARGETS, SUBSCRIPTIONS)
+    resources = (*kinds, *(f"{kind}/status" for kind in kinds[:3]))
+    asked = ((resource, verb) for resource in resources for verb in (*READ, *WRITE, "approve"))
     return {right for right in asked if _may(cluster, user, *right)}
 
 

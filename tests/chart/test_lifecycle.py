@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from azpatch.api import crd
 from lab import chart
 from lab.binaries import ROOT
 from lab.controlplane import ControlPlane
@@ -60,14 +61,17 @@ def test_definitions_are_upgraded_with_the_chart_and_outlive_it(
     chart.uninstall(cluster)
     kept = cluster.kubectl("get", "azuresubscriptions,crd", "--output=name").stdout.split()
     assert "azuresubscription.azpatch.dev/prod" in kept
-    assert len(kept) == 4
+    assert len(kept) == 1 + len(crd.KINDS)
     namespaced = "deployments,serviceaccounts,roles,rolebindings,services,poddisruptionbudgets"
     left = cluster.kubectl(
         "get", namespaced, f"--namespace={chart.NAMESPACE}", "--selector=app.kubernetes.io/name"
     )
     assert left.stdout == ""
     cluster_wide = cluster.kubectl(
-        "get", "clusterroles,clusterrolebindings", "--selector=app.kubernetes.io/name=azpatch"
+        "get",
+        "clusterroles,clusterrolebindings,validatingadmissionpolicies,"
+        "validatingadmissionpolicybindings",
+        "--selector=app.kubernetes.io/name=azpatch",
     )
     assert cluster_wide.stdout == ""
 

@@ -243,6 +243,7 @@ def test_definitions_come_with_the_chart_and_stay_without_it() -> None:
     assert definitions.keys() == {
         "azuresubscriptions.azpatch.dev",
         "patchpolicies.azpatch.dev",
+        "patchruns.azpatch.dev",
         "patchtargets.azpatch.dev",
     }
     for annotations in definitions.values():

@@ -60,6 +60,16 @@ def target(name: str = "web-1-5d0c7a91be", of: str = "web") -> dict[str, Any]:
     }
 
 
+def run(name: str = "web-202612112100", of: str = "web") -> dict[str, Any]:
+    """A PatchRun as the operator makes it."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "PatchRun",
+        "metadata": {"name": name},
+        "spec": {"policyRef": {"name": of}},
+    }
+
+
 def collection(plural: str, namespace: str | None = None) -> str:
     inside = f"/namespaces/{namespace}" if namespace else ""
     return f"/apis/{API_VERSION}{inside}/{plural}"

@@ -13,10 +13,12 @@ from crd_objects import (
     collection,
     policy,
     put,
+    run,
     subscription,
     target,
 )
 from test_policy_admission import POLICY_REFUSALS
+from test_run_admission import RUN_REFUSALS
 from test_schedule_admission import FREEZE_REFUSALS, SCHEDULE_REFUSALS
 from test_subscription_admission import SUBSCRIPTION_REFUSALS
 
@@ -28,7 +30,13 @@ from lab.controlplane import ControlPlane
 
 def test_every_rule_has_a_row_in_the_tables_of_refusals() -> None:
     immutable = {"cannot change", "values go with operator"}
-    tables = (POLICY_REFUSALS, SUBSCRIPTION_REFUSALS, SCHEDULE_REFUSALS, FREEZE_REFUSALS)
+    tables = (
+        POLICY_REFUSALS,
+        SUBSCRIPTION_REFUSALS,
+        SCHEDULE_REFUSALS,
+        FREEZE_REFUSALS,
+        RUN_REFUSALS,
+    )
     told = {str(row.values[2]) for table in tables for row in table}
     rules = {message for kind in crd.KINDS for message in messages(crd.schema(kind))}
     rest = {rule for rule in rules - told if not any(words in rule for words in immutable)}
@@ -46,7 +54,12 @@ def messages(schema: Any) -> set[str]:
 
 
 def test_an_absent_value_gets_its_default(crds: ControlPlane, namespace: str) -> None:
-    body = changed(policy(), put("spec.rollout", {}), put("spec.install.windows", {}))
+    body = changed(
+        policy(),
+        put("spec.rollout", {}),
+        put("spec.install.windows", {}),
+        put("spec.runHistory", {}),
+    )
     created = crds.admin.create(collection("patchpolicies", namespace), body)
     assert created["spec"] == {
         "suspend": False,
@@ -66,8 +79,12 @@ def test_an_absent_value_gets_its_default(crds: ControlPlane, namespace: str) ->
         "schedule": {"always": {}, "timeZone": "UTC"},
         "rollout": {
             "maxUnavailable": "10%",
+            "maxFailed": 2,
+            "minSucceeded": "80%",
+            "approval": {"mode": "None", "leadTime": "72h"},
             "spread": [{"by": "AvailabilitySet", "maxUnavailable": 1}],
         },
+        "runHistory": {"succeeded": 6, "failed": 6},
     }
 
 
@@ -102,8 +119,12 @@ def test_a_list_that_a_person_applies_replaces_its_default(
 
 @pytest.mark.parametrize(
     ("plural", "body", "namespaced"),
-    [("patchpolicies", policy(), True), ("azuresubscriptions", subscription("fresh"), False)],
-    ids=["PatchPolicy", "AzureSubscription"],
+    [
+        ("patchpolicies", policy(), True),
+        ("patchruns", run(), True),
+        ("azuresubscriptions", subscription("fresh"), False),
+    ],
+    ids=["PatchPolicy", "PatchRun", "AzureSubscription"],
 )
 def test_a_fresh_object_is_not_taken_for_done(
     crds: ControlPlane, namespace: str, plural: str, body: dict[str, Any], namespaced: bool
@@ -137,7 +158,8 @@ def test_kubectl_explain_reads_like_documentation(crds: ControlPlane) -> None:
 COLUMNS = {
     "azsub": "NAME SUBSCRIPTION READY REASON MATRIX FEATURE MACHINES AGE",
     "azpp": "NAME READY REASON MACHINES COMPLIANT IN-PROGRESS FAILED AGE",
-    "azpt": "NAME POLICY OS IMAGE READY REASON SUPPORTED COMPLIANT MISSING OPERATION AGE",
+    "azpr": "NAME POLICY PHASE REASON MACHINES SUCCEEDED FAILED SKIPPED AGE",
+    "azpt": "NAME POLICY OS IMAGE READY REASON SUPPORTED COMPLIANT MISSING OPERATION RUN AGE",
 }
 
 
@@ -147,6 +169,7 @@ def test_kubectl_get_answers_the_first_questions(
 ) -> None:
     crds.admin.create(collection("patchpolicies", namespace), policy())
     crds.admin.create(collection("patchtargets", namespace), target())
+    crds.admin.create(collection("patchruns", namespace), run())
     crds.kubectl("apply", "--filename=-", input=json.dumps(subscription("columns")))
     shown = crds.kubectl("get", short_name, f"--namespace={namespace}").stdout
     assert shown.splitlines()[0].split() == COLUMNS[short_name].split()

@@ -21,6 +21,7 @@ from crd_objects import (
 )
 
 from azpatch.api.policy import PatchPolicy
+from azpatch.api.rollout import WAVE_ONE_OF
 from lab.controlplane import ControlPlane
 
 NOT_A_MACHINE = (
@@ -50,6 +51,29 @@ TWICE = (
     "rollout.spread has two entries for the same groups (by, and key without case): keep one of "
     "them"
 )
+NO_FAILURES = (
+    "rollout.maxFailed is neither a count nor a percentage: give a number from 0, or 1% to 100%"
+)
+NO_SUCCESSES = (
+    "rollout.minSucceeded is neither a count nor a percentage: give a number from 1, or 1% to 100%"
+)
+NO_MACHINES = (
+    "machines of a wave is neither a count nor a percentage: give a number from 1, or 1% to 100%"
+)
+NO_LAST_WAVE = "the last wave of rollout.waves leaves machines out: give it machines: 100%"
+SHRINKING = (
+    "shares of rollout.waves are cumulative, and one is smaller than the one before it: give each "
+    "wave the share that it and those before it take together"
+)
+
+NIGHTS = {"windows": [{"name": "night", "daily": {}, "startTime": "22:00", "duration": "4h"}]}
+REST = {"name": "rest", "machines": "100%"}
+
+
+def waves(*declared: dict[str, Any], last: dict[str, Any] | None = REST) -> list[Change]:
+    """A policy with windows and these waves."""
+    ending = [] if last is None else [last]
+    return [put("spec.schedule", NIGHTS), put("spec.rollout.waves", [*declared, *ending])]
 
 
 TWO_TARGETS = (
@@ -294,6 +318,106 @@ POLICY_REFUSALS = [
         )
         for share in (0, -1, "0%", "101%", "3", "ten")
     ),
+    *(
+        pytest.param(
+            [put(f"spec.rollout.{field}", share)],
+            f"spec.rollout.{field}",
+            message,
+            id=f"{field} {share!r}",
+        )
+        for field, message, wrong in (
+            ("maxFailed", NO_FAILURES, (-1, 100001, "0%", "101%", "3", "", "ten")),
+            ("minSucceeded", NO_SUCCESSES, (0, -1, 100001, "0%", "101%", "3", "80")),
+        )
+        for share in wrong
+    ),
+    *(
+        pytest.param(
+            waves({"name": "canary", "machines": share}),
+            "spec.rollout.waves[0].machines",
+            NO_MACHINES,
+            id=f"machines of a wave {share!r}",
+        )
+        for share in (0, -1, 100001, "0%", "101%", "5", "1.5%")
+    ),
+    pytest.param(
+        waves({"name": "canary"}), "spec.rollout.waves[0]", WAVE_ONE_OF, id="a wave of nobody"
+    ),
+    pytest.param(
+        waves({"name": "canary", "machines": 1, "tags": {"ring": ["0"]}}),
+        "spec.rollout.waves[0]",
+        WAVE_ONE_OF,
+        id="a wave by share and by tags",
+    ),
+    *(
+        pytest.param(
+            waves({"name": "canary", "machines": 1, "soak": soak}),
+            "spec.rollout.waves[0].soak",
+            f"soak of a wave is {said}",
+            id=f"a soak of {soak}",
+        )
+        for soak, said in (
+            ("1d", "not a duration: give one such as 24h or 30m"),
+            ("PT1H", "not a duration: give one such as 24h or 30m"),
+            ("721h", "longer than 720h: give at most that"),
+        )
+    ),
+    *(
+        pytest.param(waves(last=last), "spec.rollout.waves", NO_LAST_WAVE, id=id_)
+        for last, id_ in (
+            ({"name": "rest", "machines": "99%"}, "waves that end before everybody's turn"),
+            ({"name": "rest", "machines": 100}, "a last wave of 100 machines"),
+            ({"name": "rest", "tags": {"ring": ["1"]}}, "a last wave by tags"),
+        )
+    ),
+    pytest.param(
+        waves(last={**REST, "soak": "24h"}),
+        "spec.rollout.waves",
+        "the last wave of rollout.waves has a soak, and nothing comes after it: remove soak",
+        id="a soak that nothing waits for",
+    ),
+    pytest.param(
+        waves({"name": "a", "machines": "50%"}, {"name": "b", "machines": "10%"}),
+        "spec.rollout.waves",
+        SHRINKING,
+        id="shares of each wave by itself",
+    ),
+    *(
+        pytest.param(
+            [
+                put("spec.schedule", NIGHTS),
+                put("spec.rollout.approval", {"mode": "Required", "leadTime": lead}),
+            ],
+            "spec.rollout.approval.leadTime",
+            f"rollout.approval.leadTime is {said}",
+            id=f"a lead of {lead}",
+        )
+        for lead, said in (
+            ("3d", "not a duration: give hours and minutes such as 72h"),
+            ("721h", "longer than 720h: give at most that"),
+        )
+    ),
+    pytest.param(
+        [put("spec.rollout.approval", {"mode": "Required"})],
+        "spec",
+        "rollout.approval needs schedule.windows: with schedule.always each machine is installed "
+        "on when it is due, and there is no run to approve",
+        id="approval of what is no run",
+    ),
+    pytest.param(
+        [put("spec.rollout.waves", [REST])],
+        "spec",
+        "rollout.waves needs schedule.windows: with schedule.always each machine is installed on "
+        "when it is due, and there is no run to have waves",
+        id="waves without windows",
+    ),
+    pytest.param(
+        waves({"name": "canary", "machines": 1, "windows": ["night", "noon"]}),
+        "spec",
+        "a wave of rollout.waves names a window that schedule.windows does not have: give the name "
+        "of one of them, or remove windows from the wave",
+        id="a wave in a window that there is not",
+    ),
     pytest.param(
         [spread({"by": "Zone", "maxUnavailable": 0})],
         "spec.rollout.spread[0].maxUnavailable",
@@ -366,9 +490,7 @@ def test_an_empty_selection_is_refused(
     "field",
     [
         "spec.schedule.cron",
-        "spec.rollout.waves",
-        "spec.rollout.maxFailed",
-        "spec.runHistory",
+        "spec.rollout.patchSet",
     ],
 )
 def test_a_policy_has_no_field_that_this_release_does_not_act_on(
@@ -423,6 +545,31 @@ def test_a_policy_has_no_field_that_this_release_does_not_act_on(
             ],
             id="groups of every kind",
         ),
+        pytest.param(
+            [
+                put("spec.schedule", NIGHTS),
+                put("spec.rollout.approval", {"mode": "Required", "leadTime": "720h"}),
+            ],
+            id="an approval a month ahead",
+        ),
+        pytest.param([put("spec.rollout.maxFailed", 0)], id="no failure"),
+        pytest.param([put("spec.rollout.maxFailed", "1%")], id="failures in percent"),
+        pytest.param([put("spec.rollout.minSucceeded", 1)], id="successes as a count"),
+        pytest.param([put("spec.rollout.waves", [])], id="no waves"),
+        pytest.param([put("spec.runHistory", {"succeeded": 0, "failed": 50})], id="no history"),
+        pytest.param(
+            waves(
+                {"name": "canary", "machines": 3, "soak": "720h", "windows": ["night"]},
+                {"name": "ring", "tags": {"ring": ["0", "1"]}},
+                {"name": "half", "machines": "50%"},
+                {"name": "more", "machines": "50%"},
+            ),
+            id="waves by count, by tags and by share",
+        ),
+        pytest.param(
+            waves(*({"name": f"w{number}", "machines": "5%"} for number in range(9))),
+            id="ten waves",
+        ),
         pytest.param([put("metadata.name", "a" * 46)], id="the longest name"),
         pytest.param([drop("spec.install"), drop("spec.schedule")], id="assess only"),
         pytest.param(
@@ -439,3 +586,60 @@ def test_a_policy_may_say(crds: ControlPlane, namespace: str, changes: list[Chan
     path = f"{collection('patchpolicies', namespace)}?dryRun=All&fieldValidation=Strict"
     body = changed(policy(), *changes)
     PatchPolicy.from_object(crds.admin.create(path, body))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        *(
+            pytest.param(
+                [put(f"spec.rollout.{field}", value)],
+                f"spec.rollout.{field}: ",
+                id=f"{field} {value!r}",
+            )
+            for field in ("maxUnavailable", "maxFailed", "minSucceeded")
+            for value in (True, 1.5, ["10%"], "1" * 40)
+        ),
+        pytest.param(
+            waves(REST), 'spec.rollout.waves[1]: Duplicate value: {"name":"rest"}', id="twins"
+        ),
+        pytest.param(
+            waves(*({"name": f"w{number}", "machines": 1} for number in range(10))),
+            "spec.rollout.waves: Too many: 11: must have at most 10 items",
+            id="eleven waves",
+        ),
+        pytest.param(
+            waves({"name": "Canary!", "machines": 1}),
+            "spec.rollout.waves[0].name: Invalid value",
+            id="a name that is none",
+        ),
+        pytest.param(
+            waves({"name": "ring", "tags": {"ring": []}}),
+            "spec.rollout.waves[0].tags.ring: Invalid value",
+            id="a tag with no value",
+        ),
+        pytest.param(
+            waves({"name": "ring", "tags": {}}),
+            "spec.rollout.waves[0].tags: Invalid value: 0: spec.rollout.waves[0].tags in body "
+            "should have at least 1 properties",
+            id="no tag",
+        ),
+        pytest.param(
+            waves({"name": "canary", "machines": 1, "windows": []}),
+            "spec.rollout.waves[0].windows: Invalid value: 0: spec.rollout.waves[0].windows in "
+            "body should have at least 1 items",
+            id="a wave in no window",
+        ),
+        pytest.param(
+            [put("spec.runHistory", {"failed": 51})],
+            "spec.runHistory.failed: Invalid value",
+            id="a history too long",
+        ),
+    ],
+)
+def test_what_is_no_rollout_at_all_is_refused(
+    crds: ControlPlane, namespace: str, changes: list[Change], error: str
+) -> None:
+    body = changed(policy(), *changes)
+
+    assert error in refusal(crds, collection("patchpolicies", namespace), body)

@@ -9,14 +9,8 @@ import pytest
 
 from azpatch.api.common import Condition, UnreadableObjectError
 from azpatch.api.install import LinuxClassification
-from azpatch.api.policy import (
-    GalleryImageTarget,
-    PatchPolicy,
-    Rollout,
-    Spread,
-    SpreadBy,
-    share_of,
-)
+from azpatch.api.policy import GalleryImageTarget, PatchPolicy
+from azpatch.api.rollout import Rollout, Spread, SpreadBy, share_of
 from azpatch.api.subscription import AccessLevel, AzureSubscription
 from azpatch.api.target import Attempts, PatchTarget, PatchTargetStatus
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from azpatch.api.common import API_VERSION, Condition, MachineKind, Metadata, OsType
 from azpatch.api.policy import PatchPolicy
-from azpatch.api.subscription import AzureSubscription, Grant
+from azpatch.api.run import Effective, PatchRun, PatchRunStatus
+from azpatch.api.subscription import AccessLevel, AzureSubscription, Grant
 from azpatch.api.target import (
     AssessmentStatus,
     Installation,
@@ -20,9 +21,16 @@ from azpatch.api.target import (
     PatchTarget,
     PatchTargetSpec,
     PatchTargetStatus,
+    RunEntry,
+    RunState,
 )
 from azpatch.domain.facts import ImageReference, Machine, MachineView
 from azpatch.domain.matrix import Matrix, NeededFeature, revision
+from azpatch.domain.opening import Open
+from azpatch.domain.plan import Standing
+from azpatch.domain.run import admitted
+from azpatch.domain.run_entry import APART
+from azpatch.domain.run_facts import RunMember
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -82,6 +90,20 @@ _SERVER = Machine(
 def arc_server(**changes: Any) -> Machine:
     """A connected Azure Arc-enabled server."""
     return replace(_SERVER, **changes)
+
+
+STANDING = Standing(
+    access=AccessLevel.PATCH,
+    governs=True,
+    elsewhere="",
+    busy_elsewhere=False,
+    deleting=False,
+    has_slot=True,
+    opening=Open(None),
+    part=APART,
+    blocked=None,
+)
+"""Of a machine that nothing holds back."""
 
 
 # --- objects of the cluster -----------------------------------------------------------------------
@@ -186,6 +208,77 @@ def grant(name: str = "web", access: str = "Patch", **more: Any) -> Grant:
     """A grant to namespace web."""
     fields = {"namespaces": {"names": ["web"]}, **more}
     return Grant.model_validate({"name": name, "access": access, **fields})
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+RUN = "web-linux-202611231200"
+"""Of the window that began NOW."""
+
+NIGHTS = {"windows": [{"name": "nights", "daily": {}, "startTime": "12:00", "duration": "6h"}]}
+"""A schedule whose window of today began NOW."""
+
+
+def terms(**rollout: Any) -> Effective:
+    """What a run goes by; `rollout` by API names."""
+    return admitted(patch_policy(schedule=NIGHTS, rollout=rollout))
+
+
+def patch_run(
+    status: PatchRunStatus | None = None,
+    *,
+    name: str = RUN,
+    policy: str = "web-linux",
+    deleted: bool = False,
+    **spec: Any,
+) -> PatchRun:
+    """A run of a policy; `spec` by API names."""
+    metadata = {
+        "name": name,
+        "namespace": "web",
+        "uid": f"uid-{name}",
+        "generation": 1,
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        **({"deletionTimestamp": "2026-11-23T12:00:00Z"} if deleted else {}),
+    }
+    run = PatchRun.from_object(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "PatchRun",
+            "metadata": metadata,
+            "spec": {"policyRef": {"name": policy}, **spec},
+        }
+    )
+    return run.replace(status=status or PatchRunStatus())
+
+
+def entry(
+    state: RunState = RunState.PENDING,
+    reason: str | None = None,
+    *,
+    wave: str = "all",
+    name: str = RUN,
+) -> RunEntry:
+    """A machine's part in a run."""
+    return RunEntry(name=name, wave=wave, state=state, reason=reason)
+
+
+def numbered(number: int) -> str:
+    """Id of a machine."""
+    return VM.replace("web-1", f"web-{number}")
+
+
+def member(
+    number: int = 1,
+    state: RunState = RunState.PENDING,
+    reason: str | None = None,
+    *,
+    wave: str = "all",
+    ended: datetime | None = None,
+) -> RunMember:
+    """A machine in a run. `ended`: when its install did."""
+    known = installed(time=ended or NOW) if state is not RunState.PENDING else None
+    return RunMember(numbered(number), entry(state, reason, wave=wave), known)
 
 
 # --- what is recorded of a machine ----------------------------------------------------------------

@@ -11,6 +11,7 @@ from domain_builders import (
     DAY,
     HOUR,
     NOW,
+    STANDING,
     arc_server,
     assess_only,
     assessed,
@@ -45,7 +46,6 @@ from azpatch.domain.plan import (
     Idle,
     Plan,
     Send,
-    Standing,
     fingerprint,
     is_due,
     next_try,
@@ -61,17 +61,6 @@ SELECTED = Selection((PATCH,), ())
 NOTHING = Selection((), ())
 POLICY = patch_policy()
 FINE = PatchTargetStatus(assessment=assessed())
-
-STANDING = Standing(
-    access=AccessLevel.PATCH,
-    governs=True,
-    elsewhere="",
-    busy_elsewhere=False,
-    deleting=False,
-    has_slot=True,
-    opening=Open(None),
-    blocked=None,
-)
 
 
 def ruling(

@@ -10,8 +10,10 @@ import pytest
 from domain_builders import (
     DAY,
     HOUR,
+    NIGHTS,
     NOW,
     READABLE,
+    RUN,
     VM,
     assess_only,
     assessed,
@@ -19,12 +21,14 @@ from domain_builders import (
     installed,
     operation,
     patch_policy,
+    patch_run,
     patch_target,
 )
 
 from azpatch.api.common import Condition, OperationName, Support
 from azpatch.api.policy import NextWindow, PatchPolicy, PatchPolicyStatus
 from azpatch.api.reasons import Reason
+from azpatch.api.run import PatchRun, PatchRunStatus, RunPhase
 from azpatch.api.target import (
     SUBSCRIPTION_LABEL,
     Attempts,
@@ -36,6 +40,7 @@ from azpatch.api.target import (
 from azpatch.domain.opening import Open, Shut, Timing
 from azpatch.domain.policy import status
 from azpatch.domain.policy_machines import operation_of, slot_limit
+from azpatch.domain.run_need import NO_RUNS, Runs
 from azpatch.domain.subscription import Trouble
 from azpatch.domain.windows import Span
 
@@ -96,8 +101,9 @@ def of(
     trouble: Trouble | None = None,
     timing: Timing = ANY_TIME,
     held_by: Sequence[str] = (),
+    runs: Runs = NO_RUNS,
 ) -> PatchPolicyStatus:
-    found = status(policy, targets, trouble, NOW, timing=timing, held_by=held_by)
+    found = status(policy, targets, trouble, NOW, timing=timing, runs=runs, held_by=held_by)
     assert all(len(c.message) <= READABLE for c in found.conditions)
     return found
 
@@ -534,6 +540,65 @@ class TestSlots:
         leaving = target(4)
         leaving = leaving.replace(metadata=leaving.metadata.replace(deletion_timestamp=NOW))
         assert slot_limit(policy, [*map(target, range(3)), leaving]) == 1
+
+
+def run(phase: RunPhase, ready: str, reason: str) -> PatchRun:
+    said = condition("Ready", ready, reason, f"Why {reason}.")
+    return patch_run(PatchRunStatus(phase=phase, conditions=(said,)))
+
+
+SOAKS = run(RunPhase.WAITING, "True", "Soaking")
+PAUSED = run(RunPhase.PAUSED, "False", "TooManyFailed")
+LAST_FAILED = run(RunPhase.FAILED, "False", "GateNotPassed")
+LAST_CANCELLED = run(RunPhase.CANCELLED, "True", "RunCancelled")
+
+
+class TestRuns:
+    """What a policy says of its runs."""
+
+    NIGHTLY = patch_policy(schedule=NIGHTS)
+
+    @pytest.mark.parametrize(
+        ("runs", "expected"),
+        [
+            pytest.param(Runs(SOAKS, None, None), ("True", "RunUnderWay"), id="one that soaks"),
+            pytest.param(Runs(PAUSED, None, None), ("False", "RunPaused"), id="a paused one"),
+            pytest.param(
+                Runs(None, LAST_FAILED, None), ("False", "RunFailed"), id="the last that failed"
+            ),
+            pytest.param(
+                Runs(SOAKS, LAST_FAILED, None), ("True", "RunUnderWay"), id="one after it"
+            ),
+            pytest.param(Runs(None, LAST_CANCELLED, None), ("True", "UpToDate"), id="cancelled"),
+        ],
+    )
+    def test_a_policy_is_as_well_as_its_run(self, runs: Runs, expected: tuple[str, str]) -> None:
+        found = readiness(of([target()], self.NIGHTLY, runs=runs))
+
+        assert found["Ready"] == expected
+        assert ("Stalled" in found) is (expected[0] == "False")
+
+    def test_the_runs_own_words_are_told(self) -> None:
+        found = conditions([target()], self.NIGHTLY, runs=Runs(PAUSED, None, None))
+
+        assert found["Ready"].message == f"PatchRun {RUN}: Why TooManyFailed."
+
+    @pytest.mark.parametrize("policy", [POLICY, assess_only()], ids=["always", "assess only"])
+    def test_an_old_run_does_not_matter_to_a_policy_without_runs(self, policy: PatchPolicy) -> None:
+        found = readiness(of([target()], policy, runs=Runs(None, LAST_FAILED, None)))
+
+        assert found["Ready"][0] == "True"
+
+    def test_both_are_named_and_the_window_that_there_was_one_for_is_kept(self) -> None:
+        runs = Runs(PAUSED, LAST_FAILED, NOW)
+        found = of([target()], self.NIGHTLY, runs=runs)
+        later = status(self.NIGHTLY.replace(status=found), [target()], None, NOW)
+
+        assert found.current_run is not None
+        assert found.last_run is not None
+        assert (found.current_run.phase, found.last_run.phase) == ("Paused", "Failed")
+        assert (later.current_run, later.last_run) == (None, None)
+        assert later.last_schedule_time == found.last_schedule_time == NOW
 
 
 def test_counts_speak_of_the_executors_operation() -> None:

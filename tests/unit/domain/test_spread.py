@@ -10,7 +10,7 @@ from domain_builders import COMPUTE, SUBSCRIPTION, VM, arc_server, machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azpatch.api.policy import Spread, SpreadBy
+from azpatch.api.rollout import Spread, SpreadBy
 from azpatch.api.target import MachineStatus
 from azpatch.domain.spread import (
     Asking,

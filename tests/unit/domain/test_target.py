@@ -10,6 +10,7 @@ import pytest
 from domain_builders import (
     DAY,
     NOW,
+    STANDING,
     assess_only,
     assessed,
     condition,
@@ -69,7 +70,7 @@ def settled(
     target: PatchTarget | None = None,
 ) -> PatchTargetStatus:
     return decide.settled(
-        target or patch_target(), policy, seen or observed(), selection, step, True, None, NOW
+        target or patch_target(), policy, seen or observed(), selection, step, STANDING, NOW
     )
 
 
@@ -287,6 +288,6 @@ class TestFacts:
         first = settled(selection=ONE)
         target = patch_target(first)
         again = decide.settled(
-            target, POLICY, observed(first), ONE, IDLE, True, None, NOW + timedelta(hours=1)
+            target, POLICY, observed(first), ONE, IDLE, STANDING, NOW + timedelta(hours=1)
         )
         assert again == first

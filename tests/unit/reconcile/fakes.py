@@ -17,6 +17,8 @@ from random import Random
 from typing import Any, cast
 
 from azpatch.api.common import API_VERSION, DetectedState, OsType
+from azpatch.api.policy import PatchPolicy
+from azpatch.api.run import PatchRun
 from azpatch.api.target import PatchTarget, PatchTargetStatus
 from azpatch.azure.port import Accepted, AzureError, Credentials, Denied, Gone, Progress
 from azpatch.domain.facts import (
@@ -38,6 +40,7 @@ from azpatch.kube.port import (
     AZURE_SUBSCRIPTION,
     NAMESPACE,
     PATCH_POLICY,
+    PATCH_RUN,
     PATCH_TARGET,
     WATCHED,
     Conflict,
@@ -532,6 +535,24 @@ class World:
         """A patch is missing, as an assessment before our time found."""
         self.azure.rows[key(machine_id)] = assessment_row(**changes)
         self.azure.patches[key(machine_id)] = (PATCH,)
+
+    def told(self) -> PatchPolicy:
+        """The only policy, as the API server has it."""
+        (raw,) = self.kube.all(PATCH_POLICY)
+        return PatchPolicy.from_object(raw)
+
+    def runs(self) -> list[PatchRun]:
+        """The PatchRuns, by name."""
+        runs = [PatchRun.from_object(raw) for raw in self.kube.all(PATCH_RUN)]
+        return sorted(runs, key=lambda run: run.metadata.name)
+
+    def says(self, run: PatchRun, **spec: Any) -> None:
+        """A person, to a run; by API names."""
+        (raw,) = (
+            raw for raw in self.kube.all(PATCH_RUN) if raw["metadata"]["name"] == run.metadata.name
+        )
+        kept = {name: raw["metadata"][name] for name in ("name", "namespace", "ownerReferences")}
+        self.kube.put(PATCH_RUN, {**raw, "metadata": kept, "spec": {**raw["spec"], **spec}})
 
     def target(self, machine_id: str = VM) -> PatchTarget:
         """The PatchTarget of a machine, as the API server has it."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azpatch.api.policy import SpreadBy
+from azpatch.api.rollout import SpreadBy
 from azpatch.domain.spread import Group, Limits
 from azpatch.kube.port import PATCH_POLICY
 from azpatch.reconcile.holds import Holds
