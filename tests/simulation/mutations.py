@@ -7,7 +7,7 @@ program with a name, a first seed and a number of seeds, it prints the first see
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,6 +15,7 @@ from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
+from run_mutations import RUNS
 from support_mutations import gate_ignored, verdict_ignored
 
 from azpatch.api.common import MachineKind
@@ -280,6 +281,10 @@ class Mutation:
     """Seeds from `first` on, one of which must fail."""
 
 
+def _listed(make: Callable[[], Iterator[AbstractContextManager[Any]]]) -> Callable[[], Patches]:
+    return lambda: [*make()]
+
+
 MUTATIONS = {
     "intent forgotten": Mutation(intent_forgotten, 0, 3),
     "intent written after the POST": Mutation(intent_after_the_post, 0, 3),
@@ -306,6 +311,7 @@ MUTATIONS = {
     "a window's end ignored": Mutation(window_end_ignored, 15, 8),
     "freezes ignored": Mutation(freezes_ignored, 15, 8),
     "time zones ignored": Mutation(zones_ignored, 8, 8),
+    **{name: Mutation(_listed(make), *seeds) for name, (make, *seeds) in RUNS.items()},
 }
 
 

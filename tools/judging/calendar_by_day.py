@@ -78,7 +78,7 @@ def opened(schedule: Raw, since: datetime, until: datetime) -> list[Opened]:
     found = []
     for window in schedule.get("windows", ()):
         clock = time.fromisoformat(window["startTime"])
-        length = _duration(window["duration"])
+        length = duration(window["duration"])
         for day in _days((since - length - 3 * DAY).date(), (until + 2 * DAY).date()):
             if begins_on(window, day):
                 start = first_minute(datetime.combine(day, clock), zone)
@@ -91,7 +91,7 @@ def may_start(
 ) -> bool:
     """Whether an install may start then: all of it fits before a window closes or a freeze begins.
     `others`: the freezes of the AzureSubscription."""
-    end = instant + _duration(maximum_duration)
+    end = instant + duration(maximum_duration)
     own, zone = schedule.get("freezes", ()), schedule.get("timeZone", "UTC")
     spans = [*_frozen(own, zone), *_frozen(others, "UTC")]
     if any(start < end and instant < until for start, until in spans):
@@ -100,6 +100,27 @@ def may_start(
         return True
     windows = opened(schedule, instant, instant + MINUTE)
     return any(opens <= instant and end <= closes for opens, closes, _ in windows)
+
+
+def open_since(
+    schedule: Raw, instant: datetime, maximum_duration: str, names: Sequence[str] | None = None
+) -> datetime | None:
+    """When the window opened that is open then, or the first of those that overlap it, directly or
+    through others; of windows that an install fits in, and of these `names` alone. None: none is
+    open, or there are no windows."""
+    chosen = [
+        window
+        for window in schedule.get("windows", ())
+        if duration(window["duration"]) >= duration(maximum_duration)
+        and (names is None or window["name"] in names)
+    ]
+    began: datetime | None = None
+    ended = instant
+    for opens, closes, _ in opened({**schedule, "windows": chosen}, instant - 2 * DAY, instant):
+        if began is None or opens >= ended:
+            began, ended = opens, closes
+        ended = max(ended, closes)
+    return began if began is not None and began <= instant < ended else None
 
 
 def _frozen(freezes: Iterable[Raw], zone: str) -> Iterator[tuple[datetime, datetime]]:
@@ -116,7 +137,7 @@ def _days(first: date, last: date) -> Iterator[date]:
         day += DAY
 
 
-def _duration(text: str) -> timedelta:
+def duration(text: str) -> timedelta:
     """Of Go's notation, or ISO 8601's."""
     units = {"h": HOUR, "m": MINUTE, "s": timedelta(seconds=1)}
     parts = re.findall(r"([0-9]+)([hms])", text.lower())

@@ -238,7 +238,7 @@ def _unavailable(
             and install.last is not None
             and after.first > install.last
             and after.last is not None
-            and (after.status == "Succeeded" or _came_to_a_good_end(install))
+            and (after.status == "Succeeded" or came_to_a_good_end(install))
         ]
         ends += [
             journal.first_at(after.started + GIVEN_UP)
@@ -247,14 +247,14 @@ def _unavailable(
             and after.kind == "Assess"
             and install.last is not None
             and after.first > install.last
-            and _came_to_a_good_end(install)
+            and came_to_a_good_end(install)
         ]
         ends += [
             event.number
             for event in journal.events("OperationUnreached")
             if event.resource == install.machine
             and event.details["operation"] == "Assess"
-            and _came_to_a_good_end(install)
+            and came_to_a_good_end(install)
             and install.last is not None
             and event.number > install.last
         ]
@@ -267,7 +267,7 @@ def _unavailable(
         yield _Stretch(install, min(ends, default=None))
 
 
-def _came_to_a_good_end(install: Operation) -> bool:
+def came_to_a_good_end(install: Operation) -> bool:
     """Also with a warning that says no more than that a reboot is left to a person."""
     if install.status != "CompletedWithWarnings":
         return install.status == "Succeeded"

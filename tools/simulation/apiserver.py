@@ -18,6 +18,7 @@ from typing import Any, Literal
 from azpatch.kube.port import (
     NAMESPACE,
     PATCH_POLICY,
+    PATCH_RUN,
     Conflict,
     Kind,
     NotFound,
@@ -34,6 +35,7 @@ LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True)
 
 UNDECIDED: Mapping[Kind, Mapping[str, Any]] = {
     PATCH_POLICY: {"observedGeneration": -1},
+    PATCH_RUN: {"observedGeneration": -1},
 }
 """The schema's default status, by kind."""
 

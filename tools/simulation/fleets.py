@@ -12,6 +12,8 @@ from judging.support import Truth
 from simulation import images, matrices
 from simulation.images import Built, subscription_id
 
+Raw = dict[str, Any]
+
 TENANT = "7e0a2c54-6b1d-4c8e-9a57-3d2f1b0c9e11"
 OPERATOR = "azpatch"
 OPERATOR_CLIENT = "c11e0000-0000-4000-8000-000000000001"
@@ -176,12 +178,12 @@ def patch(random: Random, number: int, *, windows: bool = False) -> dict[str, An
     return {**made, "version": f"1.{number}"}
 
 
-def _machine(random: Random, name: str, subscriptions: int) -> tuple[dict[str, Any], Built]:
-    built = images.draw(random)
-    guest: dict[str, Any] = {
+def guest(random: Random, *, windows: bool = False, missing: tuple[int, int] = (0, 5)) -> Raw:
+    """What runs on a machine: what it lacks, how long it takes, what it fails at."""
+    made: Raw = {
         "missing": [
-            patch(random, number, windows=built.windows)
-            for number in random.sample(range(50), random.randint(0, 5))
+            patch(random, number, windows=windows)
+            for number in random.sample(range(50), random.randint(*missing))
         ],
         "durations": {
             "assess": f"{random.randint(20, 120)}s",
@@ -191,19 +193,25 @@ def _machine(random: Random, name: str, subscriptions: int) -> tuple[dict[str, A
         },
     }
     if random.random() < 0.3:
-        guest["assessedAgo"] = f"{random.randint(1, 160)}h"
+        made["assessedAgo"] = f"{random.randint(1, 160)}h"
     if random.random() < 0.1:
-        guest["rebootPending"] = True
+        made["rebootPending"] = True
     if random.random() < 0.2:
-        guest["failures"] = {**_failure(random), "times": 1}
+        made["failures"] = {**_failure(random), "times": 1}
+    return made
+
+
+def _machine(random: Random, name: str, subscriptions: int) -> tuple[Raw, Built]:
+    built = images.draw(random)
+    inside = guest(random, windows=built.windows)
     if built.arc:
-        return _server(random, name, subscriptions, built, guest), built
+        return _server(random, name, subscriptions, built, inside), built
     if random.random() < 0.07:
-        guest["patchable"] = False
+        inside["patchable"] = False
     elif random.random() < 0.12:
-        guest["detected"] = random.choice(("Unknown", "Absent", "UnableToDetermine"))
+        inside["detected"] = random.choice(("Unknown", "Absent", "UnableToDetermine"))
     if random.random() < 0.6:
-        guest["os"], guest["osVersion"] = random.choice(images.SYSTEMS[built.truth.os_type])
+        inside["os"], inside["osVersion"] = random.choice(images.SYSTEMS[built.truth.os_type])
     machine = {
         "name": name,
         "subscription": subscription_id(random.randint(1, subscriptions)),
@@ -211,7 +219,7 @@ def _machine(random: Random, name: str, subscriptions: int) -> tuple[dict[str, A
         "osType": built.truth.os_type,
         "image": dict(built.image),
         **built.fields,
-        "guest": guest,
+        "guest": inside,
     }
     return machine, built
 

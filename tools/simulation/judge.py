@@ -20,11 +20,19 @@ from judging.azure_journal import Journal, Operation, parse
 from simulation import fleets
 from simulation.apiserver import WatchEvent
 from simulation.permissions import Declarations
+from simulation.run_rules import RunRules
 from simulation.settled import waits_for_its_time
 from simulation.spread import Groups
 from simulation.steps import MACHINE, PATCH_VERBS
 from simulation.support import SupportRules
-from simulation.targets import attempt_of, governs, machine_of, max_unavailable, owned
+from simulation.targets import (
+    attempt_of,
+    governs,
+    machine_of,
+    max_unavailable,
+    owned,
+    with_terms_of,
+)
 from simulation.world import World
 
 OURS = (fleets.OPERATOR,)
@@ -64,6 +72,7 @@ class Judge:
         """What there is in the journal about preview features."""
         self.declarations = Declarations(world.api, world.clock.now, world.clock_errors)
         self.support = SupportRules(world, self.declarations)
+        self._runs = RunRules(world, self.journal, self._all)
         self._groups = Groups(world.fleet)
         self._attempts: dict[str, str] = {}
         """Kind of each intent, by attempt."""
@@ -148,6 +157,7 @@ class Judge:
         if entry.details["operation"] == "Install":
             self._needless(entry, machine)
             self._slots(journal, machine, entry.attempt_id)
+            self._runs.began(entry)
 
     def _follow(self, entry: EventEntry) -> None:
         """Looks, as long as it matters, whether Resource Graph shows what somebody else does on an
@@ -217,7 +227,10 @@ class Judge:
         governed = {
             machine_of(t) for t in siblings if governs(t) is not False or machine_of(t) in left
         }
-        limit = max(max_unavailable(one, siblings) for one in self.declarations.lately(policy, LAG))
+        limit = max(
+            max_unavailable(one, siblings, run)
+            for one, run in self.declarations.lately(policy, LAG)
+        )
         rollout = invariants.Rollout(policy["metadata"]["name"], frozenset(governed), limit)
         broken = invariants.max_unavailable_kept(
             journal, [rollout], OURS, journal.end, self._forgotten, self._shown
@@ -231,13 +244,13 @@ class Judge:
         broken = [
             invariants.max_unavailable_kept(
                 journal,
-                self._groups.of(one, machine),
+                self._groups.of(with_terms_of(run, one), machine),
                 OURS,
                 journal.end,
                 self._forgotten,
                 self._shown,
             )
-            for one in self.declarations.lately(policy, LAG)
+            for one, run in self.declarations.lately(policy, LAG)
         ]
         if all(broken):
             self._all("3 spread", broken[0], machine)
@@ -267,6 +280,9 @@ class Judge:
         forbidden = self.declarations.forbidden(target, kind, LAG)
         if forbidden is not None:
             self._not_to_be_sent[attempt] = "2, 7 declared", f"{kind}, although {forbidden}"
+        forbidden = self._runs.failed_too_often(target) if kind == "Install" else None
+        if forbidden is not None:
+            self._not_to_be_sent[attempt] = "3 maxFailed", f"{kind}, although {forbidden}"
         forbidden = self.support.forbidden(target, kind, self.journal(), LAG)
         if forbidden is not None:
             self._not_to_be_sent[attempt] = "5 support", f"{kind}, although {forbidden}"
@@ -375,9 +391,9 @@ class Judge:
                 machine = machine_of(target)
                 self._break("9 claims", "it waits for a window, and one is open", machine)
 
-    def stuck(self, machine: str, why: str, machines: int) -> None:
-        """6: a machine did not get there."""
-        self._break("6 it gets there", f"{machines} machines are left, the first: {why}", machine)
+    def stuck(self, machine: str, why: str, left: int) -> None:
+        """6: a machine, or a run, did not get there."""
+        self._break("6 it gets there", f"{left} are left, the first: {why}", machine or None)
 
     def _policies(self) -> list[Object]:
         return list(self._world.api.list(PATCH_POLICY))

@@ -10,16 +10,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from azpatch.kube.port import AZURE_SUBSCRIPTION, NAMESPACE, PATCH_POLICY, Kind, Object
+from azpatch.kube.port import (
+    AZURE_SUBSCRIPTION,
+    NAMESPACE,
+    PATCH_POLICY,
+    PATCH_RUN,
+    Kind,
+    Object,
+)
+from judging import runs
 from judging.calendar_by_day import may_start
 from simulation.apiserver import ApiServer, WatchEvent
+from simulation.targets import entry_of, owned
 
 ACCESS = ("Read", "Assess", "Patch", "Configure")
 NEEDED = {"Assess": "Assess", "Install": "Patch"}
 """The access that an operation needs."""
 
-DECLARED = (AZURE_SUBSCRIPTION, PATCH_POLICY, NAMESPACE)
-
+DECLARED = (AZURE_SUBSCRIPTION, PATCH_POLICY, NAMESPACE, PATCH_RUN)
+"""What an operation needs leave from: also a PatchRun, by what it says of itself."""
 
 View = Mapping[Kind, Mapping[tuple[str, str], Object]]
 """The declared objects at one time, by namespace and name."""
@@ -65,7 +74,9 @@ class Declarations:
         """Why this PatchTarget's policy must not send this, now and at every moment `within`
         before; None: it may, or might a moment ago, which the operator's watch may still show."""
         reasons = [
-            _forbidden(view, target, kind) or self._shut(view, target, kind, within)
+            _forbidden(view, target, kind)
+            or _not_its_turn(view, target, kind)
+            or self._shut(view, target, kind, within)
             for view in self.views(within)
         ]
         return reasons[0] if all(reasons) else None
@@ -96,12 +107,13 @@ class Declarations:
         """Whether it was, at any moment within this time."""
         return any(_forbidden(view, alive(target), kind) for view in self.views(within))
 
-    def lately(self, policy: Object, within: timedelta) -> Iterator[Object]:
-        """This policy as it is declared, and as it was at any moment within this time."""
+    def lately(self, policy: Object, within: timedelta) -> Iterator[tuple[Object, Object | None]]:
+        """This policy as it is declared, and as it was at any moment within this time; with the run
+        that was under way."""
         for view in self.views(within):
             was = view[PATCH_POLICY].get(_key(policy))
             if was is not None and was["metadata"]["uid"] == policy["metadata"]["uid"]:
-                yield was
+                yield was, run_under_way(view, was)
 
     def views(self, within: timedelta) -> Iterator[View]:
         """The declared objects now, and after each change that is no older than this, as they were
@@ -129,11 +141,16 @@ def _key(raw: Object) -> tuple[str, str]:
 
 
 def _declared(raw: Object | None) -> object:
-    """What a person sees to: not its status."""
+    """What a person sees to: not its status, unless it is a run's."""
     if raw is None:
         return None
     meta = raw["metadata"]
-    return meta["uid"], raw.get("spec"), meta.get("deletionTimestamp"), meta.get("labels")
+    declared = (meta["uid"], raw.get("spec"), meta.get("deletionTimestamp"), meta.get("labels"))
+    if raw.get("kind") != PATCH_RUN.kind:
+        return declared
+    status = raw.get("status") or {}
+    said = [status.get(field) for field in ("phase", "effective", "membership")]
+    return *declared, said, runs.begun(raw)
 
 
 def _forbidden(view: View, target: Object, kind: str) -> str | None:
@@ -152,16 +169,49 @@ def _forbidden(view: View, target: Object, kind: str) -> str | None:
     return _not_granted(view, namespace, machine, NEEDED[kind])
 
 
+def run_of(view: View, target: Object) -> Object | None:
+    """The PatchRun that the PatchTarget says it is in, whether over or not."""
+    return view[PATCH_RUN].get((target["metadata"]["namespace"], entry_of(target).get("name", "")))
+
+
+def run_under_way(view: View, policy: Object) -> Object | None:
+    """The policy's, of which there is one at most."""
+    found = [run for run in view[PATCH_RUN].values() if owned(run, policy)]
+    return next((run for run in found if runs.is_under_way(run)), None)
+
+
+def _not_its_turn(view: View, target: Object, kind: str) -> str | None:
+    if kind != "Install":
+        return None
+    policy = view[PATCH_POLICY][target["metadata"]["namespace"], target["spec"]["policy"]]
+    return runs.not_its_turn(policy, run_of(view, target), entry_of(target))
+
+
 def _open(view: View, target: Object, at: datetime) -> bool:
     key = (target["metadata"]["namespace"], target["spec"]["policy"])
-    spec, id_ = view[PATCH_POLICY][key]["spec"], target["spec"]["machineId"].split("/")[2]
+    policy, id_ = view[PATCH_POLICY][key], target["spec"]["machineId"].split("/")[2]
     freezes = [
         freeze
         for raw in view[AZURE_SUBSCRIPTION].values()
         if raw["spec"]["subscriptionId"].lower() == id_.lower()
         for freeze in raw["spec"].get("freezes", ())
     ]
-    return may_start(spec["schedule"], freezes, spec["install"]["maximumDuration"], at)
+    schedule, maximum_duration = _terms(view, policy, target)
+    return may_start(schedule, freezes, maximum_duration, at)
+
+
+def _terms(view: View, policy: Object, target: Object) -> tuple[Object, str]:
+    """The policy's schedule and maximumDuration; of a machine in a run the windows of its wave, and
+    what is frozen there."""
+    schedule, run, entry = policy["spec"]["schedule"], run_of(view, target), entry_of(target)
+    going = run is not None and runs.is_under_way(run) and owned(run, policy)
+    if run is None or not going or entry["state"] not in runs.UNDER_WAY:
+        return schedule, policy["spec"]["install"]["maximumDuration"]
+    wave = next(one for one in runs.waves_of(run) if one["name"] == entry["wave"])
+    if "windows" in wave and "windows" in schedule:
+        windows = [one for one in schedule["windows"] if one["name"] in wave["windows"]]
+        schedule = {**schedule, "windows": windows}
+    return schedule, run["status"]["effective"]["install"]["maximumDuration"]
 
 
 def _not_granted(

@@ -16,16 +16,21 @@ from unittest.mock import patch
 
 import structlog
 
-from azpatch.kube.port import PATCH_TARGET
+from azpatch.kube.port import PATCH_RUN, PATCH_TARGET, Object
 from azsim.journal import Entry, EventEntry, RequestEntry
-from simulation import fleets, registration, schedules, servers, spread
+from simulation import fleets, registration, rollouts, run_people, schedules, servers, spread
 from simulation.apiserver import WatchEvent
 from simulation.injections import KINDS, Injection, Troublemaker, name_of
 from simulation.judge import Judge
 from simulation.loop import run as run_virtual
+from simulation.run_settled import unsettled_runs
 from simulation.settled import unsettled
 from simulation.steps import PATCH_VERBS, Step, Steps
+from simulation.targets import entry_of
 from simulation.world import START, World
+
+LAST_LOOKS = 4
+"""In the end: some machine may just be assessed again, as it is every few hours."""
 
 LONGEST_CALM = timedelta(hours=48)
 """After the last trouble, every machine must have got where it belongs by then."""
@@ -42,6 +47,9 @@ AFTER = (0.0, 0.0, 0.01, 0.06, 0.2, 2.0, 30.0)
 PATIENT_ONE_IN = 40
 """In one simulation of so many, what is to be tried again tomorrow is waited for. In the others it
 is enough that it will be: two more days cost as much as ten others."""
+
+PATIENT_WITH_WAVES = 3
+"""Likewise of those with waves, of which the last begin a day or two later."""
 
 CELLS = [(kind, step) for kind in KINDS for step in Step]
 
@@ -102,6 +110,7 @@ class _Run:
         fleet = registration.drawn(fleet, Random(f"{seed}/registration"))
         fleet = schedules.drawn(fleet, Random(f"{seed}/schedules"))
         fleet = spread.drawn(fleet, Random(f"{seed}/spread"))
+        fleet = rollouts.drawn(fleet, Random(f"{seed}/rollouts"))
         interval = timedelta(minutes=random.choice(INVENTORY_MINUTES))
         self.world = World(seed, fleet, interval)
         self.outcome = Outcome(seed, machines=len(self.world.cloud.machines))
@@ -112,7 +121,9 @@ class _Run:
         servers.Servers(self.world, self.trouble)
         self.hours = random.choice(TROUBLE_HOURS)
         schedules.Schedules(self.world, self.trouble, self.hours)
-        self.patient = seed % PATIENT_ONE_IN == 0
+        run_people.RunPeople(self.world, self.trouble)
+        one_in = PATIENT_WITH_WAVES if rollouts.has_waves(fleet) else PATIENT_ONE_IN
+        self.patient = seed % one_in == 0
         self.plan = _plan(seed, random)
         self.world.journal.listeners.append(self.steps.read)
         self.world.journal.listeners.append(self._tell_azure)
@@ -159,22 +170,33 @@ class _Run:
         self.world.restart_later(1)
 
     async def _settles(self) -> None:
-        left: list[tuple[str, str]] = []
         for _ in range(LONGEST_CALM // LOOK_EVERY):
             await self._until(LOOK_EVERY)
             if self.world.ended.is_set():
                 return
             self.judge.waits()
-            left = list(
-                unsettled(
-                    self.world, self.judge.support, self.judge.declarations, patient=self.patient
-                )
-            )
-            if not left:
+            if not self._left(patient=self.patient):
                 self.judge.claims()
+                return
+        # A run may go on, from window to window, for longer than that is waited for.
+        patient = self.patient and not rollouts.has_waves(self.world.fleet)
+        for _ in range(LAST_LOOKS):
+            left = self._left(patient=patient, last=True)
+            if not left:
+                return
+            await self._until(LOOK_EVERY)
+            if self.world.ended.is_set():
                 return
         machine, why = left[0]
         self.judge.stuck(machine, why, len(left))
+
+    def _left(self, *, patient: bool, last: bool = False) -> list[tuple[str, str]]:
+        """Who is not where it belongs: machines, and runs."""
+        world, declarations = self.world, self.judge.declarations
+        return [
+            *unsettled(world, self.judge.support, declarations, patient=patient),
+            *unsettled_runs(world, declarations, self.judge.journal(), patient=patient, last=last),
+        ]
 
     async def _until(self, duration: timedelta) -> None:
         """Time passes, or a violation ends it."""
@@ -217,8 +239,10 @@ class _Run:
             self.world.story.tell(
                 name_of(event.object["spec"]["machineId"]),
                 f"PatchTarget {event.object['spec']['policy']} {event.change}: {doing}"
-                f" {'deleting' if meta.get('deletionTimestamp') else ''}",
+                f"{_part(event.object)} {'deleting' if meta.get('deletionTimestamp') else ''}",
             )
+        elif event.kind == PATCH_RUN:
+            self.world.story.tell("run", f"{meta['name']} {event.change}: {_told(event.object)}")
         elif event.change != "MODIFIED":
             self.world.story.tell("cluster", f"{event.kind.kind} {meta['name']} {event.change}")
 
@@ -248,3 +272,21 @@ def _plan(seed: int, random: Random) -> list[Injection]:
 
 def _short(id_: Any) -> str:
     return str(id_)[:8] if id_ else "-"
+
+
+def _part(target: Object) -> str:
+    entry = entry_of(target)
+    return f" {entry['wave']}: {entry['state']} {entry.get('reason', '')}" if entry else ""
+
+
+def _told(run: Object) -> str:
+    """Where a run is, and its waves: machines, and what they came to."""
+    status = run.get("status") or {}
+    conditions = {c["type"]: c for c in status.get("conditions", ())}
+    ready: dict[str, Any] = conditions.get("Ready", {})
+    waves = [
+        f"{wave['name']}{'*' if 'startTime' in wave else ''} {wave.get('machines', 0)}: "
+        f"{wave.get('succeeded', 0)}+{wave.get('failed', 0)}-{wave.get('skipped', 0)}"
+        for wave in status.get("waves", ())
+    ]
+    return f"{status.get('phase')}/{ready.get('reason')} {'; '.join(waves)}"

@@ -97,7 +97,10 @@ class Schedules:
         policy = self._random.choice(policies)
         self._world.story.tell("all", f"*** other windows for {policy['metadata']['name']}")
         schedule = _schedule(self._random, policy["spec"]["install"])
-        self._trouble.apply(policy, schedule=schedule)
+        changes = {"schedule": schedule}
+        if "waves" in policy["spec"].get("rollout", {}):
+            changes["rollout"] = fitting(policy["spec"]["rollout"], schedule)
+        self._trouble.apply(policy, **changes)
 
     def _freeze(self) -> None:
         """A freeze is declared that holds already, or soon, and is taken away later."""
@@ -138,3 +141,18 @@ def _freeze(random: Random, now: datetime) -> dict[str, Any]:
 
 def _local(at: datetime) -> str:
     return f"{at:%Y-%m-%dT%H:%M:00}"
+
+
+def fitting(rollout: dict[str, Any], schedule: dict[str, Any]) -> dict[str, Any]:
+    """The rollout as the API server takes it beside this schedule: without waves where there is no
+    window, and without windows that the schedule does not have."""
+    names = [window["name"] for window in schedule.get("windows", ())]
+    if not names:
+        return {field: value for field, value in rollout.items() if field != "waves"}
+    return {**rollout, "waves": [_with_windows(wave, names) for wave in rollout.get("waves", ())]}
+
+
+def _with_windows(wave: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    left = [name for name in wave.get("windows", ()) if name in names]
+    rest = {field: value for field, value in wave.items() if field != "windows"}
+    return {**rest, "windows": left} if left else rest

@@ -9,9 +9,10 @@ from typing import Any
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Object
 from azsim.arcmachine import ArcMachine
 from simulation.permissions import Declarations
+from simulation.run_settled import WAITS, under_way, waits_rightly
 from simulation.spread import Groups
 from simulation.support import SupportRules
-from simulation.targets import machine_of, max_unavailable, owned
+from simulation.targets import machine_of, max_unavailable, owned, with_terms_of
 from simulation.world import World
 
 TERMINAL = frozenset(
@@ -36,7 +37,7 @@ TERMINAL = frozenset(
 CUT_OFF = frozenset({"ArcDisconnected", "ArcExpired", "ArcError"})
 """Likewise, of an Azure Arc-enabled server that Azure does not hear."""
 
-SHUT = frozenset({"WaitingForWindow", "Frozen"})
+SHUT = frozenset({"WaitingForWindow", "Frozen", "NoWindowLeft", "WindowTooShort"})
 """Likewise, while it is so."""
 
 REFUSALS = frozenset(
@@ -88,7 +89,7 @@ def unsettled(
 
 
 def waits_for_its_time(target: Object) -> bool:
-    """It says that no window is open, or that a freeze holds."""
+    """It says that no window is open that is long enough, or that a freeze holds."""
     conditions = (target.get("status") or {}).get("conditions", ())
     return any(c["type"] == "Ready" and c["reason"] in SHUT for c in conditions)
 
@@ -120,10 +121,11 @@ def _waits_for_others(world: World, target: Object, targets: Iterable[Object]) -
     if policy is None:
         return False
     helpless = sum(_needs_a_person(world, one) for one in siblings)
-    if helpless >= max_unavailable(policy, siblings):
+    run = under_way(world, policy)
+    if helpless >= max_unavailable(policy, siblings, run):
         return True
     stuck = {machine_of(one) for one in targets if _needs_a_person(world, one)}
-    groups = Groups(world.fleet).of(policy, machine_of(target))
+    groups = Groups(world.fleet).of(with_terms_of(run, policy), machine_of(target))
     return any(len(stuck & group.machines) >= group.limit for group in groups)
 
 
@@ -154,6 +156,8 @@ def _left(world: World, support: SupportRules, target: Object) -> str | None:
     if "AssessmentFailed" in reasons and not world.cloud.machines[machine].spec.guest.patchable:
         return None
     if reasons & TERMINAL:
+        return None
+    if ready["reason"] in WAITS and waits_rightly(world, target, ready["reason"]):
         return None
     if reasons & REFUSALS and not support.may_install(target):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from azpatch.kube.port import Object
+from judging import runs
 
 
 def machine_of(target: Object) -> str:
@@ -24,14 +25,30 @@ def governs(target: Object) -> bool | None:
     return said
 
 
+def entry_of(target: Object) -> Object:
+    """Its part in a run; empty where it has none."""
+    entry: Object = (target.get("status") or {}).get("run") or {}
+    return entry
+
+
 def owned(target: Object, policy: Object) -> bool:
+    """The policy made the PatchTarget, or the PatchRun."""
     uid = policy["metadata"]["uid"]
-    return any(owner["uid"] == uid for owner in target["metadata"]["ownerReferences"])
+    return any(owner["uid"] == uid for owner in target["metadata"].get("ownerReferences", ()))
 
 
-def max_unavailable(policy: Object, targets: list[Object]) -> int:
+def with_terms_of(run: Object | None, policy: Object) -> Object:
+    """The policy, with the frozen rollout of its run in place of its own."""
+    if run is None:
+        return policy
+    return {**policy, "spec": {**policy["spec"], "rollout": runs.rollout_of(run)}}
+
+
+def max_unavailable(policy: Object, targets: list[Object], run: Object | None = None) -> int:
     """A count, or a percentage of the governed machines that are supported, rounded down, but one
-    at least."""
+    at least; while a run is under way, by the terms and of the machines of that."""
+    if run is not None:
+        return runs.max_unavailable(run)
     value = policy["spec"].get("rollout", {}).get("maxUnavailable", "10%")
     return share(value, sum(map(_supported, targets)))
 

@@ -1,0 +1,157 @@
+"""Wrong operators, by what they do with runs and waves; see `mutations`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from azpatch.api.rollout import share_of
+from azpatch.api.run import RunPhase
+from azpatch.api.target import Outcome, RunState
+from azpatch.domain import run, run_entry
+from azpatch.domain.run_gate import WaveProgress
+from azpatch.reconcile import policy, terms
+from azpatch.reconcile import run as reconciler
+from azpatch.reconcile.terms import Terms
+
+Patches = Iterator[AbstractContextManager[Any]]
+
+
+def failures_ignored() -> Patches:
+    """A wave passes its gate whatever it came to, as long as anything succeeded."""
+    gate = run.gate
+
+    def lax(wave: Any, rollout: Any, unseen: int) -> Any:
+        return None if wave.count(RunState.SUCCEEDED) else gate(wave, rollout, unseen)
+
+    yield patch.object(run, "gate", lax)
+
+
+def empty_wave_passes() -> Patches:
+    """A wave of nobody vouches for those after it."""
+    through = run._through
+
+    def past(waves: Any, *rest: Any) -> Any:
+        return through([wave for wave in waves if wave.members], *rest)
+
+    yield patch.object(run, "_through", past)
+
+
+def soak_from_the_start() -> Patches:
+    """Soak is counted from when the wave began."""
+    truly = WaveProgress.last_success
+
+    def begun(self: Any) -> Any:
+        return self.start or truly.fget(self)
+
+    yield patch.object(WaveProgress, "last_success", property(begun))
+
+
+def share_rounded_up() -> Patches:
+    """A percentage of the run's machines is rounded up."""
+
+    def generous(total: int, share: Any) -> int:
+        if isinstance(share, int):
+            return share
+        return max(1, -(-total * int(share.removesuffix("%")) // 100))
+
+    yield patch.object(run, "share_of", generous)
+
+
+def unknown_forgotten() -> Patches:
+    """A machine whose install has no known result takes up no slot."""
+    unavailable = policy.unavailable
+
+    def forgetful(status: Any) -> bool:
+        installation = status.installation
+        unknown = installation is not None and installation.outcome is Outcome.UNKNOWN
+        return not (unknown and status.operation is None) and unavailable(status)
+
+    yield patch.object(policy, "unavailable", forgetful)
+
+
+def latest_terms() -> Patches:
+    """A run goes by the policy as it is now."""
+
+    def latest(self: Terms, stored: Any, opened: Any) -> Any:
+        return stored.parsed
+
+    yield patch.object(Terms, "declared", latest)
+
+
+def not_recorded() -> Patches:
+    """A machine that says it is in the run is installed on at once."""
+    opened = run_entry.open_run
+
+    def hasty(of: Any, **more: Any) -> Any:
+        found = opened(of, **more)
+        if found is None or found.recorded:
+            return found
+        names = frozenset(wave.name for wave in run.waves_of(found.effective.rollout))
+        return replace(found, recorded=True, begun=names)
+
+    for module in (terms, reconciler):
+        yield patch.object(module, "open_run", hasty)
+
+
+def cancelled_goes_on() -> Patches:
+    """Nobody asks whether a run is cancelled."""
+    opened, abort = run_entry.open_run, run._abort
+
+    def blind(of: Any, **more: Any) -> Any:
+        return opened(of.replace(spec=of.spec.replace(cancelled=False)), **more)
+
+    def deaf(of: Any, facts: Any) -> Any:
+        return abort(of.replace(spec=of.spec.replace(cancelled=False)), facts)
+
+    for module in (terms, reconciler):
+        yield patch.object(module, "open_run", blind)
+    yield patch.object(run, "_abort", deaf)
+
+
+def paused_goes_on() -> Patches:
+    """A run says that it is paused, and goes on."""
+    opened = run_entry.open_run
+
+    def blind(of: Any, **more: Any) -> Any:
+        going = of.status.phase is RunPhase.PAUSED
+        status = of.status.replace(phase=RunPhase.RUNNING) if going else of.status
+        return opened(of.replace(status=status), **more)
+
+    def unpaused(of: Any, effective: Any, targets: Any) -> int:
+        members = run.members_of(of, targets)
+        return share_of(len(members), effective.rollout.max_unavailable)
+
+    for module in (terms, reconciler):
+        yield patch.object(module, "open_run", blind)
+    yield patch.object(policy, "run_slots", unpaused)
+
+
+def failures_not_counted() -> Patches:
+    """A run is never paused, however many fail."""
+    yield patch.object(run, "pause_of", lambda rollout, members, unseen: None)
+
+
+def approval_forgotten() -> Patches:
+    """Nobody asks whether a run is approved."""
+    for module in (run_entry, reconciler):
+        yield patch.object(module, "needs_approval", lambda of, approval: False)
+
+
+RUNS: dict[str, tuple[Callable[[], Patches], int, int]] = {
+    "runs: failures ignored": (failures_ignored, 3, 2),
+    "runs: an empty wave passes": (empty_wave_passes, 215, 2),
+    "runs: soak from the wave's start": (soak_from_the_start, 92, 2),
+    "runs: a share rounded up": (share_rounded_up, 145, 2),
+    "runs: unknown machines forgotten": (unknown_forgotten, 38, 2),
+    "runs: the latest terms": (latest_terms, 185, 2),
+    "runs: not recorded": (not_recorded, 23, 2),
+    "runs: cancelled, and goes on": (cancelled_goes_on, 78, 2),
+    "runs: paused, and goes on": (paused_goes_on, 92, 2),
+    "runs: failures not counted": (failures_not_counted, 145, 2),
+    "runs: approval forgotten": (approval_forgotten, 16, 2),
+}
+"""How to make each, the first seed of those that catch it, and how many there are."""

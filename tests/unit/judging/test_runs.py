@@ -1,0 +1,287 @@
+"""The checkers of PatchRuns see what they are for: each passes a good run and fails a bad one."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from judging import runs
+from judging.azure_journal import Entry, Event, Journal
+from judging.runs import Part
+
+START = datetime(2026, 12, 11, 22, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+WAVES = ({"name": "canary", "machines": 2, "soak": "1h"}, {"name": "rest", "machines": "100%"})
+RECORDED = {"total": 5, "recordedTime": "2026-12-11T22:00:00Z"}
+FIRST = ({"name": "canary", "startTime": "…"}, {"name": "rest"})
+BOTH = ({"name": "canary", "startTime": "…"}, {"name": "rest", "startTime": "…"})
+
+
+def a_run(
+    *, spec: Any = None, rollout: Any = None, install: Any = None, **status: Any
+) -> dict[str, Any]:
+    said = {
+        "phase": "Running",
+        "effective": {"install": install or {}, "rollout": {"waves": WAVES, **(rollout or {})}},
+        "membership": RECORDED,
+        "waves": FIRST,
+        **status,
+    }
+    return {
+        "metadata": {"name": "web-1", "ownerReferences": [{"uid": "policy"}]},
+        "spec": {"policyRef": {"name": "web"}, **(spec or {})},
+        "status": {field: value for field, value in said.items() if value is not None},
+    }
+
+
+def entry(state: str, wave: str = "canary", reason: str | None = None) -> dict[str, Any]:
+    found = {"name": "web-1", "wave": wave, "state": state}
+    return {**found, "reason": reason} if reason else found
+
+
+def policy(**spec: Any) -> dict[str, Any]:
+    return {"metadata": {"uid": "policy"}, "spec": {"schedule": {"windows": [{}]}, **spec}}
+
+
+# --- may this machine be installed on? ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["Pending", "Running"])
+def test_a_machine_of_a_wave_that_has_begun_may_be_installed_on(state: str) -> None:
+    assert runs.not_its_turn(policy(), a_run(), entry(state)) is None
+
+
+def test_without_windows_no_run_is_needed() -> None:
+    assert runs.not_its_turn(policy(schedule={"always": {}}), None, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("run", "part", "why"),
+    [
+        pytest.param(None, {}, "in no PatchRun", id="no run"),
+        pytest.param(a_run(), {}, "in no PatchRun", id="no entry"),
+        pytest.param(a_run(phase="Paused"), entry("Pending"), "Paused", id="paused"),
+        pytest.param(a_run(phase="Cancelled"), entry("Pending"), "Cancelled", id="over"),
+        pytest.param(
+            a_run(spec={"cancelled": True}), entry("Pending"), "cancelled", id="cancelled"
+        ),
+        pytest.param(a_run(membership=None), entry("Pending"), "recorded", id="not recorded"),
+        pytest.param(a_run(), entry("Failed"), "ended: Failed", id="at its end"),
+        pytest.param(a_run(), entry("Pending", "rest"), "not begun", id="another wave's turn"),
+    ],
+)
+def test_else_it_may_not(run: Any, part: Any, why: str) -> None:
+    assert why in str(runs.not_its_turn(policy(), run, part))
+
+
+def test_another_policy_s_run_is_none() -> None:
+    other = {**policy(), "metadata": {"uid": "another"}}
+    assert "another policy's" in str(runs.not_its_turn(other, a_run(), entry("Pending")))
+
+
+# --- what a wave came to --------------------------------------------------------------------------
+
+
+class Written:
+    """Writes what happened in guests, a minute between two entries unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.time = START
+
+    def operation(
+        self, kind: str, machine: str, attempt: str | None, status: str = "Succeeded"
+    ) -> None:
+        number = len(self.entries) + 1
+        details = {"operation": kind, "principal": "azpatch", "vmId": "vm"}
+        self._write("OperationStarted", machine, f"id-{number}", attempt, details)
+        self._write("OperationEnded", machine, f"id-{number}", attempt, {"status": status})
+
+    def installed(self, machine: str, status: str = "Succeeded") -> None:
+        self.operation("Install", machine, f"to {machine}", status)
+        self.operation("Assess", machine, None)
+
+    def _write(self, name: str, machine: str, id_: str, attempt: Any, details: Any) -> None:
+        self.time += timedelta(minutes=1)
+        number = len(self.entries) + 1
+        self.entries.append(Event(number, self.time, machine, name, id_, attempt, details))
+
+
+def part(machine: str, state: str, wave: str = "canary", reason: str | None = None) -> Part:
+    return Part(machine, entry(state, wave, reason), [f"to {machine}"])
+
+
+LATE = START + 5 * HOUR
+
+
+def begun(parts: list[Part], journal: Written, *, now: datetime = LATE, **run: Any) -> list[str]:
+    return runs.waves_begun_on_evidence(
+        a_run(waves=BOTH, **run), ["canary"], parts, Journal(journal.entries), now
+    )
+
+
+def test_a_wave_begins_when_the_one_before_succeeded_and_soaked() -> None:
+    written = Written()
+    written.installed("one")
+    written.installed("two")
+    assert begun([part("one", "Succeeded"), part("two", "Succeeded")], written) == []
+
+
+def test_the_first_wave_needs_recorded_machines() -> None:
+    run = a_run(membership=None)
+    found = runs.waves_begun_on_evidence(run, [], [], Journal([]), LATE)
+    assert found == ["canary began before the machines were recorded"]
+
+
+def test_soak_is_counted_from_the_end_of_the_last_install_that_succeeded() -> None:
+    written = Written()
+    written.installed("one")
+    ended = written.time - 2 * timedelta(minutes=1)
+    parts, rollout = [part("one", "Succeeded")], {"minSucceeded": 1}
+    assert begun(parts, written, now=ended + HOUR, rollout=rollout) == []
+    [found] = begun(parts, written, now=ended + 0.9 * HOUR, rollout=rollout)
+    assert "soak is 1h" in found
+
+
+@pytest.mark.parametrize(
+    ("parts", "acknowledged", "why"),
+    [
+        pytest.param([], 0, "0 machines succeeded, and 1 must", id="nobody is in it"),
+        pytest.param(["Succeeded", "Pending"], 0, "two is not at an end", id="one is pending"),
+        pytest.param(["Succeeded", "Failed"], 0, "1 machines succeeded, and 2", id="one failed"),
+        pytest.param(["Succeeded", "Skipped"], 1, "1 machines succeeded, and 2", id="one skipped"),
+        pytest.param(["Failed", "Failed"], 2, "0 machines succeeded, and 1", id="all failed"),
+    ],
+)
+def test_a_gate_does_not_open(parts: list[str], acknowledged: int, why: str) -> None:
+    written = Written()
+    mine = []
+    for machine, state in zip(("one", "two"), parts, strict=False):
+        written.installed(machine)
+        mine.append(part(machine, state))
+    found = begun(mine, written, spec={"acknowledgedFailures": acknowledged})
+    assert any(why in one for one in found)
+
+
+def test_an_acknowledged_failure_is_not_of_the_wave_any_more() -> None:
+    written = Written()
+    written.installed("one")
+    parts = [part("one", "Succeeded"), part("two", "Failed", reason="NotBack")]
+    assert begun(parts, written, spec={"acknowledgedFailures": 1}) == []
+
+
+def test_who_did_not_come_back_holds_the_next_wave() -> None:
+    written = Written()
+    written.installed("one")
+    parts = [part("one", "Succeeded"), part("two", "Failed", reason="NotBack")]
+    assert any("come back" in one for one in begun(parts, written, rollout={"minSucceeded": 1}))
+
+
+def test_success_is_not_believed_without_the_guest_s_own_record() -> None:
+    written = Written()
+    written.installed("one", status="Failed")
+    said = part("one", "Succeeded")
+    assert any("0 machines" in one for one in begun([said], written))
+    assert runs.wrong_success(said, Journal(written.entries))
+
+
+def test_an_install_that_nobody_assessed_after_vouches_for_nothing() -> None:
+    written = Written()
+    written.operation("Assess", "one", None)
+    written.operation("Install", "one", "to one")
+    assert runs.succeeded(part("one", "Succeeded"), Journal(written.entries)) is None
+
+
+def test_what_was_sent_for_another_run_vouches_for_nothing() -> None:
+    written = Written()
+    written.installed("one")
+    other = Part("one", entry("Succeeded"), ["another"])
+    assert runs.succeeded(other, Journal(written.entries)) is None
+
+
+# --- budgets --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("share", "slots"), [(3, 3), ("50%", 2), ("10%", 1), ("100%", 5), ("59%", 2)]
+)
+def test_max_unavailable_is_of_the_recorded_machines_rounded_down(share: Any, slots: int) -> None:
+    assert runs.max_unavailable(a_run(rollout={"maxUnavailable": share})) == slots
+
+
+@pytest.mark.parametrize(
+    ("allowed", "acknowledged", "paused"),
+    [(0, 0, True), (2, 0, False), ("20%", 0, True), (0, 2, False)],
+)
+def test_failures_beyond_max_failed_pause_a_run(
+    allowed: Any, acknowledged: int, paused: bool
+) -> None:
+    run = a_run(rollout={"maxFailed": allowed}, spec={"acknowledgedFailures": acknowledged})
+    parts = [part("one", "Failed"), part("two", "Running", reason="InstallFailed")]
+    assert (runs.too_many_failed(run, parts) is not None) == paused
+
+
+# --- terms, and what must not change --------------------------------------------------------------
+
+BODY = {
+    "maximumDuration": "PT1H",
+    "rebootSetting": "Never",
+    "linuxParameters": {"classificationsToInclude": ["Security"]},
+}
+INSTALL = {
+    "maximumDuration": "PT60M",
+    "rebootSetting": "Never",
+    "linux": {"classificationsToInclude": ["Security"]},
+}
+
+
+def test_what_is_sent_is_what_was_frozen() -> None:
+    assert runs.another_than_frozen({"install": INSTALL}, BODY, "Linux") == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"maximumDuration": "PT2H"},
+        {"rebootSetting": "Always"},
+        {"linux": {"classificationsToInclude": ["Security", "Other"]}},
+    ],
+    ids=lambda change: str(next(iter(change))),
+)
+def test_anything_else_is_not(change: dict[str, Any]) -> None:
+    assert runs.another_than_frozen({"install": {**INSTALL, **change}}, BODY, "Linux")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wrong"),
+    [
+        pytest.param(a_run(), a_run(phase="Paused"), False, id="the phase may"),
+        pytest.param(a_run(phase="Failed"), a_run(), True, id="an end may not"),
+        pytest.param(a_run(membership=None), a_run(), False, id="machines are recorded"),
+        pytest.param(a_run(), a_run(membership={"total": 4}), True, id="and stay"),
+        pytest.param(a_run(), a_run(rollout={"maxFailed": 1}), True, id="terms may not"),
+        pytest.param(a_run(waves=BOTH), a_run(), True, id="a wave that began has begun"),
+    ],
+)
+def test_what_of_a_run_may_change(before: Any, after: Any, wrong: bool) -> None:
+    assert bool(runs.wrong_change(before, after)) == wrong
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "run", "wrong"),
+    [
+        pytest.param({}, entry("Pending"), a_run(membership=None), False, id="it comes in time"),
+        pytest.param({}, entry("Pending"), a_run(), True, id="or too late"),
+        pytest.param(entry("Pending"), entry("Running"), a_run(), False, id="it goes on"),
+        pytest.param(entry("Pending"), entry("Pending", "rest"), a_run(), True, id="elsewhere"),
+        pytest.param(entry("Failed"), entry("Running"), a_run(), True, id="after its end"),
+    ],
+)
+def test_how_a_machine_moves_in_a_run(before: Any, after: Any, run: Any, wrong: bool) -> None:
+    assert bool(runs.wrong_move(before, after, run)) == wrong
+
+
+def test_a_run_that_is_over_counts_as_its_machines_do() -> None:
+    run = a_run(phase="Succeeded", machines={"succeeded": 1, "skipped": 1})
+    assert runs.wrong_counts(run, [entry("Succeeded"), entry("Pending")]) == []
+    assert runs.wrong_counts(run, [entry("Succeeded"), entry("Failed")])

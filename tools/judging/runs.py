@@ -1,0 +1,346 @@
+"""PatchRuns, judged on what the API server holds and on azsim's journal.
+
+A run, a PatchTarget's entry in it (`status.run`) and a policy are taken as the API server gives
+them. What counts as success is counted here, from what happened in guests, and not read off the
+run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from judging.azure_journal import Journal, Operation, name_of
+from judging.calendar_by_day import duration
+from judging.invariants import Violations, came_to_a_good_end
+
+Raw = Mapping[str, Any]
+
+OVER = frozenset({"Succeeded", "Failed", "Cancelled"})
+"""Phases of a run that has ended."""
+
+UNDER_WAY = frozenset({"Pending", "Running"})
+"""States of a machine that is not at its end in the run."""
+
+ONE_WAVE: Sequence[Raw] = ({"name": "all", "machines": "100%"},)
+
+SAME_SECOND = timedelta(seconds=1)
+"""Azure's times have whole seconds."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A machine's part in a run."""
+
+    machine: str
+    entry: Raw
+    attempts: Collection[str] = ()
+    """What was sent to it for the run."""
+
+
+# --- what a run says ------------------------------------------------------------------------------
+
+
+def is_over(run: Raw) -> bool:
+    """It has ended."""
+    return _status(run).get("phase") in OVER
+
+
+def is_under_way(run: Raw) -> bool:
+    """It goes by terms of its own, and has not ended."""
+    return "effective" in _status(run) and not is_over(run)
+
+
+def rollout_of(run: Raw) -> Raw:
+    """How carefully, by its frozen terms."""
+    rollout: Raw = _status(run)["effective"]["rollout"]
+    return rollout
+
+
+def waves_of(run: Raw) -> Sequence[Raw]:
+    """Its waves by its frozen terms, one at least."""
+    return rollout_of(run).get("waves") or ONE_WAVE
+
+
+def begun(run: Raw) -> Collection[str]:
+    """The waves that have begun."""
+    return {wave["name"] for wave in _status(run).get("waves", ()) if "startTime" in wave}
+
+
+def max_unavailable(run: Raw) -> int:
+    """A count, or a percentage of the machines that were recorded, rounded down, but one at
+    least."""
+    share, total = rollout_of(run).get("maxUnavailable", "10%"), _total(run)
+    return share if isinstance(share, int) else max(1, total * _percent(share) // 100)
+
+
+def max_failed(run: Raw) -> int:
+    """A count, or a percentage of the machines that were recorded, rounded down."""
+    share, total = rollout_of(run).get("maxFailed", 2), _total(run)
+    return share if isinstance(share, int) else total * _percent(share) // 100
+
+
+def _status(run: Raw) -> Raw:
+    return run.get("status") or {}
+
+
+def _total(run: Raw) -> int:
+    return int((_status(run).get("membership") or {}).get("total", 0))
+
+
+def _percent(share: str) -> int:
+    return int(share.removesuffix("%"))
+
+
+# --- may this machine be installed on? ------------------------------------------------------------
+
+
+def not_its_turn(policy: Raw, run: Raw | None, entry: Raw) -> str | None:
+    """Why nothing may be installed on the machine for its run, or for want of one; None: its turn
+    has come, or the policy installs without runs."""
+    if not policy["spec"].get("schedule", {}).get("windows"):
+        return None
+    if run is None or not entry:
+        return "it is in no PatchRun"
+    owners = [owner["uid"] for owner in run["metadata"].get("ownerReferences", ())]
+    if policy["metadata"]["uid"] not in owners:
+        return "its PatchRun is another policy's"
+    status = _status(run)
+    if status.get("phase") in (*OVER, "Paused"):
+        return f"its PatchRun is {status['phase']}"
+    if run["spec"].get("cancelled") or run["metadata"].get("deletionTimestamp"):
+        return "its PatchRun is cancelled"
+    if unapproved(policy, run):
+        return "its PatchRun is not approved"
+    if not status.get("membership"):
+        return "not all machines of its PatchRun are recorded"
+    if entry["state"] not in UNDER_WAY:
+        return f"its part in the PatchRun has ended: {entry['state']}"
+    if entry["wave"] not in begun(run):
+        return f"wave {entry['wave']} has not begun"
+    return None
+
+
+def unapproved(policy: Raw, run: Raw) -> bool:
+    """Its policy asks for an approval, or did when the run was admitted, and nobody gave it."""
+    frozen = (_status(run).get("effective") or {}).get("rollout") or {}
+    return not run["spec"].get("approved") and any(
+        _asks(rollout) for rollout in (frozen, policy["spec"].get("rollout") or {})
+    )
+
+
+def lead(policy: Raw) -> timedelta:
+    """How long before its window a run of the policy may be made."""
+    rollout = policy["spec"].get("rollout") or {}
+    given = (rollout.get("approval") or {}).get("leadTime", "72h")
+    return duration(given) if _asks(rollout) else timedelta(0)
+
+
+def _asks(rollout: Raw) -> bool:
+    return bool((rollout.get("approval") or {}).get("mode") == "Required")
+
+
+def another_than_frozen(effective: Raw, body: Raw, os_type: str) -> Violations:
+    """How what was sent differs from the run's frozen terms."""
+    install, asked = effective["install"], body.get(f"{os_type.lower()}Parameters") or {}
+    declared = install.get(os_type.lower()) or {}
+    pairs = {
+        "rebootSetting": (install.get("rebootSetting", "IfRequired"), body["rebootSetting"]),
+        "maximumDuration": (
+            duration(install.get("maximumDuration", "PT2H")),
+            duration(body["maximumDuration"]),
+        ),
+        "classificationsToInclude": (
+            set(declared.get("classificationsToInclude", ("Critical", "Security"))),
+            set(asked.get("classificationsToInclude", ())),
+        ),
+    }
+    return [
+        f"{name}: {sent} was sent, and the run's terms have {frozen}"
+        for name, (frozen, sent) in pairs.items()
+        if frozen != sent
+    ]
+
+
+# --- what a wave came to --------------------------------------------------------------------------
+
+
+def succeeded(part: Part, journal: Journal) -> datetime | None:
+    """When the machine's last install for the run ended, if it went well and an assessment that
+    went well followed; else None."""
+    operations = journal.operations(part.machine)
+    mine = [one for one in operations if one.kind == "Install" and one.attempt_id in part.attempts]
+    if not mine or not came_to_a_good_end(mine[-1]):
+        return None
+    assessed = any(_vouches(one, mine[-1]) for one in operations)
+    return mine[-1].ended if assessed else None
+
+
+def _vouches(one: Operation, install: Operation) -> bool:
+    return (
+        one.kind == "Assess"
+        and one.vm_id == install.vm_id
+        and install.last is not None
+        and one.first > install.last
+        and one.status in ("Succeeded", "CompletedWithWarnings")
+    )
+
+
+def wrong_success(part: Part, journal: Journal) -> Violations:
+    """9: a machine that is said to have succeeded in the run, and did not."""
+    if part.entry["state"] != "Succeeded" or succeeded(part, journal) is not None:
+        return []
+    return [f"{name_of(part.machine)} is called Succeeded in {part.entry['name']}, and is not"]
+
+
+def waves_begun_on_evidence(
+    run: Raw,
+    before: Collection[str],
+    parts: Iterable[Part],
+    journal: Journal,
+    now: datetime,
+    slack: timedelta = timedelta(0),
+    compliant: Callable[[Raw], bool] = lambda wave: False,
+) -> Violations:
+    """4: no wave has begun but those `before`, unless each wave before it passed on evidence.
+
+    `parts`: everybody in the run; `slack`: by how much the clock of who began it may be wrong;
+    `compliant`: whether all machines are that a wave by tags means, and there is one.
+    """
+    parts, new = list(parts), set(begun(run)) - set(before)
+    if not new:
+        return []
+    if not _status(run).get("membership"):
+        return [f"{', '.join(sorted(new))} began before the machines were recorded"]
+    names = [wave["name"] for wave in waves_of(run)]
+    last = max(map(names.index, new))
+    broken, failed = [], 0
+    for wave in waves_of(run)[:last]:
+        mine = [part for part in parts if part.entry["wave"] == wave["name"]]
+        if not mine and compliant(wave):
+            continue
+        known = min(max(run["spec"].get("acknowledgedFailures", 0) - failed, 0), _failed(mine))
+        gate = _Gate(run, wave, mine, known)
+        broken += [
+            f"{names[last]} began, though of {wave['name']} {why}"
+            for why in gate.why_shut(journal, now + slack)
+        ]
+        failed += _failed(mine)
+    return broken
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """After one wave. Failures that somebody has acknowledged are not of it any more; those of
+    earlier waves are acknowledged first."""
+
+    run: Raw
+    wave: Raw
+    parts: Sequence[Part]
+    acknowledged: int
+
+    def why_shut(self, journal: Journal, now: datetime) -> Violations:
+        going = [part for part in self.parts if part.entry["state"] in UNDER_WAY]
+        if going:
+            return [f"{name_of(going[0].machine)} is not at an end"]
+        times = [
+            ended
+            for part in self.parts
+            if part.entry["state"] == "Succeeded"
+            and (ended := succeeded(part, journal)) is not None
+        ]
+        broken = []
+        needed = self._needed()
+        if len(times) < needed:
+            broken.append(f"{len(times)} machines succeeded, and {needed} must have")
+        if self._lost():
+            broken.append("a machine did not come back")
+        soak = duration(self.wave.get("soak", "0s"))
+        if times and now < max(times) + soak - SAME_SECOND:
+            broken.append(f"the last success was at {max(times)}, and soak is {self.wave['soak']}")
+        return broken
+
+    def _needed(self) -> int:
+        share, of = rollout_of(self.run).get("minSucceeded", "80%"), len(self.parts)
+        of -= self.acknowledged
+        if isinstance(share, int):
+            return max(1, min(share, of))
+        return max(1, -(-of * _percent(share) // 100))
+
+    def _lost(self) -> bool:
+        """Somebody did not come back, and not all failures are acknowledged."""
+        lost = [
+            part
+            for part in self.parts
+            if part.entry["state"] == "Failed" and part.entry.get("reason") == "NotBack"
+        ]
+        return bool(lost) and self.acknowledged < _failed(self.parts)
+
+
+def _failed(parts: Iterable[Part]) -> int:
+    return sum(part.entry["state"] == "Failed" for part in parts)
+
+
+def too_many_failed(run: Raw, parts: Iterable[Part]) -> str | None:
+    """Why the run should be paused: more failed than maxFailed allows, or somebody did not come
+    back, and nobody acknowledged it. One that is tried once more has failed, too."""
+    bad = [
+        part
+        for part in parts
+        if part.entry["state"] == "Failed"
+        or (part.entry["state"] == "Running" and part.entry.get("reason"))
+    ]
+    unseen = len(bad) - run["spec"].get("acknowledgedFailures", 0)
+    if unseen <= 0:
+        return None
+    if any(part.entry.get("reason") == "NotBack" for part in bad):
+        return "a machine did not come back"
+    if unseen > max_failed(run):
+        return f"{unseen} failed, and maxFailed allows {max_failed(run)}"
+    return None
+
+
+# --- what must not change -------------------------------------------------------------------------
+
+
+def wrong_change(before: Raw, after: Raw) -> Violations:
+    """What a run says must not be unsaid: its terms, its machines, the waves that began, its
+    end."""
+    name, was, now = after["metadata"]["name"], _status(before), _status(after)
+    fixed = ("effective", "membership", *(("phase",) if is_over(before) else ()))
+    broken = [
+        f"{field} of {name} changed: {was[field]} became {now.get(field)}"
+        for field in fixed
+        if field in was and was[field] != now.get(field)
+    ]
+    if not set(begun(before)) <= set(begun(after)):
+        broken.append(f"a wave of {name} has not begun any more")
+    return broken
+
+
+def wrong_move(before: Raw, after: Raw, run: Raw | None) -> Violations:
+    """A machine enters a run before that is recorded, stays in its wave, and ends once."""
+    if not after:
+        return []
+    if before.get("name") != after["name"]:
+        late = run is not None and "membership" in _status(run)
+        return [f"it came into {after['name']}, whose machines were recorded before"] * late
+    broken = []
+    if before["wave"] != after["wave"]:
+        broken.append(f"its wave {before['wave']} became {after['wave']}")
+    if before["state"] not in UNDER_WAY and before["state"] != after["state"]:
+        broken.append(f"its end {before['state']} became {after['state']}")
+    return broken
+
+
+def wrong_counts(run: Raw, entries: Iterable[Raw]) -> Violations:
+    """9: a run that is over counts its machines as their PatchTargets do."""
+    states = [entry["state"] for entry in entries]
+    said = _status(run).get("machines") or {}
+    return [
+        f"{run['metadata']['name']} is over and counts {said.get(field, 0)} {field}, of {there}"
+        for field in ("succeeded", "failed")
+        if said.get(field, 0) != (there := states.count(field.capitalize()))
+    ]

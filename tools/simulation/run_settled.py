@@ -1,0 +1,167 @@
+"""What only a simulation can ask of PatchRuns: does each get to its end, or wait for a reason?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, PATCH_TARGET, Object
+from judging import runs
+from judging.azure_journal import Journal
+from judging.calendar_by_day import duration, open_since
+from simulation.permissions import Declarations
+from simulation.targets import entry_of, machine_of, owned
+from simulation.world import World
+
+WAITS = frozenset({"AwaitingApproval", "WaitingForRun", "WaitingForWave", "RunPaused", "RunEnded"})
+"""Why a machine that is due may wait for its run."""
+
+
+def waits_rightly(world: World, target: Object, reason: str) -> bool:
+    """The machine says that it waits for a run, and that is true."""
+    policy = _policy_of(world, target)
+    if policy is None:
+        return False
+    run, entry = under_way(world, policy), entry_of(target)
+    mine = run is not None and entry.get("name") == run["metadata"]["name"]
+    part = mine and entry["state"] in runs.UNDER_WAY
+    if run is None:
+        return reason == "WaitingForRun" and _had(world, policy)
+    return {
+        "AwaitingApproval": part and runs.unapproved(policy, run),
+        "WaitingForRun": not mine and "membership" in run["status"],
+        "WaitingForWave": part and entry["wave"] not in runs.begun(run),
+        "RunPaused": part and run["status"]["phase"] == "Paused",
+        "RunEnded": mine and not part,
+    }[reason]
+
+
+def unsettled_runs(
+    world: World, declarations: Declarations, journal: Journal, *, patient: bool, last: bool
+) -> Iterator[tuple[str, str]]:
+    """(machine key, what is still to come) for every run that could go on and does not, and every
+    machine that is not at an end in one that is over. A soak is waited for, and if `patient` a
+    window too, unless this is the `last` look."""
+    policies = {raw["metadata"]["uid"]: raw for raw in world.api.list(PATCH_POLICY)}
+    targets = world.api.list(PATCH_TARGET)
+    for target in targets:
+        entry = entry_of(target)
+        if entry.get("state") in runs.UNDER_WAY and _is_over(world, target):
+            yield machine_of(target), f"{entry['state']} in {entry['name']}, which is over"
+    for run in world.api.list(PATCH_RUN):
+        name = run["metadata"]["name"]
+        policy = next((p for p in policies.values() if owned(run, p)), None)
+        if policy is None:
+            yield "", f"PatchRun {name} is left of a policy that is gone"
+        elif not runs.is_over(run):
+            members = [one for one in targets if _is_in(one, run)]
+            why = _stuck(world, declarations, journal, run, policy, members)
+            if (
+                why is None
+                and not last
+                and (patient or _soaks(run))
+                and not (_paused(run) or runs.unapproved(policy, run))
+            ):
+                why = f"waits: {run['status']['phase']}"
+            if why is not None:
+                yield "", f"PatchRun {name} {why}"
+
+
+def _stuck(
+    world: World,
+    declarations: Declarations,
+    journal: Journal,
+    run: Object,
+    policy: Object,
+    members: list[Object],
+) -> str | None:
+    """None: it has nothing to do now, or somebody's machine is what it waits for."""
+    if not runs.is_under_way(run) or "membership" not in run["status"]:
+        return "has not begun"
+    if run["spec"].get("cancelled"):
+        return "is cancelled, and not over"
+    if runs.unapproved(policy, run):
+        return None
+    going = [one for one in members if entry_of(one)["state"] in runs.UNDER_WAY]
+    if not going:
+        return None if _is_paused(run, members) else "is not over, though all machines are"
+    if policy["spec"].get("suspend") or _is_paused(run, members):
+        return None
+    names = [wave["name"] for wave in runs.waves_of(run)]
+    now = min(names.index(entry_of(one)["wave"]) for one in going)
+    if names[now] in runs.begun(run):
+        return None
+    soaks = _soaks_until(run, members, names[:now], journal)
+    if soaks is not None and world.clock.now() < soaks:
+        return None
+    waiting = [one for one in going if entry_of(one)["wave"] == names[now]]
+    if any(declarations.may_start(one, timedelta(0)) for one in waiting):
+        return f"does not begin wave {names[now]}"
+    return None
+
+
+def _soaks_until(
+    run: Object, members: list[Object], before: list[str], journal: Journal
+) -> datetime | None:
+    """When soak is over after the last success of the waves before, by azsim's own record."""
+    soaks = {wave["name"]: duration(wave.get("soak", "0s")) for wave in runs.waves_of(run)}
+    times = [
+        one.ended + soaks[entry_of(target)["wave"]]
+        for target in members
+        if entry_of(target)["wave"] in before and entry_of(target)["state"] == "Succeeded"
+        for one in journal.operations(machine_of(target))
+        if one.kind == "Install" and one.ended is not None
+    ]
+    return max(times, default=None)
+
+
+def _is_paused(run: Object, members: list[Object]) -> bool:
+    """And there is a failure that nobody acknowledged."""
+    failed = sum(
+        entry_of(one)["state"] == "Failed" or bool(entry_of(one).get("reason")) for one in members
+    )
+    return _paused(run) and bool(failed > run["spec"].get("acknowledgedFailures", 0))
+
+
+def _paused(run: Object) -> bool:
+    return bool(run["status"].get("phase") == "Paused")
+
+
+def _soaks(run: Object) -> bool:
+    conditions = run["status"].get("conditions", ())
+    return any(c["type"] == "Ready" and c["reason"] == "Soaking" for c in conditions)
+
+
+def _is_in(target: Object, run: Object) -> bool:
+    meta = run["metadata"]
+    same = target["metadata"]["namespace"] == meta["namespace"]
+    return bool(same and entry_of(target).get("name") == meta["name"])
+
+
+def _is_over(world: World, target: Object) -> bool:
+    run = world.api.find(PATCH_RUN, target["metadata"]["namespace"], entry_of(target)["name"])
+    return run is None or runs.is_over(run)
+
+
+def _policy_of(world: World, target: Object) -> Object | None:
+    meta = target["metadata"]
+    policy = world.api.find(PATCH_POLICY, meta["namespace"], target["spec"]["policy"])
+    return policy if policy is not None and owned(target, policy) else None
+
+
+def under_way(world: World, policy: Object) -> Object | None:
+    """The run that the policy is at."""
+    found = [run for run in world.api.list(PATCH_RUN) if owned(run, policy)]
+    return next((run for run in found if runs.is_under_way(run)), None)
+
+
+def _had(world: World, policy: Object) -> bool:
+    """There was a run for the window that is open, or none is."""
+    spec: dict[str, Any] = policy["spec"]
+    if "install" not in spec:
+        return False
+    now = world.clock.now()
+    since = open_since(spec["schedule"], now, spec["install"]["maximumDuration"])
+    last = (policy.get("status") or {}).get("lastScheduleTime")
+    return since is None or (last is not None and datetime.fromisoformat(last) >= since)
