@@ -70,8 +70,8 @@ test: binaries ## Run every test on real parts
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadscope $(PYTEST_ARGS)
 
 .PHONY: chaos
-chaos: binaries ## Kill the operator over a hundred times, before and after each of its side effects
-	@CHAOS=long $(BIN)/python -m pytest tests/e2e/test_crash_points.py --capture=no
+chaos: binaries ## Kill the operator over a hundred times: at each of its side effects, and in a wave of 2,000
+	@CHAOS=long $(BIN)/python -m pytest tests/e2e/test_crash_points.py tests/e2e/test_wave_killed.py --capture=no
 
 .PHONY: simulate
 simulate: $(READY) ## Run the whole operator through simulated troubles (SEEDS=200 FIRST_SEED=0)

@@ -220,7 +220,7 @@ TRY = """
 It all stays up until Ctrl-C. To look around, in another terminal:
 
   export KUBECONFIG={kubeconfig}{path}
-  kubectl get azsub,azpp,azpt -A
+  kubectl get azsub,azpp,azpr,azpt -A
   kubectl describe azpp web -n shop
   kubectl get events -n shop
   kubectl explain azpp.spec.install
@@ -236,6 +236,9 @@ To change something, and see here what comes of it:
   # Let Azure judge the machine that has no gallery image.
   kubectl patch azpp legacy --namespace shop --type merge \\
     --patch '{{"spec": {{"assessment": {{"probeUnsupported": true}}}}}}'
+  # You have looked into the canary that failed: let the run go on.
+  kubectl patch azpr {run} --namespace ops --type merge \\
+    --patch '{{"spec": {{"acknowledgedFailures": 1}}}}'
   # No longer accept what Azure charges for Arc-enabled servers; dc and branch say how much that is.
   kubectl patch azsub ops --type json --patch '[{{"op": "remove", "path": "/spec/arcBilling"}}]'
 
@@ -254,11 +257,16 @@ def _stay(stage: Stage) -> None:
     """Shows what changes, until Ctrl-C."""
     kubectl = binaries()["kubectl"]
     path = "" if shutil.which("kubectl") else f"\n  export PATH=$PATH:{kubectl.parent}"
+    view = look(stage.controlplane.admin)
+    paused = next((run.name for run in view.runs if run.phase == "Paused"), "NAME")
     text = TRY.format(
-        kubeconfig=stage.controlplane.kubeconfig, path=path, journal=stage.azsim.journal
+        kubeconfig=stage.controlplane.kubeconfig,
+        path=path,
+        journal=stage.azsim.journal,
+        run=paused,
     )
     stage.console.print(text, soft_wrap=True, markup=False)
-    changes = Lines(stage.console, look(stage.controlplane.admin))
+    changes = Lines(stage.console, view)
     while stage.operator.running:
         changes.show(look(stage.controlplane.admin), stage.clock.now() - stage.began)
         time.sleep(LOOK_SECONDS)

@@ -27,7 +27,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Seen:
-    """One object with conditions: a machine's PatchTarget, a policy, a subscription."""
+    """One object with conditions: a machine's PatchTarget, a policy, a run, a subscription."""
 
     namespace: str
     name: str
@@ -45,6 +45,8 @@ class Seen:
     """The sentence that says why it is that class."""
     error: str = ""
     """What Azure said of the last install, if it failed."""
+    phase: str = ""
+    """Of a PatchRun."""
     conditions: Mapping[str, Condition] = field(default_factory=dict)
 
     def condition(self, type_: str) -> Condition:
@@ -58,6 +60,7 @@ class View:
 
     machines: tuple[Seen, ...] = ()
     policies: tuple[Seen, ...] = ()
+    runs: tuple[Seen, ...] = ()
     subscriptions: tuple[Seen, ...] = ()
 
 
@@ -66,6 +69,7 @@ def look(admin: ApiClient) -> View:
     return View(
         machines=_read(admin, "patchtargets"),
         policies=_read(admin, "patchpolicies"),
+        runs=_read(admin, "patchruns"),
         subscriptions=_read(admin, "azuresubscriptions"),
     )
 
@@ -104,12 +108,13 @@ def _seen(item: Mapping[str, Any]) -> Seen:
     return Seen(
         namespace=meta.get("namespace", ""),
         name=machine_id.rsplit("/", 1)[-1] or meta["name"],
-        policy=spec.get("policy", ""),
+        policy=spec.get("policy", "") or spec.get("policyRef", {}).get("name", ""),
         operation=status.get("operation", {}).get("kind", ""),
         selected=assessment.get("selected"),
         just_installed="" if assessed else installation.get("outcome", ""),
         image_class=status.get("image", {}).get("class", ""),
         evidence=status.get("image", {}).get("evidence", ""),
         error=installation.get("error", {}).get("message", ""),
+        phase=status.get("phase", ""),
         conditions=conditions,
     )

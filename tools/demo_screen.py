@@ -141,7 +141,7 @@ _LEFT_ALONE = frozenset(
 """Reasons that do not pass by themselves and are no refusal either."""
 
 
-_WAIT_FOR_THEIR_TIME = frozenset({"Frozen", "WaitingForWindow"})
+_WAIT_FOR_THEIR_TIME = frozenset({"Frozen", "RunPaused", "WaitingForWave", "WaitingForWindow"})
 """Of a machine that misses patches, these say why they are not installed."""
 
 
@@ -229,6 +229,10 @@ def explanations(view: View) -> Iterable[Text]:
             ready = machine.condition("Ready")
             waits = f" {ready.message}" if ready.reason in _WAIT_FOR_THEIR_TIME else ""
             yield Text.assemble((name, "bold"), said.message, waits, azure)
+    for run in view.runs:
+        if run.phase != "Succeeded":
+            name = f"PatchRun {run.name} ({run.phase}): "
+            yield Text.assemble((name, "bold"), run.condition("Ready").message)
     for subscription in view.subscriptions:
         feature = subscription.condition("PreviewFeature")
         if feature.reason and feature.status != "True":

@@ -113,7 +113,17 @@ SAMPLES = (
         assessed=False,
     ),
     Sample("ops", "ledger", "ledger-1", "selected by its tag, and frozen", YES, "False", 0),
+    *(
+        Sample("ops", "api", f"api-{n}", "in waves; one goes first", YES, "True", 1)
+        for n in (1, 2, 3)
+    ),
+    Sample("ops", "search", "search-1", "a canary; one package fails", YES, "False", 1),
+    Sample("ops", "search", "search-2", "a canary", YES, "True", 1),
+    Sample("ops", "search", "search-3", "after the canaries", YES, "False", 0),
 )
+
+RUNS = (("ops", "api", "Succeeded"), ("ops", "search", "Paused"))
+"""Each policy that has a PatchRun, by namespace and name, with the phase of that."""
 
 SUBSCRIPTIONS = (
     ("shop", ("True", "FeatureRegistered")),
@@ -134,11 +144,16 @@ def missing(view: View, posts: Counter[tuple[str, str]]) -> list[str]:
         else:
             lines += (f"{sample.name}: {what}" for what in _differences(sample, seen, posts))
     lines += (f"{'/'.join(key)}: a PatchTarget that should not be" for key in machines)
+    phases = {(seen.namespace, seen.policy): seen.phase for seen in view.runs}
+    for namespace, policy, phase in RUNS:
+        found = phases.get((namespace, policy), "absent")
+        if found != phase:
+            lines.append(f"{namespace}/{policy}: its PatchRun is {found}, not {phase}")
     subscriptions = {seen.name: seen for seen in view.subscriptions}
     for name, (status, reason) in SUBSCRIPTIONS:
-        found = subscriptions.get(name, Seen("", name)).condition("PreviewFeature")
-        if (found.status, found.reason) != (status, reason):
-            lines.append(_instead(f"AzureSubscription {name}: PreviewFeature", found, status))
+        feature = subscriptions.get(name, Seen("", name)).condition("PreviewFeature")
+        if (feature.status, feature.reason) != (status, reason):
+            lines.append(_instead(f"AzureSubscription {name}: PreviewFeature", feature, status))
     return lines
 
 

@@ -13,14 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
 from demo import FOLDER, MANIFESTS, NAMESPACES, TRY
 from demo_cluster import Condition, Seen, View, posts
 from demo_screen import WIDTH, Lines, doing, summary
-from demo_story import SAMPLES, SUBSCRIPTIONS, missing
+from demo_story import RUNS, SAMPLES, SUBSCRIPTIONS, missing
 from lab import chart
 from lab.binaries import ROOT
 from lab.controlplane import ControlPlane
@@ -117,8 +119,18 @@ def applied(crds: ControlPlane) -> Iterator[ControlPlane]:
     crds.kubectl("delete", "namespace", *NAMESPACES, "--wait=false")
 
 
+RUN: dict[str, Any] = {
+    "apiVersion": "azpatch.dev/v1alpha1",
+    "kind": "PatchRun",
+    "metadata": {"name": "search-run", "namespace": "ops"},
+    "spec": {"policyRef": {"name": "search"}},
+}
+
+
 def test_what_it_offers_to_try_is_accepted(applied: ControlPlane) -> None:
-    text = TRY.format(kubeconfig="", path="", journal="").replace("\\\n", "")
+    applied.kubectl("apply", "--server-side", "--filename=-", input=yaml.safe_dump(RUN))
+    name = RUN["metadata"]["name"]
+    text = TRY.format(kubeconfig="", path="", journal="", run=name).replace("\\\n", "")
     commands = [shlex.split(line) for line in text.splitlines() if line.startswith("  kubectl")]
     for _kubectl, verb, *rest in commands:
         dry_run = ["--dry-run=server"] if verb == "patch" else []
@@ -133,7 +145,7 @@ def test_the_readme_shows_what_it_shows() -> None:
 
 def test_an_empty_cluster_is_not_the_expected_end() -> None:
     lines = missing(View(), Counter())
-    assert len(lines) == len(SAMPLES) + len(SUBSCRIPTIONS)
+    assert len(lines) == len(SAMPLES) + len(RUNS) + len(SUBSCRIPTIONS)
     assert "shop/db/db-1: there is no PatchTarget" in lines
 
 

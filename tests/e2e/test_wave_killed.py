@@ -1,0 +1,145 @@
+"""SIGKILL in the middle of a run's waves: each machine is patched once, and the canaries first.
+
+The short form has a few machines. `make chaos` has two thousand, and kills more often.
+"""
+
+import os
+import random
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+from gated import GatedWorld
+from manifests import (
+    OPERATOR,
+    Manifest,
+    azure_subscription,
+    fleet_by_image,
+    grant,
+    image_id,
+    namespace,
+    policy,
+    vm_id,
+)
+
+from judging.azure_journal import Operation
+from judging.invariants import Rollout, at_most_one_in_flight, max_unavailable_kept
+from lab.controlplane import ControlPlane
+
+LONG_FORM = os.environ.get("CHAOS") == "long"
+MACHINES = 2000 if LONG_FORM else 16
+KILLS = 25 if LONG_FORM else 4
+PACE = 60 if LONG_FORM else 360
+PATIENCE = 3000.0 if LONG_FORM else 240.0
+"""Real seconds for the whole run."""
+
+APART = 20.0 if LONG_FORM else 3.0
+"""Real seconds between two kills, at most."""
+
+NS, NAME = "waves", "fleet"
+UNAVAILABLE = MACHINES // 4
+DURATIONS = {"assess": "2m", "prepare": "1m", "perPatch": "6m", "reboot": "2m", "boot": "1m"}
+NAMES = [f"vm-{number:04}" for number in range(MACHINES)]
+
+
+def fleet(controlplane: ControlPlane) -> Manifest:
+    return fleet_by_image(controlplane.token_public_key, {"web": NAMES}, DURATIONS)
+
+
+def in_waves() -> Manifest:
+    """At any time, in windows: they overlap."""
+    windows = [
+        {"name": f"from-{hour}", "daily": {}, "startTime": f"{hour}:00", "duration": "24h"}
+        for hour in ("00", "12")
+    ]
+    waves = [{"name": "canary", "machines": "10%"}, {"name": "rest", "machines": "100%"}]
+    made = policy(
+        NS, NAME, image_id("web"), schedule={"windows": windows}, assessment={"maxAge": "168h"}
+    )
+    made["spec"]["rollout"] = {"maxUnavailable": UNAVAILABLE, "waves": waves}
+    return made
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[GatedWorld]:
+    settings = {"AZPATCH_RESYNC_INTERVAL": "60s" if LONG_FORM else "2s"}
+    with GatedWorld("wave-killed", fleet, pace=PACE, seed=12, settings=settings) as world:
+        world.apply(namespace(NS), azure_subscription(1, [grant(NS)]))
+        world.start_pair()
+        world.apply(in_waves())
+        yield world
+
+
+def run_of(world: GatedWorld) -> Manifest | None:
+    """The one that there is; a second one is a defect."""
+    path = f"/apis/azpatch.dev/v1alpha1/namespaces/{NS}/patchruns"
+    items: list[Manifest] = world.controlplane.admin.get(path)["items"]
+    assert len(items) <= 1
+    return items[0] if items else None
+
+
+def phase(world: GatedWorld) -> str | None:
+    run = run_of(world)
+    return run["status"].get("phase") if run else None
+
+
+@pytest.mark.timeout(4000)
+def test_killed_in_its_waves_a_run_comes_to_its_end(world: GatedWorld) -> None:
+    chance = random.Random(5)
+    world.wait("the run is there", lambda: run_of(world), in_waves(), patience=PATIENCE)
+    for _ in range(KILLS):
+        world.ready_to_be_killed()
+        time.sleep(chance.uniform(0, APART))
+        world.kill()
+        world.next_leads()
+    world.wait(
+        "the run has succeeded",
+        lambda: phase(world) == "Succeeded",
+        in_waves(),
+        patience=PATIENCE,
+    )
+
+    run = run_of(world)
+    assert run is not None
+    canary, rest = run["status"]["waves"]
+    assert canary["machines"] + rest["machines"] == run["status"]["membership"]["total"]
+    assert canary["succeeded"] + rest["succeeded"] == run["status"]["machines"]["succeeded"]
+
+
+def test_each_machine_of_it_was_installed_on_once(world: GatedWorld) -> None:
+    states = {
+        target["spec"]["machineId"]: (target["status"].get("run") or {}).get("state")
+        for target in world.targets()
+    }
+    for machine, state in states.items():
+        # One whose answer was lost with its operator counts as nobody's.
+        installs = [one for one in _installs(world) if one.machine == machine.lower()]
+        assert len(installs) == 1, f"{machine}: {installs}"
+        assert state in ("Succeeded", "Skipped")
+
+
+def test_the_canaries_were_done_before_the_rest_began(world: GatedWorld) -> None:
+    waves = {
+        target["spec"]["machineId"].lower(): target["status"]["run"]["wave"]
+        for target in world.targets()
+        if "run" in target["status"]
+    }
+    first = [one for one in _installs(world) if waves.get(one.machine) == "canary"]
+    others = [one for one in _installs(world) if waves.get(one.machine) == "rest"]
+    assert others
+    ends = [one.ended for one in first]
+    assert max(end for end in ends if end is not None) <= min(one.started for one in others)
+
+
+def test_no_invariant_was_broken(world: GatedWorld) -> None:
+    machines = frozenset(vm_id(name).lower() for name in NAMES)
+    journal = world.journal()
+
+    assert at_most_one_in_flight(journal, {OPERATOR}) == []
+    kept = max_unavailable_kept(journal, [Rollout(NAME, machines, UNAVAILABLE)], {OPERATOR})
+    assert kept == []
+    assert world.kills == KILLS
+
+
+def _installs(world: GatedWorld) -> Sequence[Operation]:
+    return [one for one in world.journal().operations() if one.kind == "Install"]
