@@ -35,7 +35,7 @@ from azpatch.api.rollout import DEFAULT_MAX_UNAVAILABLE, DEFAULT_SPREAD, Approva
 from azpatch.api.schedule import Schedule
 
 NAME_LENGTH = 46
-"""What later versions name after a policy (`<name>-202612112100`) must fit in 63 characters."""
+"""What is named after a policy (`<name>-202612112100`) must fit in 63 characters."""
 
 MAX_AGE_LONGEST = timedelta(days=7)
 """Azure Resource Graph keeps the result of an assessment for 7 days."""

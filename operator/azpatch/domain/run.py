@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from azpatch.api.common import ConditionType
 from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.rollout import Rollout, share_of
@@ -39,8 +38,6 @@ from azpatch.domain.run_facts import (
 from azpatch.domain.run_gate import Stop, WaveProgress, gate, pause_of, to_resume
 from azpatch.domain.run_state import End, Soak, State, findings, state_of
 from azpatch.domain.waves import waves_of
-
-STALLED = ConditionType.STALLED
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from azpatch.api.common import ApiModel, Condition, status_json
+from azpatch.api.common import ApiModel, Condition, ConditionType, status_json
 from azpatch.api.target import OPERATION_FINALIZER
 from azpatch.azure.port import AzureClients
 from azpatch.clock import Clock
-from azpatch.domain.conditions import unreadable
+from azpatch.domain.conditions import find, unreadable
 from azpatch.kube.port import Kind, Kube, NotLeading, Object
 from azpatch.reconcile.calendars import Calendars
 from azpatch.reconcile.holds import Holds
@@ -81,6 +81,26 @@ class Context:
         wanted["observedGeneration"] = stored.generation
         if wanted != raw:
             await self.kube.replace_status(stored.kind, stored.raw, wanted)
+
+    async def tell_stall(
+        self,
+        stored: Stored[Any],
+        before: Sequence[Condition],
+        after: Sequence[Condition],
+        action: str,
+    ) -> None:
+        """An Event when the object begins to wait for a person, or does for another reason."""
+        stalled, was = find(after, ConditionType.STALLED), find(before, ConditionType.STALLED)
+        if stalled is None or (was is not None and was.reason == stalled.reason):
+            return
+        await self.kube.event(
+            stored.kind,
+            stored.raw,
+            warning=True,
+            reason=stalled.reason,
+            action=action,
+            note=stalled.message,
+        )
 
     def newest(self, stored: Stored[Any]) -> Stored[Any]:
         """The object as it is now: somebody else in this process may have written it since. Never

@@ -11,12 +11,11 @@ from typing import Any
 
 import structlog
 
-from azpatch.api.common import API_VERSION, ConditionType
+from azpatch.api.common import API_VERSION
 from azpatch.api.policy import PatchPolicy, PatchPolicyStatus, PolicyMachines
 from azpatch.api.target import POLICY_LABEL, SUBSCRIPTION_LABEL, PatchTarget
 from azpatch.domain import policy as decide
 from azpatch.domain.availability import follows_unavailable, unavailable
-from azpatch.domain.conditions import find
 from azpatch.domain.grants import Namespace
 from azpatch.domain.ids import key as machine_key
 from azpatch.domain.ids import subscription_of
@@ -26,7 +25,7 @@ from azpatch.domain.opening import UNTIMED, Timing, timing
 from azpatch.domain.policy_machines import holds_slots, slot_limit
 from azpatch.domain.run import run_slots
 from azpatch.domain.run_entry import open_run
-from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, PATCH_TARGET, Conflict, KubeError, Object
+from azpatch.kube.port import PATCH_RUN, PATCH_TARGET, Conflict, KubeError, Object
 from azpatch.reconcile import metrics
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.policy_runs import PolicyRuns, owned_by
@@ -133,7 +132,9 @@ class PolicyReconciler:
                 written = await self._context.write_status(self._context.newest(stored), status)
             if status != policy.status:
                 self._sparing.wrote(stored.uid)
-            await self._tell_stall(stored, policy, status)
+            await self._context.tell_stall(
+                stored, policy.status.conditions, status.conditions, "Reconcile"
+            )
         await self._release(key, written)
         return wait if status != policy.status else None
 
@@ -147,23 +148,6 @@ class PolicyReconciler:
         async with self._context.holds.lock(key):
             if not self._in_use(key):
                 await self._context.remove_finalizer(self._context.newest(stored))
-
-    async def _tell_stall(
-        self, stored: Stored[PatchPolicy], policy: PatchPolicy, status: PatchPolicyStatus
-    ) -> None:
-        """An Event when the policy begins to wait for a person, or does for another reason."""
-        stalled = find(status.conditions, ConditionType.STALLED)
-        before = find(policy.status.conditions, ConditionType.STALLED)
-        if stalled is None or (before is not None and before.reason == stalled.reason):
-            return
-        await self._context.kube.event(
-            PATCH_POLICY,
-            stored.raw,
-            warning=True,
-            reason=stalled.reason,
-            action="Reconcile",
-            note=stalled.message,
-        )
 
     def _undecided(
         self,

@@ -14,7 +14,6 @@ from azpatch.api.run import Effective, PatchRun, PatchRunStatus
 from azpatch.api.subscription import AzureSubscription
 from azpatch.api.target import PatchTarget
 from azpatch.domain import run as decide
-from azpatch.domain.conditions import find
 from azpatch.domain.ids import key as machine_key
 from azpatch.domain.ids import subscription_of
 from azpatch.domain.opening import Opening, soonest
@@ -275,21 +274,4 @@ class RunReconciler:
         if said or open_run(after) != open_run(run):
             for target in self._context.store.targets_of(stored.namespace, policy.name):
                 self._context.queue.add(own_key(target))
-        await self._tell_stall(stored, run, status)
-
-    async def _tell_stall(
-        self, stored: Stored[PatchRun], run: PatchRun, status: PatchRunStatus
-    ) -> None:
-        """An Event when the run begins to wait for a person, or is over without having done all."""
-        stalled = find(status.conditions, decide.STALLED)
-        before = find(run.status.conditions, decide.STALLED)
-        if stalled is None or (before is not None and before.reason == stalled.reason):
-            return
-        await self._context.kube.event(
-            PATCH_RUN,
-            stored.raw,
-            warning=True,
-            reason=stalled.reason,
-            action="Run",
-            note=stalled.message,
-        )
+        await self._context.tell_stall(stored, run.status.conditions, status.conditions, "Run")
