@@ -1,8 +1,8 @@
 """One of Azure's token buckets, as we believe it to be, and the line of those who wait at it.
 
 A bucket holds at most `size` tokens and is refilled steadily. Who wants a token gets a place in
-line, a number; the place is ready as soon as that many tokens have come in. So first come is first
-served, each knows at once how long to wait, and nobody has to be woken.
+line; it is its turn as soon as there is a token for everyone before it and for itself. So each
+knows at once how long to wait, if nobody comes who goes before, and nobody has to be woken.
 
 The level is a belief: this process counts what it sends, and each answer says what Azure has left.
 """
@@ -10,6 +10,8 @@ The level is a belief: this process counts what it sends, and each answer says w
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from azpatch.azure.line import Line, Place, Precedence
 
 ROUNDING = 1e-6
 """A token less than this short is there: sums of floats."""
@@ -50,54 +52,43 @@ class Bucket:
 
     def __init__(self, limit: Limit, now: float) -> None:
         self.limit = limit
-        self._came_in = float(limit.reserve + limit.start)
-        """Tokens that were ever in it."""
-        self._given = 0
-        """Places ever given, without those given back."""
-        self._waiting = 0
-        """Of these, the ones that no request has used yet."""
+        self._level = float(limit.reserve + limit.start)
+        """What Azure has left, if every request that we sent has reached it."""
+        self._line = Line()
         self._sent = self._answered = 0
         self._since = now
         self._closed_until = now
         self._untold_until = now + ANSWERS_BY
 
-    def place(self, now: float) -> int:
-        """A number in the line."""
-        self._refill(now)
-        self._given += 1
-        self._waiting += 1
-        return self._given
+    def join(self, precedence: Precedence, number: int) -> Place:
+        """A place in the line. `number`: order of coming, with which it came to other lines too."""
+        return self._line.join(precedence, number)
 
-    def wait(self, number: int, now: float) -> float:
-        """Seconds until this place is ready, as it looks now, or is to be asked for again; 0: it is
-        ready."""
+    def turn(self, place: Place, now: float) -> float:
+        """Seconds until it is this place's turn, as it looks now, or it is to be asked for again;
+        0: it is, and the token is kept for it."""
         self._refill(now)
-        reserve = self.limit.reserve
-        # The second counts what went out of turn, which no number in the line knows of.
-        short = max(number + reserve - self._came_in, reserve + 1 - self._level())
+        short = self._line.rank(place) + 1 + self.limit.reserve - self._level
         refilled = short / self.limit.per_second if short > ROUNDING else 0.0
         if now < self._untold_until:
             refilled = min(refilled, UNTOLD)
-        return max(refilled, self._closed_until - now, 0.0)
+        wait = max(refilled, self._closed_until - now, 0.0)
+        if not wait:
+            self._line.call(place)
+        return wait
 
-    def moved_up(self, number: int) -> int:
-        """The number, after those who gave their places back before it."""
-        return min(number, self._given)
-
-    def give_back(self) -> None:
+    def leave(self, place: Place) -> None:
         """A place that no request will use."""
-        self._given -= 1
-        self._waiting -= 1
+        self._line.leave(place)
 
-    def send(self, now: float) -> Sent:
+    def send(self, place: Place, now: float) -> Sent:
         """A request uses its place."""
-        self._waiting -= 1
-        self._sent += 1
-        return Sent(now, self._answered)
+        self._line.leave(place)
+        return self.send_unasked(now)
 
     def send_unasked(self, now: float) -> Sent:
-        """A request goes out that has no place: what is behind it in the line waits longer."""
-        self._given += 1
+        """A request goes out that has no place: who is in the line waits longer."""
+        self._level -= 1
         self._sent += 1
         return Sent(now, self._answered)
 
@@ -113,35 +104,26 @@ class Bucket:
         Higher, even if all that were on their way at the time came after it: we knew too little.
         """
         self._refill(now)
-        believed = self._level()
         at_most = left + 1 + (now - sent.time) * self.limit.per_second
         at_least = left - (self._sent - sent.answered - 1)
-        if at_most < believed:
-            self._came_in -= believed - (left - (self._sent - self._answered))
-        elif at_least > believed:
-            self._came_in += at_least - believed
-        self._cap()
+        if at_most < self._level:
+            self._level = left - (self._sent - self._answered)
+        elif at_least > self._level:
+            self._level = min(at_least, self.limit.size)
 
     def close(self, until: float, now: float) -> None:
         """Azure refused for want of tokens: none is there, and none is taken until then."""
         self._refill(now)
-        self._came_in -= max(self._level(), 0.0)
+        self._level = min(self._level, 0.0)
         self._closed_until = max(self._closed_until, until)
 
     def idle(self, now: float) -> bool:
         """Nobody waits or is on the way, and it is full: a new one would be no worse off."""
         self._refill(now)
-        full = self._level() >= self.limit.size - ROUNDING
-        return full and not self._waiting and self._sent == self._answered
-
-    def _level(self) -> float:
-        """What Azure has left, if every request that we sent has reached it."""
-        return self._came_in - (self._given - self._waiting)
+        full = self._level >= self.limit.size - ROUNDING
+        return full and not len(self._line) and self._sent == self._answered
 
     def _refill(self, now: float) -> None:
-        self._came_in += max(now - self._since, 0.0) * self.limit.per_second
+        came_in = max(now - self._since, 0.0) * self.limit.per_second
+        self._level = min(self._level + came_in, self.limit.size)
         self._since = max(now, self._since)
-        self._cap()
-
-    def _cap(self) -> None:
-        self._came_in = min(self._came_in, self._given - self._waiting + self.limit.size)

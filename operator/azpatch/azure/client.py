@@ -183,9 +183,9 @@ class SdkAzureClients:
         )
         return MeasuredClient(client, self._metrics)
 
-    def reserve(self, machine_id: str, location: str) -> timedelta:
+    def reserve(self, machine_id: str, location: str, policy: str, *, yields: bool) -> timedelta:
         """See AzureClients."""
-        return self._throttles.reserve(machine_id, location)
+        return self._throttles.reserve(machine_id, location, policy, yields=yields)
 
     def release(self, machine_id: str) -> None:
         """See AzureClients."""

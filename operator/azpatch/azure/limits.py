@@ -32,7 +32,7 @@ OPERATIONS_OF_MACHINE = Limit("GetOperationResource", 45, 15 / MINUTE, reserve=5
 """Looking at the machine, and at an operation on it."""
 
 Cost = tuple[Limit, str]
-"""One token of the bucket of this kind with this key."""
+"""One token of the bucket of this kind with this key. Of several the first is waited for first."""
 
 
 def patch(machine_key: str, subscription: str, location: str) -> tuple[Cost, ...]:
@@ -47,12 +47,12 @@ def read_machine(machine_key: str, subscription: str) -> tuple[Cost, ...]:
     """A GET of a machine."""
     if ids.is_arc_server(machine_key):
         return ((READS, subscription),)
-    return (READS, subscription), (READS_OF_MACHINE, machine_key)
+    return (READS_OF_MACHINE, machine_key), (READS, subscription)
 
 
 def read_operation(operation_key: str, subscription: str) -> tuple[Cost, ...]:
     """A GET of an operation's URL. Azure counts these by machine; an operation is one of it."""
-    return (READS, subscription), (OPERATIONS_OF_MACHINE, operation_key)
+    return (OPERATIONS_OF_MACHINE, operation_key), (READS, subscription)
 
 
 def read(subscription: str) -> tuple[Cost, ...]:

@@ -203,10 +203,14 @@ class AzureClients(Protocol):
         """A client that signs in with these credentials when it is first used."""
         ...
 
-    def reserve(self, machine_id: str, location: str) -> timedelta:
+    def reserve(self, machine_id: str, location: str, policy: str, *, yields: bool) -> timedelta:
         """Takes a place in the line of those who want to assess or install, if the machine has
         none. Zero: it is its turn, and one operation may be sent to it. Else, in Azure's time, when
-        to ask again; first come is first served. No I/O."""
+        to ask again.
+
+        Policies (`namespace/name`) take turns, one operation each; within one, first come is first
+        served. Who `yields` comes after all who do not. Asked for another policy, or another
+        `yields`, before its turn, it takes a new place. No I/O."""
         ...
 
     def release(self, machine_id: str) -> None:

@@ -5,6 +5,9 @@ short time. A guest patch operation never waits here, because its intent must be
 out: its place is taken before, by `reserve`, and the caller comes back when it is ready. A place
 belongs to its machine or to what is read, so that whoever asks again is where they were in the
 line, and one that nobody uses is given back after a while.
+
+The buckets that one call costs are waited for one after another, that of the subscription last: who
+waits for a region's tokens would hold up there those of another region, which has some.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from heapq import heappop, heappush
 from math import ceil
@@ -22,6 +25,7 @@ from azpatch.azure.buckets import Bucket, Sent
 from azpatch.azure.budgets import remaining
 from azpatch.azure.errors import retry_after
 from azpatch.azure.limits import Cost
+from azpatch.azure.line import Place, Precedence
 from azpatch.azure.port import OverBudget, Throttled
 from azpatch.clock import Clock
 from azpatch.domain import ids
@@ -46,19 +50,34 @@ TOO_MANY_REQUESTS = 429
 OVER_BUDGET = "Azure's limit for such requests is reached; asked later."
 
 
-@dataclass(slots=True)
-class _Place:
-    """In the line of each bucket."""
+OURS = Precedence("", yields=False)
+"""Of what is not done for one policy: reads, and the few writes of an AzureSubscription."""
 
-    numbers: list[tuple[Bucket, int]]
+
+@dataclass(slots=True)
+class _Wait:
+    """Of one call, at the buckets that it costs."""
+
+    costs: Sequence[Cost]
+    precedence: Precedence
+    number: int
+    """Order of coming."""
+    places: list[tuple[Bucket, Place]] = field(default_factory=list)
+    """At the buckets that it has come to: all but the last have called it."""
     kept_until: float = 0.0
+
+    @property
+    def called(self) -> bool:
+        """It was told that it is its turn."""
+        return len(self.places) == len(self.costs) and self.places[-1][1].called
 
 
 class Charge:
     """What one call costs, and what its answers say."""
 
-    def __init__(self, buckets: Sequence[Bucket], clock: Clock) -> None:
-        self._buckets = buckets
+    def __init__(self, places: Sequence[tuple[Bucket, Place]], clock: Clock) -> None:
+        self._places = places
+        self._buckets = [bucket for bucket, _ in places]
         self._clock = clock
         self._used = False
         self._on_way: list[Sent] = []
@@ -67,8 +86,8 @@ class Charge:
         """A request goes out. The first has the call's place; each repeat costs the same again."""
         self._over()
         now = _seconds(self._clock)
-        for bucket in self._buckets:
-            self._on_way.append(bucket.send_unasked(now) if self._used else bucket.send(now))
+        for bucket, place in self._places:
+            self._on_way.append(bucket.send_unasked(now) if self._used else bucket.send(place, now))
         self._used = True
 
     def answered(self, status: int, headers: Mapping[str, str], text: str) -> None:
@@ -87,8 +106,8 @@ class Charge:
         """The call is over. If nothing went out, nothing is spent."""
         self._over()
         if not self._used:
-            for bucket in self._buckets:
-                bucket.give_back()
+            for bucket, place in self._places:
+                bucket.leave(place)
 
     def _over(self) -> None:
         for bucket, _ in zip(self._buckets, self._on_way, strict=False):
@@ -107,16 +126,18 @@ class Throttles:
         self._clock = clock
         self._buckets: dict[tuple[str, str], Bucket] = {}
         self._many = FEW
-        self._places: dict[str, _Place] = {}
+        self._waits: dict[str, _Wait] = {}
+        self._came = 0
         # By the time at which they are looked at again, which may be earlier than they end.
         self._ends: list[tuple[float, str]] = []
 
     # --- guest patch operations -------------------------------------------------------------------
 
-    def reserve(self, machine_id: str, location: str) -> timedelta:
+    def reserve(self, machine_id: str, location: str, policy: str, *, yields: bool) -> timedelta:
         """See AzureClients."""
         machine_key, subscription = ids.key(machine_id), ids.subscription_of(machine_id)
-        return self._turn(_posting(machine_key), limits.patch(machine_key, subscription, location))
+        costs = limits.patch(machine_key, subscription, location)
+        return self._turn(_posting(machine_key), costs, Precedence(policy, yields))
 
     def release(self, machine_id: str) -> None:
         """See AzureClients."""
@@ -124,7 +145,7 @@ class Throttles:
 
     def waiting(self) -> int:
         """Places in line, those included whose turn it is."""
-        return len(self._places)
+        return len(self._waits)
 
     @asynccontextmanager
     async def posting(self, machine_id: str) -> AsyncIterator[None]:
@@ -160,38 +181,50 @@ class Throttles:
 
     # --- the line ---------------------------------------------------------------------------------
 
-    def _turn(self, name: str, costs: tuple[Cost, ...]) -> timedelta:
+    def _turn(self, name: str, costs: Sequence[Cost], precedence: Precedence = OURS) -> timedelta:
         """Zero: it is its turn. Else when to ask again."""
         now = _seconds(self._clock)
         self._tidy(now)
-        place = self._places.get(name)
-        if place is None:
-            buckets = [self._bucket(cost, now) for cost in costs]
-            place = _Place([(bucket, bucket.place(now)) for bucket in buckets])
-            self._places[name] = place
+        waits = self._waits.get(name)
+        if waits is not None and waits.precedence != precedence and not waits.called:
+            self._give_back(name)
+            waits = None
+        if waits is None:
+            self._came += 1
+            waits = self._waits[name] = _Wait(costs, precedence, self._came)
             heappush(self._ends, (now, name))
-        place.numbers = [(bucket, bucket.moved_up(number)) for bucket, number in place.numbers]
-        wait = max(bucket.wait(number, now) for bucket, number in place.numbers)
-        place.kept_until = now + (wait + KEPT if wait else IN_HAND)
+        wait = self._step(waits, now)
+        waits.kept_until = now + (wait + KEPT if wait else IN_HAND)
         # Up to the next microsecond: rounded down, the caller would be back too early.
         return timedelta(microseconds=ceil(wait * 1_000_000))
+
+    def _step(self, waits: _Wait, now: float) -> float:
+        """On to the first bucket that has no token for it: seconds to wait there."""
+        for index, cost in enumerate(waits.costs):
+            if index == len(waits.places):
+                bucket = self._bucket(cost, now)
+                waits.places.append((bucket, bucket.join(waits.precedence, waits.number)))
+            bucket, place = waits.places[index]
+            if wait := bucket.turn(place, now):
+                return wait
+        return 0.0
 
     def _tidy(self, now: float) -> None:
         """Gives back what nobody came for."""
         while self._ends and self._ends[0][0] < now:
             _, name = heappop(self._ends)
-            place = self._places.get(name)
-            if place is None:
+            waits = self._waits.get(name)
+            if waits is None:
                 continue
-            if place.kept_until < now:
+            if waits.kept_until < now:
                 self._give_back(name)
             else:
-                heappush(self._ends, (place.kept_until, name))
+                heappush(self._ends, (waits.kept_until, name))
 
     def _give_back(self, name: str) -> None:
-        place = self._places.pop(name, None)
-        for bucket, _ in place.numbers if place else ():
-            bucket.give_back()
+        waits = self._waits.pop(name, None)
+        for bucket, place in waits.places if waits else ():
+            bucket.leave(place)
 
     def _bucket(self, cost: Cost, now: float) -> Bucket:
         limit, key = cost
@@ -205,8 +238,8 @@ class Throttles:
 
     @contextmanager
     def _charged(self, name: str) -> Iterator[None]:
-        place = self._places.pop(name, None)
-        charge = Charge([bucket for bucket, _ in place.numbers] if place else (), self._clock)
+        waits = self._waits.pop(name, None)
+        charge = Charge(waits.places if waits else (), self._clock)
         CHARGE.set(charge)
         try:
             yield

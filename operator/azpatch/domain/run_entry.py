@@ -158,6 +158,13 @@ def _not_in_it(part: Part) -> Hold:
     )
 
 
+def has_turn(part: Part, opening: Opening) -> bool:
+    """It is in a run, and nothing of the run and its windows keeps it."""
+    return (
+        part.mine is not None and not isinstance(opening, Shut) and held_back(part, opening) is None
+    )
+
+
 # --- how far it is --------------------------------------------------------------------------------
 
 

@@ -11,11 +11,11 @@ from azpatch.api.policy import PatchPolicy, RunHistory
 from azpatch.api.reasons import Reason
 from azpatch.api.rollout import ApprovalMode
 from azpatch.api.run import PatchRun, RunPhase
-from azpatch.api.target import PatchTarget
+from azpatch.api.target import PatchTarget, PatchTargetStatus
 from azpatch.domain.availability import held_by_failure, installing
 from azpatch.domain.conditions import find
 from azpatch.domain.naming import run_name, window_of
-from azpatch.domain.opening import Open, Timing
+from azpatch.domain.opening import Open, Opening, Timing
 from azpatch.domain.policy_machines import PolicyMachine, machines_of
 from azpatch.domain.policy_problems import PASSING, kept_by
 
@@ -92,6 +92,20 @@ def _had(policy: PatchPolicy, runs: Iterable[PatchRun], window: datetime) -> boo
     if last is not None and last >= window:
         return True
     return any(not run.over or run.metadata.name == name for run in runs)
+
+
+def gathered(
+    policy: PatchPolicy, target: PatchTarget, status: PatchTargetStatus, opening: Opening
+) -> bool:
+    """A window is open, its run has not been made, and it is found out of this machine whether it
+    belongs in it. `status`: newer than the target's own."""
+    turn = opening.turn if isinstance(opening, Open) else None
+    if not policy.spec.runs or turn is None or turn.start is None:
+        return False
+    last = policy.status.last_schedule_time
+    if last is not None and last >= turn.start:
+        return False
+    return any(map(_awaited, machines_of(policy, [target.replace(status=status)])))
 
 
 def _gathering_until(opens: datetime, closes: datetime, since: datetime) -> datetime:

@@ -204,7 +204,7 @@ class MachineReconciler:
     ) -> Result:
         """Its turn, one more look at the machine itself, then the operation: all that may take long
         comes before the look."""
-        wait = self._line.join(decision.machine, memory)
+        wait = self._line.join(decision, step.kind, memory)
         if wait:
             return await self._wait(key, decision, wait, memory)
         verified = self._context.clock.monotonic()

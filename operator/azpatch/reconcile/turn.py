@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 
 from azpatch.api.common import ConditionType
 from azpatch.api.reasons import Reason
-from azpatch.api.target import PatchTarget, PatchTargetStatus
-from azpatch.domain.facts import Machine
+from azpatch.api.target import OperationKind, PatchTarget, PatchTargetStatus
 from azpatch.domain.plan import Idle
+from azpatch.domain.precedence import yields
 from azpatch.domain.target import blocked
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.decision import Decision
@@ -42,10 +42,13 @@ class Line:
         self._context = context
         self._memory = memory
 
-    def join(self, machine: Machine, memory: MachineMemory) -> timedelta:
+    def join(self, decision: Decision, kind: OperationKind, memory: MachineMemory) -> timedelta:
         """Takes or keeps the machine's place; how long it is until its turn, zero: now."""
         memory.in_line = True
-        return self._context.azure.reserve(machine.id, machine.location)
+        machine, policy = decision.machine, decision.policy
+        last = yields(kind, decision.declared, decision.target, decision.status, decision.standing)
+        name = f"{policy.namespace}/{policy.name}"
+        return self._context.azure.reserve(machine.id, machine.location, name, yields=last)
 
     def leave(self, memory: MachineMemory) -> None:
         """Gives the machine's place back, unless another PatchTarget of it stands there too."""

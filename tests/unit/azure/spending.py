@@ -116,6 +116,8 @@ class Spending:
         *,
         region: Callable[[str], str] = lambda _machine: "westeurope",
         principal: Callable[[str], str] = lambda _machine: "one",
+        policy: str = "web/linux",
+        yields: bool = False,
     ) -> None:
         """Assesses all of them once, as the machines' reconciler does."""
         workers = asyncio.Semaphore(WORKERS)
@@ -123,7 +125,9 @@ class Spending:
         async def assess(machine: str) -> None:
             while True:
                 async with workers:
-                    wait = throttles.reserve(machine, region(machine)).total_seconds()
+                    wait = throttles.reserve(
+                        machine, region(machine), policy, yields=yields
+                    ).total_seconds()
                     if not wait:
                         await asyncio.sleep(self.random.uniform(0.1, 0.5))
                         wait = await send(machine)

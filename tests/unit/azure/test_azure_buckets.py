@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azpatch.azure.buckets import UNTOLD, Bucket, Limit, Sent
+from azpatch.azure.line import Place, Precedence
 
 LIMIT = Limit("Some", size=20, per_second=0.5, reserve=4, start=2)
+
+
+ANYBODY = Precedence("web/linux", yields=False)
+NUMBERS = count()
+
+
+def join(bucket: Bucket) -> Place:
+    """Somebody comes."""
+    return bucket.join(ANYBODY, next(NUMBERS))
 
 
 class Azures:
@@ -33,8 +45,7 @@ class Azures:
 def told(level: int, now: float = 0.0) -> Bucket:
     """A bucket that has heard that this much is left."""
     bucket = Bucket(LIMIT, now)
-    bucket.place(now)
-    sent = bucket.send(now)
+    sent = bucket.send(join(bucket), now)
     bucket.answered()
     bucket.hear(level, sent, now)
     return bucket
@@ -42,61 +53,60 @@ def told(level: int, now: float = 0.0) -> Bucket:
 
 def test_a_new_one_gives_a_few_tokens_and_the_next_asks_again_soon() -> None:
     bucket = Bucket(LIMIT, 0)
-    waits = [bucket.wait(bucket.place(0), 0) for _ in range(10)]
+    waits = [bucket.turn(join(bucket), 0) for _ in range(10)]
     assert waits == [0, 0, 2, 4, 5, 5, 5, 5, 5, 5]
     assert UNTOLD == 5
 
 
 def test_an_answer_tells_that_there_is_more() -> None:
     bucket = told(19)
-    waits = [bucket.wait(bucket.place(0), 0) for _ in range(16)]
+    waits = [bucket.turn(join(bucket), 0) for _ in range(16)]
     assert waits == [0] * 15 + [2], "all but the reserve of four"
 
 
 def test_an_answer_tells_that_somebody_else_spent() -> None:
     bucket = told(19)
-    number = bucket.place(0)
-    sent = bucket.send(0)
+    sent = bucket.send(join(bucket), 0)
     bucket.answered()
     bucket.hear(4, sent, 0)
-    assert number
-    assert bucket.wait(bucket.place(0), 0) == 2
+    assert bucket.turn(join(bucket), 0) == 2
 
 
 def test_answers_that_overtake_each_other_do_not_raise_the_level() -> None:
     bucket = told(19)
     sent: list[Sent] = []
     for _ in range(10):
-        bucket.place(0)
-        sent.append(bucket.send(0))
+        sent.append(bucket.send(join(bucket), 0))
     for number in reversed(range(10)):
         bucket.answered()
         bucket.hear(18 - number, sent[number], 0)
-    waits = [bucket.wait(bucket.place(0), 0) for _ in range(6)]
+    waits = [bucket.turn(join(bucket), 0) for _ in range(6)]
     assert waits == [0] * 5 + [2]
 
 
 def test_a_refusal_closes_it_and_it_is_empty() -> None:
     bucket = told(19)
     bucket.close(60, 0)
-    number = bucket.place(0)
-    assert bucket.wait(number, 0) == 60
-    assert bucket.wait(number, 60) == 0
+    place = join(bucket)
+    assert bucket.turn(place, 0) == 60
+    assert bucket.turn(place, 60) == 0
 
 
 def test_a_place_moves_up_when_others_leave() -> None:
     bucket = told(4)
-    numbers = [bucket.place(0) for _ in range(5)]
-    for _ in range(3):
-        bucket.give_back()
-    assert bucket.wait(numbers[-1], 0) == 8
-    assert bucket.wait(bucket.moved_up(numbers[-1]), 0) == 2
+    places = [join(bucket) for _ in range(5)]
+    assert bucket.turn(places[-1], 0) == 8
+    for place in places[1:4]:
+        bucket.leave(place)
+    assert bucket.turn(places[-1], 0) == 2
+    bucket.leave(places[0])
+    assert bucket.turn(places[-1], 0) == 0
 
 
 def test_places_that_nobody_uses_do_not_fill_it_beyond_its_size() -> None:
     bucket = told(19)
-    numbers = [bucket.place(0) for _ in range(40)]
-    ready = [number for number in numbers if bucket.wait(number, 10_000) == 0]
+    places = [join(bucket) for _ in range(40)]
+    ready = [place for place in places if bucket.turn(place, 10_000) == 0]
     assert len(ready) == LIMIT.size - LIMIT.reserve
 
 
@@ -122,16 +132,16 @@ def test_whatever_happens_nothing_is_refused_and_nobody_starves(
 ) -> None:
     now = 0.0
     azure, ours = Azures(before), Bucket(LIMIT, 0.0)
-    line: list[int] = []
+    line: list[Place] = []
     on_way: list[Sent] = []
     answers: list[tuple[Sent, int]] = []
 
     def send_ready() -> None:
         """A request is sent as soon as it may; Azure gets it when it gets it."""
-        for number in list(line):
-            if ours.wait(number, now) == 0:
-                line.remove(number)
-                on_way.append(ours.send(now))
+        for place in list(line):
+            if ours.turn(place, now) == 0:
+                line.remove(place)
+                on_way.append(ours.send(place, now))
 
     def reach(index: int) -> None:
         sent = on_way.pop(index % len(on_way))
@@ -144,10 +154,9 @@ def test_whatever_happens_nothing_is_refused_and_nobody_starves(
             case "passes":
                 now += amount
             case "asks":
-                line.extend(ours.place(now) for _ in range(int(amount)))
+                line.extend(join(ours) for _ in range(int(amount)))
             case "leaves" if line:
-                line.pop(int(amount) % len(line))
-                ours.give_back()
+                ours.leave(line.pop(int(amount) % len(line)))
             case "reaches" if on_way:
                 reach(int(amount))
             case "hears" if answers:
@@ -158,14 +167,12 @@ def test_whatever_happens_nothing_is_refused_and_nobody_starves(
                 answers.pop(int(amount) % len(answers))
                 ours.answered()
             case "clock back":
-                ours.wait(1, now - amount)
-        line[:] = [ours.moved_up(number) for number in line]
+                ours.idle(now - amount)
         send_ready()
 
     end = now + (len(line) + LIMIT.size) / LIMIT.per_second
     while (line or on_way) and now < end:
         now += 1 / LIMIT.per_second
-        line[:] = [ours.moved_up(number) for number in line]
         send_ready()
         while on_way:
             reach(0)
@@ -177,5 +184,5 @@ def test_a_full_bucket_that_nobody_uses_may_be_forgotten(level: int) -> None:
     bucket = told(level)
     assert not bucket.idle(1)
     assert bucket.idle(LIMIT.size / LIMIT.per_second + 1)
-    bucket.place(100)
+    join(bucket)
     assert not bucket.idle(101)

@@ -47,7 +47,8 @@ def test_first_come_is_first_served() -> None:
     order = sorted(azure.taken, key=lambda machine: azure.taken[machine])
     places = {machine: place for place, machine in enumerate(order)}
     late = max(places[machine] - number for number, machine in enumerate(machines(3000)))
-    assert late < 250, "overtaken by those who found a worker first"
+    # All of the first burst may be sent at once, and find a worker in any order.
+    assert late < BURST / 2
 
 
 def test_two_identities_share_what_compute_counts_together() -> None:
@@ -154,7 +155,7 @@ def test_who_left_the_line_does_not_hold_up_the_others() -> None:
         task = asyncio.create_task(azure.operator(throttles, machines(3000)))
         await asyncio.sleep(1)
         for machine in gone:
-            throttles.reserve(machine, "westeurope")
+            throttles.reserve(machine, "westeurope", "web/linux", yields=False)
         late = asyncio.create_task(azure.operator(throttles, map(numbered, range(9000, 9100))))
         await asyncio.sleep(MINUTE)
         for machine in gone:

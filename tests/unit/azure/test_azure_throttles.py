@@ -21,6 +21,7 @@ from azpatch.azure.throttles import IN_HAND, KEPT, LONGEST_WAIT, Throttles
 
 SUBSCRIPTION = "6f1c0000-0000-4000-8000-000000000001"
 REGION = "westeurope"
+POLICY = "web/linux"
 NOW = timedelta(0)
 URL = "https://management.azure.com"
 PATCHED = "x-ms-ratelimit-remaining-resource"
@@ -32,6 +33,11 @@ def vm(number: int, subscription: str = SUBSCRIPTION) -> str:
         f"/subscriptions/{subscription}/resourceGroups/rg/providers/Microsoft.Compute"
         f"/virtualMachines/web-{number}"
     )
+
+
+def reserve(throttles: Throttles, machine: str, region: str = REGION) -> timedelta:
+    """For an install of a policy."""
+    return throttles.reserve(machine, region, POLICY, yields=False)
 
 
 @pytest.fixture
@@ -72,7 +78,7 @@ def taken(answer: Any, left: int) -> Any:
 def ready(throttles: Throttles, count: int, region: str = REGION, first: int = 100) -> int:
     """How many of so many new machines have their turn now; all leave again."""
     machines = [vm(number) for number in range(first, first + count)]
-    turns = [throttles.reserve(machine, region) == NOW for machine in machines]
+    turns = [reserve(throttles, machine, region) == NOW for machine in machines]
     for machine in machines:
         throttles.release(machine)
     return sum(turns)
@@ -88,7 +94,7 @@ async def test_the_first_answer_tells_how_many_more(
     connect: Connect, throttles: Throttles, wire: Any, answer: Any
 ) -> None:
     wire.answers(taken(answer, 26))
-    assert throttles.reserve(vm(1), REGION) == NOW
+    assert reserve(throttles, vm(1), REGION) == NOW
     await connect().assess(vm(1), "attempt")
     assert throttles.waiting() == 0
     # ARM's writes have not been told.
@@ -117,12 +123,12 @@ async def test_a_registration_is_one_of_arms_writes_and_does_not_wait_for_its_tu
 async def test_what_is_asked_again_is_where_it_was_in_the_line(
     throttles: Throttles, clock: Any
 ) -> None:
-    waits = [throttles.reserve(vm(number), REGION) for number in range(8)]
+    waits = [reserve(throttles, vm(number), REGION) for number in range(8)]
     assert [wait == NOW for wait in waits] == [True] * 5 + [False] * 3
-    assert [throttles.reserve(vm(number), REGION) for number in range(8)] == waits
+    assert [reserve(throttles, vm(number), REGION) for number in range(8)] == waits
     clock.slept.append(waits[5])
-    assert throttles.reserve(vm(9), REGION) > NOW, "no newcomer takes it"
-    assert throttles.reserve(vm(5), REGION) == NOW
+    assert reserve(throttles, vm(9), REGION) > NOW, "no newcomer takes it"
+    assert reserve(throttles, vm(5), REGION) == NOW
 
 
 @pytest.mark.parametrize(
@@ -132,13 +138,13 @@ async def test_a_place_that_nobody_comes_for_ends(
     number: int, kept: float, throttles: Throttles, clock: Any
 ) -> None:
     for each in range(6):
-        throttles.reserve(vm(each), REGION)
+        reserve(throttles, vm(each), REGION)
     for each in range(6):
         if each != number:
             throttles.release(vm(each))
     assert throttles.waiting() == 1
     clock.slept.append(timedelta(seconds=kept + 1))
-    throttles.reserve(vm(20), REGION)
+    reserve(throttles, vm(20), REGION)
     throttles.release(vm(20))
     assert throttles.waiting() == 0
 
@@ -152,12 +158,14 @@ async def test_a_machine_is_sent_two_operations_a_minute_after_its_burst(
     for left in range(5, -1, -1):
         url = f"{URL}/subscriptions/{SUBSCRIPTION}/operations/op?s=sig"
         wire.answers(answer(202, None, {"Azure-AsyncOperation": url, PATCHED: f"{machine};{left}"}))
-        if throttles.reserve(vm(1), REGION):
+        if reserve(throttles, vm(1), REGION):
             break
         await client.assess(vm(1), "attempt")
         sent += 1
     assert sent == 5, "one is left for who comes after us"
-    assert throttles.reserve(vm(1), REGION) == timedelta(seconds=30)
+    clock.slept.append(reserve(throttles, vm(1), REGION))
+    assert clock.slept == [timedelta(seconds=0.3)], "nothing was told of the region's"
+    assert reserve(throttles, vm(1), REGION) == timedelta(seconds=29.7)
 
 
 async def test_a_refusal_closes_the_budget_that_it_names_for_all_identities(
@@ -168,10 +176,10 @@ async def test_a_refusal_closes_the_budget_that_it_names_for_all_identities(
         429, {"error": {"code": "TooManyRequests", "message": words}}, {"Retry-After": "90"}
     )
     wire.answers(refusal)
-    throttles.reserve(vm(1), REGION)
+    reserve(throttles, vm(1), REGION)
     with pytest.raises(port.Throttled):
         await connect().assess(vm(1), "attempt")
-    assert throttles.reserve(vm(2), REGION) >= timedelta(seconds=90)
+    assert reserve(throttles, vm(2), REGION) >= timedelta(seconds=90)
     assert ready(throttles, 1, region="northeurope") == 1
 
 
@@ -181,7 +189,7 @@ async def test_an_operation_that_did_not_go_out_costs_nothing(
     authority.answers(answer(401, {"error": "invalid_client", "error_description": "AADSTS1: no"}))
     client = connect()
     for _ in range(10):
-        assert throttles.reserve(vm(1), REGION) == NOW
+        assert reserve(throttles, vm(1), REGION) == NOW
         with pytest.raises(port.SignInFailed):
             await client.assess(vm(1), "attempt")
 
@@ -322,6 +330,6 @@ def test_the_line_is_a_metric(clock: Any) -> None:
     registry = CollectorRegistry()
     clients = SdkAzureClients(AZURE_PUBLIC, clock, AzureMetrics(registry))
     for number in range(7):
-        clients.reserve(vm(number), REGION)
+        clients.reserve(vm(number), REGION, POLICY, yields=False)
     clients.release(vm(3))
     assert registry.get_sample_value("azpatch_azure_budget_waiting") == 6

@@ -328,8 +328,8 @@ class Azure:
         """(feature or compute, attempt id)"""
         self.turn: Callable[[str], timedelta] = lambda _machine: timedelta(0)
         """Asked before each operation: how long it waits for its turn."""
-        self.in_line: dict[str, str] = {}
-        """Locations of the machines that have a place, by key."""
+        self.in_line: dict[str, tuple[str, str, bool]] = {}
+        """Location, policy and whether it yields, of the machines that have a place, by key."""
         self.closed = False
 
     def add(self, found: Machine, **changes: Any) -> None:
@@ -462,9 +462,9 @@ class AzureClients:
     def client(self, credentials: Credentials) -> Azure:
         return self._azure
 
-    def reserve(self, machine_id: str, location: str) -> timedelta:
+    def reserve(self, machine_id: str, location: str, policy: str, *, yields: bool) -> timedelta:
         wait = self._azure.turn(machine_id)
-        self._azure.in_line[key(machine_id)] = location
+        self._azure.in_line[key(machine_id)] = (location, policy, yields)
         return wait
 
     def release(self, machine_id: str) -> None:

@@ -65,7 +65,7 @@ async def test_a_short_wait_costs_no_write(world: World) -> None:
         world.azure.turn = line_until(world, 23 * HOUR + 5 * MINUTE)
         await world.passes(23 * HOUR + MINUTE)
         assert writes(world) == [line for line in before if "PatchTarget" in line]
-        assert world.azure.in_line == {key(VM): "westeurope"}
+        assert world.azure.in_line == {key(VM): ("westeurope", "web/web-linux", True)}
 
 
 async def test_a_long_wait_is_told_once(world: World) -> None:
