@@ -21,6 +21,7 @@ from azpatch.api.policy import PatchPolicy
 from azpatch.api.run import PatchRun
 from azpatch.api.target import PatchTarget, PatchTargetStatus
 from azpatch.azure.port import Accepted, AzureError, Credentials, Denied, Gone, Progress
+from azpatch.azure.throttles import CHARGE, Throttles
 from azpatch.domain.facts import (
     AssessmentResult,
     Feature,
@@ -328,6 +329,8 @@ class Azure:
         """(feature or compute, attempt id)"""
         self.turn: Callable[[str], timedelta] = lambda _machine: timedelta(0)
         """Asked before each operation: how long it waits for its turn."""
+        self.throttles: Throttles | None = None
+        """What says so in its place, and is told of each operation."""
         self.in_line: dict[str, tuple[str, str, bool]] = {}
         """Location, policy and whether it yields, of the machines that have a place, by key."""
         self.closed = False
@@ -442,6 +445,12 @@ class Azure:
 
     async def _post(self, kind: str, machine_id: str, attempt_id: str) -> Accepted:
         self.in_line.pop(key(machine_id))
+        if self.throttles is not None:
+            async with self.throttles.posting(machine_id):
+                charge = CHARGE.get()
+                assert charge is not None
+                charge.sent()
+                charge.answered(202, {}, "")
         self._journal.append(f"POST {kind}")
         self.posts.append((kind, machine_id, attempt_id))
         number = len(self.posts)
@@ -463,12 +472,18 @@ class AzureClients:
         return self._azure
 
     def reserve(self, machine_id: str, location: str, policy: str, *, yields: bool) -> timedelta:
-        wait = self._azure.turn(machine_id)
+        throttles = self._azure.throttles
+        if throttles is None:
+            wait = self._azure.turn(machine_id)
+        else:
+            wait = throttles.reserve(machine_id, location, policy, yields=yields)
         self._azure.in_line[key(machine_id)] = (location, policy, yields)
         return wait
 
     def release(self, machine_id: str) -> None:
         self._azure.in_line.pop(key(machine_id), None)
+        if self._azure.throttles is not None:
+            self._azure.throttles.release(machine_id)
 
 
 # --- an operator on them --------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from fakes import HOUR, MINUTE, SECOND, VM, World, machine
@@ -155,3 +156,19 @@ async def test_a_look_that_was_put_off_says_nothing_of_the_machine(world: World)
         del world.azure.broken["machine"]
         await world.passes(30 * SECOND)
         assert len(world.azure.posts) == 1
+
+
+NOON = {"windows": [{"name": "now", "daily": {}, "startTime": "12:00", "duration": "4h"}]}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "yields"), [({"always": {}}, True), (NOON, False)], ids=["always", "in a window"]
+)
+async def test_it_stands_in_its_policys_name_and_yields_unless_a_window_waits_for_it(
+    schedule: dict[str, Any], yields: bool, world: World
+) -> None:
+    world.policy(schedule=schedule)
+    world.azure.turn = line_until(world, HOUR)
+    async with world.operator_runs():
+        await world.passes(SOON)
+    assert world.azure.in_line == {key(VM): ("westeurope", "web/web-linux", yields)}
