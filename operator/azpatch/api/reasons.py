@@ -280,7 +280,8 @@ class Reason(StrEnum):
     WAITING_FOR_TURN = (
         "WaitingForTurn",
         (_READY,),
-        "Azure takes so many operations a minute; others are before this one.",
+        "Azure takes so many operations a minute; others are before this one: policies take turns, "
+        "and installs go before assessments.",
     )
     WAITING_FOR_SLOT = (
         "WaitingForSlot",
