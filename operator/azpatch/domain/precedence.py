@@ -22,8 +22,9 @@ def yields(
     than the target's own, with nothing in flight.
 
     The one that follows an install does not: with it the install ends, and its slot of
-    maxUnavailable is free. Nor does one that an open window waits for: of a machine whose turn has
-    come in a run, or that may belong in the run that is about to be made.
+    maxUnavailable is free. Nor does one that an install waits for now: of a machine whose turn has
+    come in a run, or that may belong in the run that is about to be made, or, without windows, of
+    which it is not known whether an install is due.
     """
     if kind is not OperationKind.ASSESS or unavailable(status):
         return False

@@ -15,7 +15,7 @@ from azpatch.api.target import PatchTarget, PatchTargetStatus
 from azpatch.domain.availability import held_by_failure, installing
 from azpatch.domain.conditions import find
 from azpatch.domain.naming import run_name, window_of
-from azpatch.domain.opening import Open, Opening, Timing
+from azpatch.domain.opening import Open, Opening, Shut, Timing
 from azpatch.domain.policy_machines import PolicyMachine, machines_of
 from azpatch.domain.policy_problems import PASSING, kept_by
 
@@ -97,14 +97,15 @@ def _had(policy: PatchPolicy, runs: Iterable[PatchRun], window: datetime) -> boo
 def gathered(
     policy: PatchPolicy, target: PatchTarget, status: PatchTargetStatus, opening: Opening
 ) -> bool:
-    """A window is open, its run has not been made, and it is found out of this machine whether it
-    belongs in it. `status`: newer than the target's own."""
-    turn = opening.turn if isinstance(opening, Open) else None
-    if not policy.spec.runs or turn is None or turn.start is None:
+    """Installs may start, and it is found out of this machine whether one is due; in a window only
+    as long as its run has not been made. `status`: newer than the target's own."""
+    if isinstance(opening, Shut) or policy.spec.install is None:
         return False
-    last = policy.status.last_schedule_time
-    if last is not None and last >= turn.start:
-        return False
+    if policy.spec.runs:
+        start = opening.turn.start if opening.turn else None
+        last = policy.status.last_schedule_time
+        if start is None or (last is not None and last >= start):
+            return False
     return any(map(_awaited, machines_of(policy, [target.replace(status=status)])))
 
 

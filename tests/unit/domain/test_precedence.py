@@ -105,13 +105,18 @@ def test_one_that_a_run_waits_for_does_not_while_the_window_is_open(scheduled: s
         pytest.param(NEW, BETWEEN_RUNS, SHUT, None, id="no window is open"),
         pytest.param(NEW, BETWEEN_RUNS, OPEN, TODAY, id="the window had its run"),
         pytest.param(OLD, BETWEEN_RUNS, OPEN, None, id="whether it is due is known"),
-        pytest.param(NEW, APART, Open(None), None, id="the policy installs without windows"),
+        pytest.param(OLD, APART, Open(None), None, id="without windows, and it is known too"),
     ],
 )
 def test_any_other_yields(
     status: PatchTargetStatus, part: Part, opening: Opening, scheduled: str | None
 ) -> None:
     assert yielding(status, part=part, opening=opening, scheduled=scheduled)
+
+
+def test_one_that_tells_whether_an_install_is_due_does_not_where_there_are_no_windows() -> None:
+    assert not yielding(NEW, part=APART, opening=Open(None))
+    assert yielding(NEW, part=APART, opening=SHUT), "a freeze holds"
 
 
 def test_one_before_an_install_whose_turn_has_come_in_a_run_does_not() -> None:
