@@ -161,10 +161,15 @@ async def test_a_look_that_was_put_off_says_nothing_of_the_machine(world: World)
 NOON = {"windows": [{"name": "now", "daily": {}, "startTime": "12:00", "duration": "4h"}]}
 
 
+NIGHT = {"windows": [{"name": "night", "daily": {}, "startTime": "01:00", "duration": "4h"}]}
+
+
 @pytest.mark.parametrize(
-    ("schedule", "yields"), [({"always": {}}, True), (NOON, False)], ids=["always", "in a window"]
+    ("schedule", "yields"),
+    [({"always": {}}, False), (NOON, False), (NIGHT, True)],
+    ids=["always", "in a window", "before one"],
 )
-async def test_it_stands_in_its_policys_name_and_yields_unless_a_window_waits_for_it(
+async def test_it_stands_in_its_policys_name_and_yields_unless_an_install_waits_for_it(
     schedule: dict[str, Any], yields: bool, world: World
 ) -> None:
     world.policy(schedule=schedule)

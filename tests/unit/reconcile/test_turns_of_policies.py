@@ -4,6 +4,7 @@ so that it lets five through at once and then one every 0.3 s."""
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from fakes import MINUTE, SECOND, World, machine, numbered
@@ -26,13 +27,18 @@ def world() -> World:
     return world
 
 
-def of_team(world: World, team: str) -> None:
+NIGHT = {"windows": [{"name": "night", "daily": {}, "startTime": "01:00", "duration": "4h"}]}
+"""It is noon."""
+
+
+def of_team(world: World, team: str, **spec: Any) -> None:
     """A policy for the team's machines."""
     name = "web-linux" if team == "large" else team
     world.policy(
         name,
         target={"selector": {"azureSubscriptions": ["prod"], "tags": {"team": [team]}}},
         rollout={"maxUnavailable": "100%"},
+        **spec,
     )
 
 
@@ -59,6 +65,7 @@ async def test_a_small_policy_does_not_wait_for_a_large_one(world: World) -> Non
 
 
 async def test_installs_overtake_assessments(world: World) -> None:
+    of_team(world, "large", schedule=NIGHT)
     for number in range(LARGE, LARGE + SMALL):
         world.due(numbered(number))
     sent_before: Counter[str] = Counter()
