@@ -18,7 +18,7 @@ from crd_objects import (
     target,
 )
 from test_policy_admission import POLICY_REFUSALS
-from test_run_admission import RUN_REFUSALS
+from test_run_admission import ONE_TIME_REFUSALS, RUN_REFUSALS
 from test_schedule_admission import FREEZE_REFUSALS, SCHEDULE_REFUSALS
 from test_subscription_admission import SUBSCRIPTION_REFUSALS
 
@@ -36,6 +36,7 @@ def test_every_rule_has_a_row_in_the_tables_of_refusals() -> None:
         SCHEDULE_REFUSALS,
         FREEZE_REFUSALS,
         RUN_REFUSALS,
+        ONE_TIME_REFUSALS,
     )
     told = {str(row.values[2]) for table in tables for row in table}
     rules = {message for kind in crd.KINDS for message in messages(crd.schema(kind))}

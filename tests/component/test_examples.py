@@ -18,7 +18,7 @@ from lab.controlplane import ControlPlane
 
 KINDS = {kind.KIND: kind for kind in crd.KINDS}
 
-WRITTEN_BY_PEOPLE = {"AzureSubscription", "PatchPolicy"}
+WRITTEN_BY_PEOPLE = {"AzureSubscription", "PatchPolicy", "PatchRun"}
 
 
 def manifests(file: Path) -> list[dict[str, Any]]:

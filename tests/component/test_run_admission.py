@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from crd_objects import changed, collection, put, refusal, run
+from crd_objects import IMAGE, MACHINE, SERVER, changed, collection, put, refusal, run
 
 from azpatch.api.run import PatchRun
 from lab.apiclient import ApiError
@@ -18,14 +18,29 @@ RUN_REFUSALS = [
     pytest.param(
         {},
         {"policyRef": {"name": "other"}},
-        "policyRef of a PatchRun cannot change: azpatch makes a run for each window of a policy, "
-        "edit the PatchPolicy instead",
+        "policyRef of a PatchRun cannot change: make another PatchRun, and cancel this one",
         id="another policy",
+    ),
+    *(
+        pytest.param(
+            {},
+            {field: value},
+            f"{field} of a PatchRun cannot change: make another PatchRun, and cancel this one",
+            id=f"{field} comes later",
+        )
+        for field, value in (
+            ("operation", "Assess"),
+            ("machines", {"all": {}}),
+            ("start", "Immediate"),
+            ("notAfter", "2026-12-12T02:00:00Z"),
+            ("override", {"freezes": True, "reason": "CVE-2026-1"}),
+        )
     ),
     pytest.param(
         {"cancelled": True},
         {"cancelled": False},
-        "cancelled cannot be taken back: azpatch makes a new run when the next window opens",
+        "cancelled cannot be taken back: azpatch makes a run for the next window, and you may make "
+        "one",
         id="cancelled, taken back",
     ),
     *(
@@ -59,6 +74,93 @@ RUN_REFUSALS = [
     ),
 ]
 """What it says, what it is to say, and why not."""
+
+
+NOT_AFTER = "2026-12-12T02:00:00Z"
+OVERRIDE = {"freezes": True, "reason": "CVE-2026-1"}
+
+ONE_TIME_REFUSALS = [
+    pytest.param(
+        {"operation": "Assess", "start": "Immediate"},
+        "spec.operation",
+        "an Assess run waits for no window: remove start and override",
+        id="an assessment at once",
+    ),
+    pytest.param(
+        {"operation": "Assess", "override": OVERRIDE},
+        "spec.operation",
+        "an Assess run waits for no window: remove start and override",
+        id="an assessment in spite of a freeze",
+    ),
+    pytest.param(
+        {"override": {"reason": "CVE-2026-1"}},
+        "spec.override",
+        "override lifts nothing: set windows, freezes or both to true",
+        id="an override of nothing",
+    ),
+    *(
+        pytest.param(
+            {"machines": machines},
+            "spec.machines",
+            "machines says which of the policy's machines a run is for: give exactly one of all "
+            "and ids",
+            id=name,
+        )
+        for name, machines in (
+            ("neither all nor ids", {}),
+            ("both all and ids", {"all": {}, "ids": [MACHINE]}),
+        )
+    ),
+    pytest.param(
+        {"machines": {"ids": [MACHINE, MACHINE.upper()]}},
+        "spec.machines.ids",
+        "machines.ids names a machine twice (ids are compared without case): name it once",
+        id="a machine twice",
+    ),
+    pytest.param(
+        {"machines": {"ids": [IMAGE]}},
+        "spec.machines.ids[0]",
+        "machines.ids takes ARM ids of virtual machines and of Azure Arc-enabled servers, as "
+        "`kubectl get azpt -o jsonpath={.items[*].spec.machineId}` prints them",
+        id="an image",
+    ),
+]
+"""What a one-time run is to say, which field is wrong, and why."""
+
+
+@pytest.mark.parametrize(("spec", "field", "message"), ONE_TIME_REFUSALS)
+def test_a_one_time_run_that_cannot_be_meant_is_refused(
+    crds: ControlPlane, namespace: str, spec: dict[str, Any], field: str, message: str
+) -> None:
+    body = changed(run(), put("spec.notAfter", NOT_AFTER))
+    body["spec"].update(spec)
+
+    told = refusal(crds, collection("patchruns", namespace), body)
+
+    assert f"{field}: Invalid value: " in told
+    assert message in told
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param({"machines": {"ids": [MACHINE, SERVER]}}, id="two machines"),
+        pytest.param({"machines": {"all": {}}, "start": "Immediate"}, id="all, at once"),
+        pytest.param({"override": {**OVERRIDE, "windows": True}}, id="an emergency"),
+        pytest.param({"operation": "Assess"}, id="an assessment"),
+    ],
+)
+def test_a_person_may_make_a_one_time_run(
+    crds: ControlPlane, namespace: str, spec: dict[str, Any]
+) -> None:
+    body = changed(run(), put("spec.notAfter", NOT_AFTER))
+    body["spec"].update(spec)
+
+    created = crds.admin.create(collection("patchruns", namespace), body)
+
+    read = PatchRun.from_object(created)
+    assert read.one_time
+    assert read.spec == PatchRun.from_object(body).spec
 
 
 def made(crds: ControlPlane, namespace: str, spec: dict[str, Any]) -> str:
@@ -123,7 +225,10 @@ def test_a_run_that_is_applied_again_does_not_change(crds: ControlPlane, namespa
     [
         ("spec.acknowledgedFailures", -1, "spec.acknowledgedFailures: Invalid value: -1"),
         ("spec.acknowledgedFailures", 100_001, "spec.acknowledgedFailures: Invalid value: 100001"),
-        ("spec.machines", {"all": {}}, 'unknown field "spec.machines"'),
+        ("spec.operation", "Reboot", 'spec.operation: Unsupported value: "Reboot"'),
+        ("spec.start", "Later", 'spec.start: Unsupported value: "Later"'),
+        ("spec.override", {"freezes": True}, "spec.override.reason: Required value"),
+        ("spec.machines", {"ids": []}, "spec.machines.ids: Invalid value: 0"),
         ("spec.policyRef", {}, "spec.policyRef.name: Required value"),
         ("spec", {}, "spec.policyRef: Required value"),
     ],

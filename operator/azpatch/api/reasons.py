@@ -308,6 +308,21 @@ class Reason(StrEnum):
         (_READY, _FAILED),
         "Nobody approved the PatchRun before its window ended.",
     )
+    EXPIRED = (
+        "Expired",
+        (*_BLOCKED, _FAILED),
+        "The one-time PatchRun had not begun by spec.notAfter.",
+    )
+    NOT_AFTER_MISSING = (
+        "NotAfterMissing",
+        (*_BLOCKED, _FAILED),
+        "A person made the PatchRun without spec.notAfter.",
+    )
+    MACHINE_NOT_IN_POLICY = (
+        "MachineNotInPolicy",
+        _DELAYED,
+        "The PatchRun names a machine that its policy does not govern.",
+    )
     RUN_UNDER_WAY = ("RunUnderWay", (_READY,), "A PatchRun is under way.")
     RUN_PAUSED = ("RunPaused", _BLOCKED, "A PatchRun is paused by failures.")
     RUN_FAILED = ("RunFailed", _BLOCKED, "The last PatchRun failed.")
@@ -318,7 +333,7 @@ class Reason(StrEnum):
     )
     POLICY_MISSING = (
         "PolicyMissing",
-        (*_BLOCKED, _FAILED),
+        (*_BLOCKED, _RECONCILING, _FAILED),
         "There is no PatchPolicy for the PatchRun, or it does not install.",
     )
     RUN_ENDED = (
@@ -329,7 +344,7 @@ class Reason(StrEnum):
     RECORDING_MEMBERS = (
         "RecordingMembers",
         (_READY,),
-        "The machines of a PatchRun are being told that they are in it.",
+        "It is being found out which machines a PatchRun is for, or they are being told.",
     )
     SOAKING = ("Soaking", (_READY,), "A wave passed its gate, and the next waits for its soak.")
     GATE_NOT_PASSED = (
@@ -507,8 +522,8 @@ class Reason(StrEnum):
     )
     ASSESSMENT_FAILED = (
         "AssessmentFailed",
-        (_COMPLIANT, _SUPPORTED, _READY),
-        "The last assessment failed.",
+        (_COMPLIANT, _SUPPORTED, *_BLOCKED, _FAILED),
+        "The last assessment failed; of a PatchRun, that of a machine in it.",
     )
     ASSESSMENT_OUTDATED = (
         "AssessmentOutdated",

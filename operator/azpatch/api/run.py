@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from azpatch.api.common import (
+    MACHINE_PATTERN,
     ApiModel,
     Condition,
     Count,
@@ -16,9 +17,10 @@ from azpatch.api.common import (
     ResourceId,
     ShortMessage,
     Time,
+    Word,
 )
 from azpatch.api.install import Install
-from azpatch.api.markers import Column, ListMap, Rule, condition_column
+from azpatch.api.markers import Column, Form, ListMap, Rule, condition_column
 from azpatch.api.rollout import WAVES_MOST, Rollout, WaveName
 
 FAILURES_LISTED = 50
@@ -50,23 +52,124 @@ class PolicyRef(ApiModel):
     """Its name."""
 
 
+class RunOperation(StrEnum):
+    """What is done to the machines."""
+
+    ASSESS = "Assess"
+    INSTALL = "Install"
+
+
+class RunStart(StrEnum):
+    """When an Install run may begin."""
+
+    WINDOW = "Window"
+    IMMEDIATE = "Immediate"
+
+
+NAMED_MOST = 100
+"""Machines that a run can name: more are a policy's selector."""
+
+SCOPE_ONE_OF = (
+    "machines says which of the policy's machines a run is for: give exactly one of all and ids"
+)
+
+
+class All(ApiModel):
+    """Every machine of the policy."""
+
+
+class RunScope(ApiModel):
+    """Which of the policy's machines a run is for."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (Rule("has(self.all) != has(self.ids)", SCOPE_ONE_OF),)
+
+    all: All | None = None
+    """Every machine that the policy governs."""
+    ids: (
+        Annotated[
+            tuple[
+                Annotated[
+                    str,
+                    Field(min_length=1, max_length=300, pattern=MACHINE_PATTERN),
+                    Form(
+                        MACHINE_PATTERN,
+                        "machines.ids takes ARM ids of virtual machines and of Azure Arc-enabled "
+                        "servers, as `kubectl get azpt -o jsonpath={.items[*].spec.machineId}` "
+                        "prints them",
+                    ),
+                ],
+                ...,
+            ],
+            Field(min_length=1, max_length=NAMED_MOST),
+            Rule(
+                "self.all(one, self.exists_one(other, one.lowerAscii() == other.lowerAscii()))",
+                "machines.ids names a machine twice (ids are compared without case): name it once",
+            ),
+        ]
+        | None
+    ) = None
+    """These machines of the policy, by ARM id, compared without case."""
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.all is None) == (self.ids is None):
+            raise ValueError(SCOPE_ONE_OF)
+        return self
+
+
+class Override(ApiModel):
+    """What does not hold for this run, in an emergency."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.windows || self.freezes",
+            "override lifts nothing: set windows, freezes or both to true",
+        ),
+    )
+
+    windows: bool = False
+    """True: no windows, neither the schedule's nor those of a wave."""
+    freezes: bool = False
+    """True: no freezes, neither the policy's nor those of AzureSubscriptions."""
+    reason: Annotated[str, Field(min_length=1, max_length=256)]
+    """Why, for whoever reads it later."""
+
+
 _SEEN_TO = "{0}.?acknowledgedFailures.orValue(0)"
 """Absent is none: azpatch makes a run without it."""
 
+_ANOTHER = "of a PatchRun cannot change: make another PatchRun, and cancel this one"
+
+
+def _frozen(field: str) -> Rule:
+    same = f"self.{field} == oldSelf.{field}"
+    return Rule(
+        f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || {same})",
+        f"{field} {_ANOTHER}",
+        f".{field}",
+    )
+
 
 class PatchRunSpec(ApiModel):
-    """Of which policy, and what people say to a run that is under way."""
+    """Of which policy, and what people say to a run that is under way. What a person makes is a
+    one-time run, and says more: what is done, to which machines, and when."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.policyRef == oldSelf.policyRef",
-            "policyRef of a PatchRun cannot change: azpatch makes a run for each window of a "
-            "policy, edit the PatchPolicy instead",
+            f"policyRef {_ANOTHER}",
             ".policyRef",
+        ),
+        *map(_frozen, ("operation", "machines", "start", "notAfter", "override")),
+        Rule(
+            "self.operation == 'Install' || self.start == 'Window' && !has(self.override)",
+            "an Assess run waits for no window: remove start and override",
+            ".operation",
         ),
         Rule(
             "self.cancelled || !oldSelf.cancelled",
-            "cancelled cannot be taken back: azpatch makes a new run when the next window opens",
+            "cancelled cannot be taken back: azpatch makes a run for the next window, and you may "
+            "make one",
             ".cancelled",
         ),
         Rule(
@@ -96,6 +199,21 @@ class PatchRunSpec(ApiModel):
 
     policy_ref: PolicyRef
     """The PatchPolicy that the run executes."""
+    operation: RunOperation = RunOperation.INSTALL
+    """Install: what is due, by the terms of the policy. Assess: each machine once, however new its
+    last assessment is."""
+    machines: RunScope | None = None
+    """Which of the policy's machines. Absent: all."""
+    start: RunStart = RunStart.WINDOW
+    """Window: it begins in a window of the policy. Immediate: it does not wait for one; waves with
+    windows of their own keep to them. The chart's admission policy lets only those make such a run
+    who have the verb approve on patchruns."""
+    not_after: Time | None = None
+    """A one-time run that has not begun by then is Failed (Expired), so that whatever applies the
+    manifest again does not patch again. Required on a run that a person makes."""
+    override: Override | None = None
+    """In an emergency: what does not hold for this run. The chart's admission policy lets only
+    those make such a run who have the verb override on patchruns."""
     cancelled: bool = False
     """True: start nothing more. Azure cannot stop an install, so the run is Cancelling until those
     in flight have ended."""
@@ -119,12 +237,12 @@ class Effective(ApiModel):
 
 
 class RunMembership(ApiModel):
-    """Which machines are in the run stands on their PatchTargets, in status.run."""
+    """Which machines are in an Install run stands on their PatchTargets, in status.run."""
 
     total: Count
     """How many there are."""
     recorded_time: Time
-    """When all of them said so. Nothing starts before."""
+    """When all of them said so. Nothing starts before. Of an Assess run, when it began."""
 
 
 class RunMachines(ApiModel):
@@ -162,7 +280,7 @@ class WaveStatus(ApiModel):
 
 
 class RunFailure(ApiModel):
-    """One machine on which the install failed."""
+    """One machine on which it failed."""
 
     machine_id: ResourceId
     """The machine's ARM id."""
@@ -183,6 +301,8 @@ class PatchRunStatus(ApiModel):
     and a person must say how to go on."""
     conditions: Annotated[tuple[Condition, ...], ListMap("type"), Field(max_length=8)] = ()
     """Ready; Stalled only while true; at the end Complete or Failed."""
+    policy_uid: Word | None = None
+    """metadata.uid of the PatchPolicy that it began under: another may be made under its name."""
     effective: Effective | None = None
     """What the run goes by. Edits of the policy do not reach it."""
     membership: RunMembership | None = None
@@ -196,8 +316,8 @@ class PatchRunStatus(ApiModel):
     failures_omitted: Count | None = None
     """How many more there are than failures lists."""
     approval_deadline: Time | None = None
-    """When it is Cancelled if nobody has approved it: the end of the window that it was made
-    for."""
+    """When it is Cancelled if nobody has approved it: the end of the window that it was made for;
+    of a one-time run notAfter, if that is sooner."""
     start_time: Time | None = None
     """When the first install could start."""
     expected_completion_time: Time | None = None
@@ -209,9 +329,10 @@ class PatchRunStatus(ApiModel):
 
 
 class PatchRun(Resource):
-    """One execution of a PatchPolicy's install: azpatch makes one when a window opens and machines
-    are due, freezes the terms of the policy in it, and goes through the waves. It is there to be
-    watched, to be cancelled, and to be told to go on after failures."""
+    """One execution of a PatchPolicy: azpatch makes one when a window opens and machines are due,
+    freezes the terms of the policy in it, and goes through the waves. It is there to be watched, to
+    be cancelled, and to be told to go on after failures. A person makes one for a one-time update,
+    or to have machines assessed now."""
 
     KIND: ClassVar[str] = "PatchRun"
     PLURAL: ClassVar[str] = "patchruns"
@@ -227,6 +348,7 @@ class PatchRun(Resource):
         Column("Failed", ".status.machines.failed", type="integer"),
         Column("Skipped", ".status.machines.skipped", type="integer"),
         Column("Age", ".metadata.creationTimestamp", type="date"),
+        Column("Operation", ".spec.operation", wide=True),
         Column("Approved-By", ".spec.approvedBy", wide=True),
         Column("Expected", ".status.expectedCompletionTime", wide=True),
         Column("Started", ".status.startTime", type="date", wide=True),
@@ -240,6 +362,18 @@ class PatchRun(Resource):
     """Of which policy, and what people say to it."""
     status: PatchRunStatus = Field(default_factory=PatchRunStatus)
     """What became of it."""
+
+    @property
+    def one_time(self) -> bool:
+        """A person made it, not a policy's reconciler."""
+        return not any(
+            one.kind == "PatchPolicy" and one.controller for one in self.metadata.owner_references
+        )
+
+    @property
+    def installs(self) -> bool:
+        """It is an Install run: of these a policy has one at a time."""
+        return self.spec.operation is RunOperation.INSTALL
 
     @property
     def over(self) -> bool:

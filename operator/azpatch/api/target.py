@@ -303,6 +303,8 @@ class RunEntry(ApiModel):
 
     name: ObjectName
     """The PatchRun, in the same namespace."""
+    uid: Word
+    """Its metadata.uid: a person may delete one and make another under its name."""
     wave: Annotated[str, Field(min_length=1, max_length=63)]
     """Its wave there."""
     state: RunState
