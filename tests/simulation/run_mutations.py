@@ -13,9 +13,9 @@ from azpatch.api.run import RunPhase
 from azpatch.api.target import Outcome, RunState
 from azpatch.domain import run, run_entry
 from azpatch.domain.run_gate import WaveProgress
-from azpatch.reconcile import policy, terms
-from azpatch.reconcile import run as reconciler
+from azpatch.reconcile import install_run, policy, terms
 from azpatch.reconcile.terms import Terms
+from simulation.world import START
 
 Patches = Iterator[AbstractContextManager[Any]]
 
@@ -90,10 +90,10 @@ def not_recorded() -> Patches:
         found = opened(of, **more)
         if found is None or found.recorded:
             return found
-        names = frozenset(wave.name for wave in run.waves_of(found.effective.rollout))
-        return replace(found, recorded=True, begun=names)
+        begun = {wave.name: START for wave in run.waves_of(found.effective.rollout)}
+        return replace(found, recorded=START, begun=begun)
 
-    for module in (terms, reconciler):
+    for module in (terms, install_run):
         yield patch.object(module, "open_run", hasty)
 
 
@@ -107,7 +107,7 @@ def cancelled_goes_on() -> Patches:
     def deaf(of: Any, facts: Any) -> Any:
         return abort(of.replace(spec=of.spec.replace(cancelled=False)), facts)
 
-    for module in (terms, reconciler):
+    for module in (terms, install_run):
         yield patch.object(module, "open_run", blind)
     yield patch.object(run, "_abort", deaf)
 
@@ -125,7 +125,7 @@ def paused_goes_on() -> Patches:
         members = run.members_of(of, targets)
         return share_of(len(members), effective.rollout.max_unavailable)
 
-    for module in (terms, reconciler):
+    for module in (terms, install_run):
         yield patch.object(module, "open_run", blind)
     yield patch.object(policy, "run_slots", unpaused)
 
@@ -137,7 +137,7 @@ def failures_not_counted() -> Patches:
 
 def approval_forgotten() -> Patches:
     """Nobody asks whether a run is approved."""
-    for module in (run_entry, reconciler):
+    for module in (run_entry, install_run):
         yield patch.object(module, "needs_approval", lambda of, approval: False)
 
 

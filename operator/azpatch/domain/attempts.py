@@ -33,6 +33,8 @@ class Turn:
     """When it ends."""
     next: datetime | None
     """When the next may be installed in begins; None: there is none."""
+    own: bool = False
+    """It is a one-time run, for which the schedule's windows do not hold."""
 
 
 def became_due(attempts: Attempts | None, now: datetime, turn: Turn | None) -> Attempts:
@@ -42,6 +44,9 @@ def became_due(attempts: Attempts | None, now: datetime, turn: Turn | None) -> A
     if turn is not None:
         if turn.start is None or turn.start == due.window_start:
             return due
+        if _was_in_a_run(due, turn.start, now):
+            # Whatever there was before the run is not known any more.
+            return due.replace(install_posts=POSTS_PER_WINDOW)
         return due.replace(window_start=turn.start, install_posts=0, retry_after=None)
     passed = 0 if due.window_start is None else (now - due.window_start) // WINDOW
     if due.window_start is None or (passed and before.due_since is None):
@@ -49,6 +54,13 @@ def became_due(attempts: Attempts | None, now: datetime, turn: Turn | None) -> A
     if not passed:
         return due
     return due.replace(window_start=due.window_start + passed * WINDOW, install_posts=0)
+
+
+def _was_in_a_run(attempts: Attempts, start: datetime, now: datetime) -> bool:
+    """What is counted was sent after this window began, in a one-time run in the midst of it. What
+    was counted from a time that is yet to come was not; a clock went back."""
+    counted = attempts.window_start
+    return bool(attempts.install_posts) and counted is not None and start < counted <= now
 
 
 def no_longer_due(attempts: Attempts | None) -> Attempts | None:

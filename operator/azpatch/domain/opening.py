@@ -34,6 +34,8 @@ class Open:
     """The stretch of a window that it may start in; None without windows."""
     holds_until: datetime | None = None
     """When to ask again; None: not before the schedule or a freeze is changed."""
+    late: bool = False
+    """It has been open for so long that what something else keeps from it is not waited for."""
 
 
 @dataclass(frozen=True, slots=True)

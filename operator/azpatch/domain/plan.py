@@ -193,18 +193,18 @@ def _assessment(
     now: datetime,
 ) -> Plan | None:
     """The assessment that is needed first, or what keeps it; None: none is needed now."""
-    if policy.spec.assessment.mode is not AssessmentMode.OPERATOR:
-        return None
-    if not _assessment_needed(policy, observed, standing, now):
+    asked = _asked_for(observed, standing.part.assess_since)
+    own = policy.spec.assessment.mode is AssessmentMode.OPERATOR
+    if not asked and not (own and _assessment_needed(policy, observed, standing, now)):
         return None
     if standing.access is None or standing.access < AccessLevel.ASSESS:
-        return _access_too_low(policy, standing)
+        return _access_too_low(standing, max(lowest_access(policy), AccessLevel.ASSESS))
     if not observed.assess.may_send:
         return _refused(observed.assess, observed, None, now)
     stopped = _stopped(machine) or standing.blocked
     if stopped is not None:
         return stopped
-    again = next_try(observed.status, policy.spec.assessment.max_age)
+    again = None if asked else next_try(observed.status, policy.spec.assessment.max_age)
     if again is not None and now < again:
         return Idle(
             False,
@@ -214,6 +214,12 @@ def _assessment(
             again,
         )
     return Send(OperationKind.ASSESS)
+
+
+def _asked_for(observed: Observed, since: datetime | None) -> bool:
+    """By an Assess run, for which the last assessment is too old."""
+    assessment = observed.status.assessment
+    return since is not None and (assessment is None or assessment.began < since)
 
 
 def _assessment_needed(
@@ -267,7 +273,7 @@ def _install(
             later,
         )
     if standing.access is None or standing.access < AccessLevel.PATCH:
-        return _access_too_low(policy, standing)
+        return _access_too_low(standing, lowest_access(policy))
     if not observed.patch.may_send:
         return _refused(observed.patch, observed, later, now)
     if observed.row is None or selection is None:
@@ -387,8 +393,7 @@ def _brought_nothing(status: PatchTargetStatus) -> bool:
 # --- why not --------------------------------------------------------------------------------------
 
 
-def _access_too_low(policy: PatchPolicy, standing: Standing) -> Idle:
-    needed = lowest_access(policy)
+def _access_too_low(standing: Standing, needed: AccessLevel) -> Idle:
     has = standing.access or "nothing"
     return Idle(
         False,

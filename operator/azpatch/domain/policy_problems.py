@@ -84,6 +84,14 @@ def kept_by(machine: PolicyMachine) -> Reason | None:
     return Reason(ready.reason) if refused or ready.reason in _KEPT else None
 
 
+def kept_from_assessing(machine: PolicyMachine) -> Reason | None:
+    """What must come first, before a machine is assessed that is to be; None: nothing does. That it
+    was not assessed is no reason."""
+    ready = find(machine.status.conditions, ConditionType.READY)
+    kept = ready is not None and ready.reason in _KEPT - {Reason.NOT_ASSESSED}
+    return Reason(ready.reason) if ready is not None and kept else None
+
+
 def worst_of(reasons: Iterable[Reason]) -> Reason:
     """The one that comes first in `problems`. ValueError without reasons."""
     return min(reasons, key=_rank)

@@ -25,10 +25,10 @@ from azpatch.api.run import (
 from azpatch.api.target import PatchTarget, RunState
 from azpatch.domain.conditions import merge
 from azpatch.domain.forecast import Ahead, forecast
+from azpatch.domain.one_time import expired
 from azpatch.domain.opening import Open, Shut
 from azpatch.domain.run_facts import (
     RunFacts,
-    RunMember,
     failures_of,
     has_failed,
     in_numbers,
@@ -38,6 +38,7 @@ from azpatch.domain.run_facts import (
 from azpatch.domain.run_gate import Stop, WaveProgress, gate, pause_of, to_resume
 from azpatch.domain.run_state import End, Soak, State, findings, state_of
 from azpatch.domain.waves import waves_of
+from azpatch.domain.words import sentences, share
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,9 @@ def admitted(policy: PatchPolicy) -> Effective:
     return Effective(install=policy.spec.install, rollout=policy.spec.rollout or Rollout())
 
 
-def progress(run: PatchRun, effective: Effective, facts: RunFacts, now: datetime) -> Progress:
+def progress(
+    run: PatchRun, policy_uid: str, effective: Effective, facts: RunFacts, now: datetime
+) -> Progress:
     """The run's status, which says of each wave whether its machines may be installed on."""
     before = run.status
     membership = before.membership
@@ -65,7 +68,7 @@ def progress(run: PatchRun, effective: Effective, facts: RunFacts, now: datetime
     unseen = sum(map(has_failed, facts.members)) - run.spec.acknowledged_failures
     pause = pause_of(effective.rollout, facts.members, unseen)
     deadline = before.approval_deadline or (facts.deadline if facts.unapproved else None)
-    end = _abort(run, facts) or _expired(facts, deadline, now)
+    end = _abort(run, facts) or _too_late(run, now) or _expired(facts, deadline, now)
     soak = None
     if membership is not None and end is None:
         end, shut, soak = _through(waves, effective.rollout, max(unseen, 0), facts, pause, now)
@@ -84,6 +87,7 @@ def progress(run: PatchRun, effective: Effective, facts: RunFacts, now: datetime
         observed_generation=generation,
         phase=state.phase,
         conditions=merge(before.conditions, findings(state), generation, now),
+        policy_uid=policy_uid,
         effective=effective,
         membership=membership,
         machines=machines,
@@ -97,23 +101,32 @@ def progress(run: PatchRun, effective: Effective, facts: RunFacts, now: datetime
         ),
         completion_time=(before.completion_time or now) if over else None,
     )
-    return Progress(status, None if over else _again(facts, soak, now))
+    begins_by = run.spec.not_after if status.start_time is None else None
+    return Progress(status, None if over else _again(facts, soak, begins_by, now))
 
 
 def without_policy(run: PatchRun, now: datetime) -> PatchRunStatus:
     """There is no policy that installs, so there is nothing to do."""
-    generation, name = run.metadata.generation or 0, run.spec.policy_ref.name
-    state = State(
-        RunPhase.FAILED,
-        Reason.POLICY_MISSING,
-        f"There is no PatchPolicy {name} in this namespace that installs and that this run belongs "
-        "to. azpatch makes the runs of a policy itself, when a window opens.",
+    return told(
+        run,
+        State(
+            RunPhase.FAILED,
+            Reason.POLICY_MISSING,
+            f"There is no PatchPolicy {run.spec.policy_ref.name} in this namespace any more that "
+            "installs and that this run belongs to.",
+        ),
+        now,
     )
+
+
+def told(run: PatchRun, state: State, now: datetime) -> PatchRunStatus:
+    """A run of which there is nothing to tell but its state."""
+    generation = run.metadata.generation or 0
     return run.status.replace(
         observed_generation=generation,
         phase=state.phase,
         conditions=merge(run.status.conditions, findings(state), generation, now),
-        completion_time=now,
+        completion_time=(run.status.completion_time or now) if state.phase in OVER else None,
     )
 
 
@@ -164,14 +177,17 @@ def _through(
             resumed = f"{shut.message} {to_resume(sum(map(has_failed, facts.members)))}"
             return None, Stop(shut.reason, resumed), None
         if shut is not None:
-            return End(RunPhase.FAILED, shut.reason, f"{shut.message} {_NEXT}"), None, None
+            return End(RunPhase.FAILED, shut.reason, f"{shut.message} {_then(facts)}"), None, None
         until = wave.last_success + (wave.wave.soak or timedelta(0))
         if now < until:
             return None, None, Soak(until, wave.name)
-    return _all_over(facts.members, pause), None, None
+    return _all_over(facts, pause), None, None
 
 
-_NEXT = "The next window's run begins with it again."
+def _then(facts: RunFacts) -> str:
+    if facts.one_time:
+        return "Look into it, and make another run."
+    return "The next window's run begins with it again."
 
 
 def _abort(run: PatchRun, facts: RunFacts) -> End | None:
@@ -185,7 +201,9 @@ def _abort(run: PatchRun, facts: RunFacts) -> End | None:
         )
     if run.status.effective is not None and not facts.members and not facts.awaited:
         return End(
-            RunPhase.SUCCEEDED, Reason.COMPLETE, "No machine is due any more: nothing was to do."
+            RunPhase.SUCCEEDED,
+            Reason.COMPLETE,
+            sentences("No machine is due: nothing was to do.", _left_out(facts)),
         )
     return None
 
@@ -200,11 +218,29 @@ def _expired(facts: RunFacts, deadline: datetime | None, now: datetime) -> End |
     )
 
 
-def _all_over(members: Sequence[RunMember], pause: Stop | None) -> End:
-    told = summed_up(members)
+def _too_late(run: PatchRun, now: datetime) -> End | None:
+    """A one-time run that has begun goes on."""
+    not_after = run.spec.not_after
+    if not_after is None or now < not_after or run.status.start_time is not None:
+        return None
+    return End(RunPhase.FAILED, Reason.EXPIRED, expired(run))
+
+
+def _all_over(facts: RunFacts, pause: Stop | None) -> End:
+    message = sentences(summed_up(facts.members), _left_out(facts))
     if pause is not None:
-        return End(RunPhase.FAILED, pause.reason, told)
-    return End(RunPhase.SUCCEEDED, Reason.COMPLETE, told)
+        return End(RunPhase.FAILED, pause.reason, message)
+    return End(RunPhase.SUCCEEDED, Reason.COMPLETE, message)
+
+
+def _left_out(facts: RunFacts) -> str:
+    if not facts.not_due:
+        return ""
+    verb = "was" if facts.not_due == 1 else "were"
+    return (
+        f"{share(facts.not_due, facts.named)} that it names {verb} not due, or could not be "
+        "patched: the PatchTargets say why."
+    )
 
 
 def _expected(
@@ -230,9 +266,12 @@ def _expected(
     return forecast(ahead, at_once, effective.install.maximum_duration, since)
 
 
-def _again(facts: RunFacts, soak: Soak | None, now: datetime) -> datetime | None:
-    times = [one.holds_until for one in facts.openings.values()]
+def _again(
+    facts: RunFacts, soak: Soak | None, begins_by: datetime | None, now: datetime
+) -> datetime | None:
+    times: list[datetime | None] = [one.holds_until for one in facts.openings.values()]
     times += [one.next for one in facts.openings.values() if isinstance(one, Shut)]
     times += [soak.until] if soak else []
     times += [facts.deadline] if facts.unapproved else []
+    times += [begins_by]
     return min((one for one in times if one is not None and one > now), default=None)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from azpatch.api.reasons import Reason
 from azpatch.api.rollout import ApprovalMode, Wave
@@ -16,9 +17,10 @@ from azpatch.api.target import (
     RunEntry,
     RunState,
 )
-from azpatch.domain.attempts import ASSESSMENT_RETRIES, POSTS_PER_WINDOW
+from azpatch.domain.attempts import ASSESSMENT_RETRIES, POSTS_PER_WINDOW, WINDOW, Turn
 from azpatch.domain.availability import reassessment_due, went_well
-from azpatch.domain.opening import Opening, Shut
+from azpatch.domain.lifting import Lifted, lifted
+from azpatch.domain.opening import UNKNOWN_TURN, Opening, Shut
 from azpatch.domain.waves import waves_of
 
 Hold = tuple[Reason, str]
@@ -30,17 +32,32 @@ class OpenRun:
     """A run that is under way, as its machines look at it."""
 
     name: str
+    uid: str
     effective: Effective
-    recorded: bool
-    """All of its machines say that they are in it."""
-    begun: frozenset[str]
-    """Waves that have begun."""
+    recorded: datetime | None
+    """Since when all of its machines say that they are in it."""
+    begun: Mapping[str, datetime]
+    """Waves that have begun, and when."""
     stopped: Hold | None
     """Why nothing is started in it, whatever the wave."""
+    lifted: Lifted
+    """Which windows and freezes do not hold for it."""
 
     def wave(self, name: str) -> Wave | None:
         """One of its waves."""
         return next((one for one in waves_of(self.effective.rollout) if one.name == name), None)
+
+    def without_windows(self, found: Opening, wave: str, now: datetime) -> Opening:
+        """Where those of the schedule do not hold for it, the run itself is the window in which
+        installs are counted, and each wave is one of WINDOW for whoever is not there."""
+        begun, turn = self.begun.get(wave), UNKNOWN_TURN
+        if self.recorded is not None:
+            turn = Turn(self.recorded, self.recorded + WINDOW, None, own=True)
+        if begun is None or isinstance(found, Shut):
+            return replace(found, turn=turn)
+        ends = begun + WINDOW
+        asks = [at for at in (found.holds_until, ends) if at is not None and at > now]
+        return replace(found, turn=turn, late=now >= ends, holds_until=min(asks, default=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +72,14 @@ class Part:
     """As the PatchTarget has it: of this run, or of one before."""
     offered: str | None = None
     """The wave of this run that it is to be in."""
+    assess_since: datetime | None = None
+    """Since when an Assess run wants it assessed; None: none does."""
 
     @property
     def mine(self) -> OpenRun | None:
         """The run, if the machine is in it, and not at its end there."""
         entry, run = self.entry, self.run
-        if run is None or entry is None or entry.name != run.name or not entry.under_way:
+        if run is None or entry is None or entry.uid != run.uid or not entry.under_way:
             return None
         return run
 
@@ -78,15 +97,17 @@ APART = Part(runs=False, run=None, entry=None)
 
 def open_run(run: PatchRun, *, approval: bool = False) -> OpenRun | None:
     """None: it is over, or has no terms yet. `approval`: the policy asks for one now."""
-    effective = run.status.effective
+    effective, membership = run.status.effective, run.status.membership
     if run.over or effective is None:
         return None
     return OpenRun(
         name=run.metadata.name,
+        uid=run.metadata.uid or "",
         effective=effective,
-        recorded=run.status.membership is not None,
-        begun=frozenset(one.name for one in run.status.waves if one.start_time is not None),
+        recorded=membership.recorded_time if membership else None,
+        begun={one.name: one.start_time for one in run.status.waves if one.start_time},
         stopped=_stopped(run, approval=approval),
+        lifted=lifted(run.spec),
     )
 
 
@@ -124,7 +145,7 @@ def held_back(part: Part, opening: Opening) -> Hold | None:
     assert entry is not None
     if run.stopped is not None:
         return run.stopped
-    if not run.recorded:
+    if run.recorded is None:
         return (
             Reason.WAITING_FOR_RUN,
             f"PatchRun {run.name} begins when all of its machines have said that they are in it.",
@@ -146,7 +167,7 @@ def _not_in_it(part: Part) -> Hold:
             "An install is due. The next PatchRun takes the machine; there is one for each window, "
             "made when the policy's machines are known to be due or not.",
         )
-    if entry is not None and entry.name == run.name:
+    if entry is not None and entry.uid == run.uid:
         return (
             Reason.RUN_ENDED,
             f"Its part in PatchRun {run.name} is over ({entry.state}). What is still missing is "
@@ -184,7 +205,7 @@ def progressed(
         return entry
     if part.mine is None:
         return _ended(entry, RunState.SKIPPED, Reason.RUN_ENDED)
-    over = part.begun and isinstance(opening, Shut)
+    over = part.begun and (isinstance(opening, Shut) or opening.late)
     if entry.state is RunState.PENDING:
         return _pending(entry, obstacle if over else None, due)
     if status.installation is None:
@@ -196,9 +217,9 @@ def progressed(
 def joined(part: Part) -> RunEntry | None:
     """The entry of a machine that is to be in the run and does not say so yet."""
     run, entry = part.run, part.entry
-    if run is None or part.offered is None or (entry is not None and entry.name == run.name):
+    if run is None or part.offered is None or (entry is not None and entry.uid == run.uid):
         return None
-    return RunEntry(name=run.name, wave=part.offered, state=RunState.PENDING)
+    return RunEntry(name=run.name, uid=run.uid, wave=part.offered, state=RunState.PENDING)
 
 
 def _pending(entry: RunEntry, obstacle: Reason | None, due: bool | None) -> RunEntry:

@@ -45,6 +45,15 @@ class RunFacts:
     """When the window ends that the run was made for."""
     abandoned: bool = False
     """There is no such policy any more, or it does not install any more."""
+    one_time: bool = False
+    """A person made it."""
+    named: int = 0
+    """Machines that the run names; 0: it is for all."""
+
+    @property
+    def not_due(self) -> int:
+        """Of these, the ones that are not in it."""
+        return max(0, self.named - len(self.members))
 
 
 def members_of(run: PatchRun, targets: Sequence[PatchTarget]) -> list[RunMember]:
@@ -52,7 +61,7 @@ def members_of(run: PatchRun, targets: Sequence[PatchTarget]) -> list[RunMember]
     return [
         RunMember(one.spec.machine_id, one.status.run, one.status.installation)
         for one in targets
-        if one.status.run is not None and one.status.run.name == run.metadata.name
+        if one.status.run is not None and one.status.run.uid == run.metadata.uid
     ]
 
 

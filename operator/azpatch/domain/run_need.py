@@ -62,7 +62,7 @@ def need(
     if not any(may_join(machine) for machine in machines):
         return NONE
     until = _gathering_until(opens, closes, since)
-    if now < until and any(_awaited(machine) for machine in machines):
+    if now < until and any(is_awaited(machine) for machine in machines):
         return Need(None, until)
     return Need(window)
 
@@ -91,7 +91,17 @@ def _had(policy: PatchPolicy, runs: Iterable[PatchRun], window: datetime) -> boo
     last, name = policy.status.last_schedule_time, run_name(policy.metadata.name, window)
     if last is not None and last >= window:
         return True
-    return any(not run.over or run.metadata.name == name for run in runs)
+    return any(_under_way(run) or run.metadata.name == name for run in runs)
+
+
+def _under_way(run: PatchRun) -> bool:
+    """No other may begin. A one-time run that waits to be let in is in nobody's way."""
+    return run.installs and not run.over and not _is_asked_for(run)
+
+
+def _is_asked_for(run: PatchRun) -> bool:
+    """A person made it, and it has not been let in."""
+    return run.one_time and run.status.effective is None
 
 
 def gathered(
@@ -106,7 +116,7 @@ def gathered(
         last = policy.status.last_schedule_time
         if start is None or (last is not None and last >= start):
             return False
-    return any(map(_awaited, machines_of(policy, [target.replace(status=status)])))
+    return any(map(is_awaited, machines_of(policy, [target.replace(status=status)])))
 
 
 def _gathering_until(opens: datetime, closes: datetime, since: datetime) -> datetime:
@@ -115,7 +125,7 @@ def _gathering_until(opens: datetime, closes: datetime, since: datetime) -> date
     return since + min(GATHERING, max(left, timedelta(0)) / GATHERING_SHARE)
 
 
-def _awaited(machine: PolicyMachine) -> bool:
+def is_awaited(machine: PolicyMachine) -> bool:
     """Whether it is due is being found out."""
     if not machine.governed or machine.skipped or machine.support is Support.UNSUPPORTED:
         return False
@@ -146,10 +156,12 @@ def superfluous(
     runs: Iterable[PatchRun], history: RunHistory | None, window: datetime | None, policy: str
 ) -> tuple[PatchRun, ...]:
     """Runs that are over and not among the last that are kept. That of the window that is open
-    stays: it says that there was one."""
+    stays: it says that there was one. What a person made a person removes."""
     kept, name = history or RunHistory(), run_name(policy, window) if window else None
     over = sorted(
-        (run for run in runs if run.over and run.metadata.name != name), key=_ended, reverse=True
+        (run for run in runs if run.over and not run.one_time and run.metadata.name != name),
+        key=_ended,
+        reverse=True,
     )
     well = [run for run in over if run.status.phase is RunPhase.SUCCEEDED]
     badly = [run for run in over if run.status.phase is not RunPhase.SUCCEEDED]
@@ -169,16 +181,18 @@ class Runs:
 
     @classmethod
     def of(cls, runs: Sequence[PatchRun]) -> Runs:
-        """Of these."""
+        """Of these. Those that were not let in, and those that only assess, are people's own."""
+        counted = [run for run in runs if run.installs and not _is_asked_for(run)]
+        made = [run for run in counted if not run.one_time]
         return cls(
             current=min(
-                (run for run in runs if not run.over),
+                (run for run in counted if not run.over),
                 key=lambda run: run.metadata.name,
                 default=None,
             ),
-            last=max((run for run in runs if run.over), key=_ended, default=None),
+            last=max((run for run in counted if run.over), key=_ended, default=None),
             scheduled=max(
-                (at for run in runs if (at := window_of(run.metadata.name)) is not None),
+                (at for run in made if (at := window_of(run.metadata.name)) is not None),
                 default=None,
             ),
         )

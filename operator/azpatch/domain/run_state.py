@@ -34,6 +34,9 @@ class Soak:
     wave: str
 
 
+_MAY_COME = (Reason.POLICY_MISSING, Reason.MACHINE_NOT_IN_POLICY)
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """Where the run is, and why."""
@@ -47,6 +50,11 @@ class State:
         """It needs nobody."""
         halted = self.phase in (RunPhase.PAUSED, RunPhase.FAILED)
         return not halted and self.reason not in NEEDS_A_PERSON
+
+    @property
+    def delayed(self) -> bool:
+        """What it needs may still come: it was applied before its policy."""
+        return self.phase is RunPhase.WAITING and self.reason in _MAY_COME
 
 
 def state_of(
@@ -122,9 +130,12 @@ def _shut(wave: WaveProgress, left: str) -> tuple[Reason, str]:
 
 
 def findings(state: State) -> list[Finding]:
-    """As kstatus reads them: Stalled where a person is needed, Complete or Failed at the end."""
-    ready: Status = "True" if state.well else "False"
+    """As kstatus reads them: Reconciling where something is missing that may come, Stalled where a
+    person is needed, Complete or Failed at the end."""
+    ready: Status = "True" if state.well and not state.delayed else "False"
     found = [Finding(ConditionType.READY, ready, state.reason, state.message)]
+    if state.delayed:
+        found.append(Finding(ConditionType.RECONCILING, "True", state.reason, state.message))
     if not state.well:
         found.append(Finding(ConditionType.STALLED, "True", state.reason, state.message))
     if state.phase is RunPhase.SUCCEEDED:

@@ -162,7 +162,11 @@ def _attempts(
     if selection is None:
         return status.attempts
     if is_due(policy, status, selection):
-        return became_due(status.attempts, now, turn)
+        due = became_due(status.attempts, now, turn)
+        if turn is not None and turn.own:
+            # A one-time run is counted from its first install on; without any, as before.
+            return (status.attempts or due).replace(due_since=due.due_since)
+        return due
     return no_longer_due(status.attempts)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from azpatch.api.policy import PatchPolicy
 from azpatch.api.subscription import AzureSubscription
+from azpatch.domain.lifting import NOTHING, Lifted
 from azpatch.domain.opening import UNSCHEDULED, Opening, opening, unreadable, without_windows
 from azpatch.domain.windows import (
     FREEZE_ZONE,
@@ -21,7 +22,7 @@ PolicyUid = str
 SubscriptionUid = str
 Windows = tuple[str, ...] | None
 """Names of those that count; None: all do."""
-Terms = tuple[SubscriptionUid, timedelta, Windows]
+Terms = tuple[SubscriptionUid, timedelta, Windows, Lifted]
 
 
 @dataclass(slots=True)
@@ -45,12 +46,13 @@ class Calendars:
         subscription: AzureSubscription,
         now: datetime,
         windows: Windows = None,
+        lifted: Lifted = NOTHING,
     ) -> Opening:
         """Whether an install of the policy may start on a machine of the subscription."""
         install = policy.spec.install
         if install is None:
             return UNSCHEDULED
-        entry = self._entry(policy, subscription, windows)
+        entry = self._entry(policy, subscription, windows, lifted)
         if not isinstance(entry.calendar, Calendar):
             return entry.calendar
         if entry.opening is None or not _holds(entry, entry.opening, now):
@@ -59,13 +61,17 @@ class Calendars:
         return entry.opening
 
     def calendar(
-        self, policy: PatchPolicy, subscription: AzureSubscription, windows: Windows = None
+        self,
+        policy: PatchPolicy,
+        subscription: AzureSubscription,
+        windows: Windows = None,
+        lifted: Lifted = NOTHING,
     ) -> Calendar | None:
         """The windows and freezes that go for the policy there; None if they cannot be read, or
         nothing is installed."""
         if policy.spec.install is None:
             return None
-        found = self._entry(policy, subscription, windows).calendar
+        found = self._entry(policy, subscription, windows, lifted).calendar
         return found if isinstance(found, Calendar) else None
 
     def forget(self, policy_uid: PolicyUid) -> None:
@@ -73,16 +79,20 @@ class Calendars:
         self._entries.pop(policy_uid, None)
 
     def _entry(
-        self, policy: PatchPolicy, subscription: AzureSubscription, windows: Windows = None
+        self,
+        policy: PatchPolicy,
+        subscription: AzureSubscription,
+        windows: Windows,
+        lifted: Lifted,
     ) -> _Entry:
         mine, there = policy.metadata, subscription.metadata
         generations = (mine.generation, there.generation)
         assert policy.spec.install is not None
         entries = self._entries.setdefault(mine.uid or "", {})
-        terms = (there.uid or "", policy.spec.install.maximum_duration, windows)
+        terms = (there.uid or "", policy.spec.install.maximum_duration, windows, lifted)
         entry = entries.get(terms)
         if entry is None or entry.generations != generations:
-            made = _made(policy, subscription, windows)
+            made = _made(policy, subscription, windows, lifted)
             entry = entries[terms] = _Entry(generations, made)
         return entry
 
@@ -95,18 +105,23 @@ def _holds(entry: _Entry, known: Opening, now: datetime) -> bool:
 
 
 def _made(
-    policy: PatchPolicy, subscription: AzureSubscription, windows: Windows
+    policy: PatchPolicy, subscription: AzureSubscription, windows: Windows, lifted: Lifted
 ) -> Calendar | Opening:
     schedule = policy.spec.schedule
     assert schedule is not None
+    if lifted.freezes:
+        schedule = schedule.replace(freezes=())
+    declared = () if lifted.freezes else subscription.spec.freezes
     try:
-        others = freezes(subscription.spec.freezes, FREEZE_ZONE)
+        others = freezes(declared, FREEZE_ZONE)
     except UnknownTimeZoneError as error:
         return unreadable(error, f"AzureSubscription {subscription.metadata.name}, spec.freezes")
     try:
         whole = calendar(schedule, others)
     except UnknownTimeZoneError as error:
         return unreadable(error, "spec.schedule of the PatchPolicy")
+    if lifted.own_windows or (lifted.windows and windows is None):
+        return replace(whole, windows=())
     if windows is None or not whole.windows:
         return whole
     named = tuple(one for one in whole.windows if one.name in windows)

@@ -288,7 +288,8 @@ class PolicyReconciler:
         """maxUnavailable: of the run's machines, where one is under way."""
         assert stored.parsed is not None
         run = self._context.terms.run(stored)
-        if run is None or run.status.effective is None:
+        if run is None or run.status.effective is None or not stored.parsed.spec.runs:
+            # Without windows machines are installed on beside a one-time run, too.
             return slot_limit(stored.parsed, targets)
         return run_slots(run, run.status.effective, targets)
 

@@ -83,13 +83,15 @@ class PolicyRuns:
         )
 
     def _wake_next(self, stored: Stored[PatchPolicy]) -> None:
-        """The run whose turn has come, when the one before it is over."""
-        run = self._context.terms.run(stored)
-        if run is None or run.status.effective is not None:
-            return
-        waiting = self._context.store.run(stored.namespace, run.metadata.name)
-        if waiting is not None:
-            self._context.queue.add(own_key(waiting))
+        """The run whose turn has come, when the one before it is over; and one-time runs that wait
+        for what the policy does."""
+        turn = self._context.terms.run(stored)
+        for run in self._context.terms.runs(stored):
+            known = run.parsed
+            if known is None or known.over or known.status.membership is not None:
+                continue
+            if known.one_time or (turn is not None and known.metadata.name == turn.metadata.name):
+                self._context.queue.add(own_key(run))
 
 
 def _parsed(runs: Sequence[Stored[PatchRun]]) -> list[PatchRun]:

@@ -45,11 +45,15 @@ def _policy_of_run(run: Stored[Any]) -> Key:
 
 
 def _run_of(store: Store, target: Stored[Any]) -> Iterator[Key]:
-    """The PatchRun that the machine is in, whose waves it bears on."""
+    """The PatchRun that the machine is in, whose waves it bears on; and those that assess."""
     entry = target.parsed.status.run if target.parsed is not None else None
-    run = store.run(target.namespace, entry.name) if entry is not None else None
+    run = store.run_of(target.namespace, entry)
     if run is not None and (run.parsed is None or not run.parsed.over):
         yield own_key(run)
+    policy = str((target.raw.get("spec") or {}).get("policy", ""))
+    for one in store.runs_of(target.namespace, policy):
+        if one.parsed is not None and not one.parsed.installs and not one.parsed.over:
+            yield own_key(one)
 
 
 def policy_key(target: Stored[Any]) -> Key:

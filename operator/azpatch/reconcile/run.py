@@ -1,55 +1,30 @@
-"""Reconciles PatchRuns: their terms, their members, their waves and their status."""
+"""Reconciles PatchRuns: whose turn has not come, which install, and which assess."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 
 import structlog
 
 from azpatch.api.policy import PatchPolicy
-from azpatch.api.rollout import ApprovalMode, Wave
-from azpatch.api.run import Effective, PatchRun, PatchRunStatus
-from azpatch.api.subscription import AzureSubscription
+from azpatch.api.run import PatchRun
 from azpatch.api.target import PatchTarget
-from azpatch.domain import run as decide
-from azpatch.domain.ids import key as machine_key
+from azpatch.domain.assess_run import DECIDED, LONGEST, assessing
 from azpatch.domain.ids import subscription_of
-from azpatch.domain.opening import Opening, soonest
-from azpatch.domain.policy_machines import PolicyMachine, machines_of
-from azpatch.domain.policy_problems import kept_by
-from azpatch.domain.run_entry import needs_approval, open_run
-from azpatch.domain.run_facts import RunFacts, RunMember, members_of
-from azpatch.domain.run_need import may_join
-from azpatch.domain.selector import carries
-from azpatch.domain.waves import Candidate, assign, waves_of
-from azpatch.domain.windows import Calendar
-from azpatch.kube.port import PATCH_POLICY, PATCH_RUN
+from azpatch.domain.lifting import lifted
+from azpatch.domain.one_time import Asked, Wait, admission
+from azpatch.domain.opening import UNSCHEDULED, Opening, soonest
+from azpatch.domain.policy_machines import machines_of
+from azpatch.domain.run import told, without_policy
 from azpatch.reconcile.context import Context
+from azpatch.reconcile.install_run import SHORTLY, InstallRuns
 from azpatch.reconcile.queue import Key, Result
-from azpatch.reconcile.routing import own_key
-from azpatch.reconcile.sparing import APART, Sparing
+from azpatch.reconcile.run_teller import RunTeller
 from azpatch.reconcile.store import Stored, made, owns
 from azpatch.reconcile.subscription import usable_subscriptions
 
-SHORTLY = timedelta(seconds=1)
-
-PATIENCE = timedelta(minutes=10)
-"""Azure time in which no machine says that it is in a run, and some are awaited: it begins without
-them."""
-
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """A run that is not over, and what there is of it."""
-
-    run: PatchRun
-    policy: Stored[PatchPolicy]
-    effective: Effective
-    targets: Sequence[PatchTarget]
 
 
 class RunReconciler:
@@ -57,221 +32,138 @@ class RunReconciler:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._sparing = Sparing(context.clock)
-        self._awaited: dict[Key, tuple[int, datetime]] = {}
-        """How many machines did not say yet that they are in the run, and since when there
-        are so many. The API server's times are not Azure's."""
+        self._teller = RunTeller(context)
+        self._installs = InstallRuns(context, self._teller)
+        self._uids: dict[Key, str] = {}
+        """Of the runs that were seen: another may be made under a name."""
+        self._since: dict[str, datetime] = {}
+        """By uid: when it began to be found out which machines a one-time run is for. The API
+        server's times are not Azure's."""
 
     async def reconcile(self, key: Key) -> Result:
-        """Gather, decide, write status, tell the machines."""
+        """Gather, decide, write status."""
         stored = self._context.store.run(key.namespace, key.name)
-        if stored is None or (stored.parsed is not None and stored.parsed.over):
-            self._context.terms.withdraw(key.namespace, key.name)
-            self._awaited.pop(key, None)
-            self._sparing.forget(str(key))
+        if stored is not None and stored.parsed is not None and stored.parsed.over:
+            stored = None
+        if stored is None or self._uids.get(key, stored.uid) != stored.uid:
+            self._forget(self._uids.pop(key, ""))
+        if stored is None:
             return Result()
+        self._uids[key] = stored.uid
         if stored.parsed is None:
             log.error("PatchRun cannot be read", run=str(key), error=stored.error)
             await self._context.write_unreadable(stored)
             return Result()
         run = stored.parsed
         policy = self._context.store.policy(key.namespace, run.spec.policy_ref.name)
-        if policy is not None and policy.parsed is None and made(policy, stored):
+        if policy is not None and policy.parsed is None and (run.one_time or made(policy, stored)):
             return Result()  # Its own condition says so. It wakes the run when it can be read.
-        case = self._gather(run)
-        if case is None:
-            status = decide.without_policy(run, self._context.clock.now())
-            await self._write(stored, run, status)
-            return Result()
-        if self._context.terms.run(case.policy) != run:
-            return Result()  # One at a time; the policy wakes who is next.
+        if run.one_time and not _begun(run):
+            return await self._ask(stored, run, policy)
+        if run.installs:
+            return await self._installs.reconcile(stored, run)
+        return await self._assess(stored, run, policy)
+
+    def _forget(self, run_uid: str) -> None:
+        self._installs.forget(run_uid)
+        self._teller.forget(run_uid)
+        self._context.terms.keep_out(run_uid)
+        self._since.pop(run_uid, None)
+
+    # --- a one-time run that has not begun --------------------------------------------------------
+
+    async def _ask(
+        self, stored: Stored[PatchRun], run: PatchRun, policy: Stored[PatchPolicy] | None
+    ) -> Result:
         now = self._context.clock.now()
-        awaited = self._offer(case, now)
-        progress = decide.progress(run, case.effective, self._facts(case, awaited, now), now)
-        rest = self._sparing.wait(str(key))
-        if rest is not None and progress.status != run.status:
-            return Result(rest)
-        await self._write(stored, run, progress.status)
-        wakes = [progress.again, now + APART if awaited else None]
-        again = min((at for at in wakes if at is not None), default=None)
-        if again is None:
-            return Result()
-        return Result(max(again - self._context.clock.now(), SHORTLY))
-
-    # --- gather -----------------------------------------------------------------------------------
-
-    def _gather(self, run: PatchRun) -> _Case | None:
-        """None: there is no policy whose terms it could go by."""
-        namespace = run.metadata.namespace or ""
-        policy = self._context.store.policy(namespace, run.spec.policy_ref.name)
-        stored = self._context.store.run(namespace, run.metadata.name)
-        if policy is None or policy.parsed is None or stored is None or not made(policy, stored):
-            return None
-        effective = run.status.effective
-        if effective is None:
-            if policy.parsed.spec.install is None:
-                return None
-            effective = decide.admitted(policy.parsed)
-        listed = self._context.store.targets_of(namespace, policy.name)
-        targets = [one.parsed for one in listed if one.parsed is not None and owns(policy, one)]
-        return _Case(run, policy, effective, targets)
-
-    def _facts(self, case: _Case, awaited: int, now: datetime) -> RunFacts:
-        policy = case.policy.parsed
+        wait = admission(run, self._asked(stored, run, policy, now), now)
+        if wait is not None:
+            self._context.terms.keep_out(stored.uid)
+            if not wait.gathers:
+                self._since.pop(stored.uid, None)
+            return await self._wait(stored, run, wait, now)
         assert policy is not None
-        members = members_of(case.run, case.targets)
-        return RunFacts(
-            members=members,
-            awaited=awaited,
-            openings=self._openings(case, members, now),
-            calendars=self._calendars(case, members),
-            up_to_date=self._up_to_date(case, policy, members),
-            suspended=policy.spec.suspend,
-            unapproved=needs_approval(case.run, policy.spec.approval.mode is ApprovalMode.REQUIRED),
-            deadline=self._window_ends(case, now),
-            abandoned=policy.spec.install is None or case.policy.deleting,
+        if not run.installs:
+            return await self._assess(stored, run, policy)
+        # Without an await since the decision: no other can have been let in.
+        self._context.terms.let_in(run)
+        return await self._installs.reconcile(stored, run)
+
+    def _asked(
+        self,
+        stored: Stored[PatchRun],
+        run: PatchRun,
+        policy: Stored[PatchPolicy] | None,
+        now: datetime,
+    ) -> Asked | None:
+        if policy is None or policy.parsed is None or policy.deleting:
+            return None
+        if run.installs and policy.parsed.spec.install is None:
+            return None
+        targets = self._targets(policy)
+        other = self._context.terms.run(policy)
+        under_way = other is not None and other.metadata.uid != stored.uid
+        unreadable = self._context.terms.unreadable(policy)
+        return Asked(
+            policy=policy.parsed,
+            machines=machines_of(policy.parsed, targets),
+            other=other.metadata.name if other is not None and under_way else unreadable,
+            opening=self._opening(run, policy.parsed, targets, now),
+            since=self._since.setdefault(stored.uid, now),
         )
 
-    def _up_to_date(
-        self, case: _Case, policy: PatchPolicy, members: Sequence[RunMember]
-    ) -> frozenset[str]:
-        taken = {one.entry.wave for one in members}
-        waves = [one for one in waves_of(case.effective.rollout) if one.tags is not None]
-        empty = [one for one in waves if one.name not in taken]
-        if not empty:
-            return frozenset()
-        machines = machines_of(policy, case.targets)
-        return frozenset(one.name for one in empty if self._compliant(one, machines))
-
-    def _compliant(self, wave: Wave, machines: Sequence[PolicyMachine]) -> bool:
-        """All of the wave's machines are, and there is one."""
-        meant = carries(wave.tags or {})
-        found = []
-        for machine in machines:
-            known = self._context.inventory.machine(machine.target.spec.machine_id)
-            if machine.governed and not machine.skipped and known and meant(known.tags):
-                found.append(machine.compliant == "True")
-        return bool(found) and all(found)
-
-    def _window_ends(self, case: _Case, now: datetime) -> datetime | None:
-        """The window that is open, or the next: of the whole policy, as the run was made."""
-        declared = self._declared(case)
-        ids = {subscription_of(one.spec.machine_id) for one in case.targets}
+    def _opening(
+        self, run: PatchRun, policy: PatchPolicy, targets: Sequence[PatchTarget], now: datetime
+    ) -> Opening:
+        """Whether a machine of the policy may be installed on now, whatever the waves."""
+        ids = {subscription_of(one.spec.machine_id) for one in targets}
         usable = usable_subscriptions(self._context.store)
         openings = [
-            self._context.calendars.opening(declared, usable[id_], now)
+            self._context.calendars.opening(policy, usable[id_], now, lifted=lifted(run.spec))
             for id_ in sorted(ids & usable.keys())
         ]
-        span = soonest(openings).span if openings else None
-        return span.end if span else None
+        return soonest(openings) if openings else UNSCHEDULED
 
-    def _openings(
-        self, case: _Case, members: Sequence[RunMember], now: datetime
-    ) -> dict[str, Opening]:
-        """By wave, over the subscriptions that its machines are in."""
-        declared = self._declared(case)
-        found = {}
-        for wave, subscriptions in self._where(case, members):
-            openings = [
-                self._context.calendars.opening(declared, one, now, wave.windows)
-                for one in subscriptions
-            ]
-            if openings:
-                found[wave.name] = soonest(openings)
-        return found
+    async def _wait(
+        self, stored: Stored[PatchRun], run: PatchRun, wait: Wait, now: datetime
+    ) -> Result:
+        rest = await self._teller.tell(stored, run, told(run, wait.state, now))
+        if rest is not None:
+            return Result(rest)
+        if wait.again is None:
+            return Result()
+        return Result(max(wait.again - self._context.clock.now(), SHORTLY))
 
-    def _calendars(self, case: _Case, members: Sequence[RunMember]) -> dict[str, Calendar]:
-        """By wave; of several subscriptions the first's, which may have other freezes."""
-        declared = self._declared(case)
-        found = {}
-        for wave, subscriptions in self._where(case, members):
-            for one in subscriptions[:1]:
-                calendar = self._context.calendars.calendar(declared, one, wave.windows)
-                if calendar is not None and calendar.windows:
-                    found[wave.name] = calendar
-        return found
+    # --- a run that assesses ----------------------------------------------------------------------
 
-    def _declared(self, case: _Case) -> PatchPolicy:
-        return self._context.terms.declared(case.policy, open_run(case.run))
+    async def _assess(
+        self, stored: Stored[PatchRun], run: PatchRun, policy: Stored[PatchPolicy] | None
+    ) -> Result:
+        now, seen = self._context.clock.now(), run.status.observed_generation == stored.generation
+        rest = self._teller.rest(stored)
+        if rest is not None and seen:
+            return Result(rest)  # Counting takes a look at every machine.
+        if policy is None or policy.parsed is None or _another(run, policy):
+            await self._teller.write(stored, run, without_policy(run, now))
+            return Result()
+        machines = machines_of(policy.parsed, self._targets(policy))
+        status = assessing(run, policy.uid, machines, policy.parsed.spec.suspend, now)
+        rest = await self._teller.tell(stored, run, status)
+        if rest is not None or status.start_time is None:
+            return Result(rest)
+        looks = [status.start_time + after for after in (DECIDED, LONGEST)]
+        again = min((at for at in looks if at > now), default=None)
+        return Result(None if again is None else again - now + SHORTLY)
 
-    def _where(
-        self, case: _Case, members: Sequence[RunMember]
-    ) -> Iterator[tuple[Wave, list[AzureSubscription]]]:
-        """The waves, each with the subscriptions that its machines are in."""
-        usable = usable_subscriptions(self._context.store)
-        for wave in waves_of(case.effective.rollout):
-            ids = {
-                subscription_of(one.machine_id) for one in members if one.entry.wave == wave.name
-            }
-            yield wave, [usable[id_] for id_ in sorted(ids & usable.keys())]
+    def _targets(self, policy: Stored[PatchPolicy]) -> list[PatchTarget]:
+        listed = self._context.store.targets_of(policy.namespace, policy.name)
+        return [one.parsed for one in listed if one.parsed is not None and owns(policy, one)]
 
-    # --- members ----------------------------------------------------------------------------------
 
-    def _offer(self, case: _Case, now: datetime) -> int:
-        """Tells each machine that is to be in the run its wave; how many have not said yet that
-        they are. Nobody is told any more when the run has begun."""
-        run, policy = case.run, case.policy.parsed
-        assert policy is not None
-        namespace = case.policy.namespace
-        if run.status.membership is not None or self._waited_enough(run, now):
-            self._context.terms.withdraw(namespace, run.metadata.name)
-            return 0
-        if run.status.effective is None or run.spec.cancelled:
-            return 0  # First its terms are written.
-        machines = [one for one in machines_of(policy, case.targets) if may_join(one)]
-        members = members_of(run, case.targets)
-        taken = {machine_key(one.machine_id): one.entry.wave for one in members}
-        names = {
-            machine_key(one.target.spec.machine_id): one.target.metadata.name for one in machines
-        }
-        candidates, unread = [], 0
-        for machine in machines:
-            machine_id = machine.target.spec.machine_id
-            known = self._context.inventory.machine(machine_id)
-            if known is None:
-                # Its tags are not known. A new operator has to read them first; of one that Azure
-                # does not show any more nothing will tell them.
-                unread += not self._read(machine_id)
-                continue
-            candidates.append(
-                Candidate(machine_key(machine_id), known.tags, ready=kept_by(machine) is None)
-            )
-        waves = assign(waves_of(case.effective.rollout), candidates, taken)
-        told = {names[key_]: wave for key_, wave in waves.items() if key_ not in taken}
-        for name, wave in told.items():
-            self._context.queue.add(
-                self._context.terms.offer(namespace, name, run.metadata.name, wave)
-            )
-        awaited, key = len(told) + unread, Key(PATCH_RUN.kind, namespace, run.metadata.name)
-        if self._awaited.get(key, (None, now))[0] != awaited:
-            self._awaited[key] = (awaited, now)
-        return awaited
+def _another(run: PatchRun, policy: Stored[PatchPolicy]) -> bool:
+    """The policy has the name of the one that the run began under, and is another."""
+    return run.status.policy_uid not in (None, policy.uid)
 
-    def _read(self, machine_id: str) -> bool:
-        inventory = self._context.inventory.of(machine_id)
-        return inventory is not None and inventory.refreshed is not None
 
-    def _waited_enough(self, run: PatchRun, now: datetime) -> bool:
-        key = Key(PATCH_RUN.kind, run.metadata.namespace or "", run.metadata.name)
-        awaited = self._awaited.get(key)
-        return awaited is not None and awaited[0] > 0 and now >= awaited[1] + PATIENCE
-
-    # --- act --------------------------------------------------------------------------------------
-
-    async def _write(self, stored: Stored[PatchRun], run: PatchRun, status: PatchRunStatus) -> None:
-        """And wakes whom it concerns."""
-        await self._context.write_status(stored, status)
-        if status != run.status:
-            self._sparing.wrote(str(own_key(stored)))
-        policy = Key(PATCH_POLICY.kind, stored.namespace, run.spec.policy_ref.name)
-        if run.status.phase != status.phase or run.status.effective is None:
-            log.info("run", run=f"{stored.namespace}/{stored.name}", phase=status.phase)
-            self._context.queue.add(policy)
-            if status.effective is not None and run.status.effective is None:
-                self._context.queue.add(own_key(stored))
-        after = run.replace(status=status)
-        said = run.status.observed_generation != run.metadata.generation
-        if said or open_run(after) != open_run(run):
-            for target in self._context.store.targets_of(stored.namespace, policy.name):
-                self._context.queue.add(own_key(target))
-        await self._context.tell_stall(stored, run.status.conditions, status.conditions, "Run")
+def _begun(run: PatchRun) -> bool:
+    return run.status.effective is not None or run.status.start_time is not None

@@ -20,7 +20,7 @@ from azpatch.api.common import UnreadableObjectError
 from azpatch.api.policy import PatchPolicy
 from azpatch.api.run import PatchRun
 from azpatch.api.subscription import AzureSubscription
-from azpatch.api.target import OPERATION_FINALIZER, PatchTarget
+from azpatch.api.target import OPERATION_FINALIZER, PatchTarget, RunEntry
 from azpatch.domain import ids
 from azpatch.kube.port import (
     AZURE_SUBSCRIPTION,
@@ -213,6 +213,11 @@ class Store:
     def run(self, namespace: str, name: str) -> Stored[PatchRun] | None:
         """One PatchRun."""
         return self.get(PATCH_RUN, namespace, name)
+
+    def run_of(self, namespace: str, entry: RunEntry | None) -> Stored[PatchRun] | None:
+        """The PatchRun that a machine says it is in; None also if another has its name since."""
+        found = self.run(namespace, entry.name) if entry is not None else None
+        return found if found is not None and entry and found.uid == entry.uid else None
 
     def runs_of(self, namespace: str, policy: str) -> tuple[Stored[PatchRun], ...]:
         """The PatchRuns of a policy (spec.policyRef)."""

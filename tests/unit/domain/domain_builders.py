@@ -224,15 +224,19 @@ def terms(**rollout: Any) -> Effective:
     return admitted(patch_policy(schedule=NIGHTS, rollout=rollout))
 
 
+OWNER = {"apiVersion": API_VERSION, "kind": "PatchPolicy", "uid": "uid-1", "controller": True}
+
+
 def patch_run(
     status: PatchRunStatus | None = None,
     *,
     name: str = RUN,
     policy: str = "web-linux",
     deleted: bool = False,
+    one_time: bool = False,
     **spec: Any,
 ) -> PatchRun:
-    """A run of a policy; `spec` by API names."""
+    """A run of a policy, or one that a person made for it; `spec` by API names."""
     metadata = {
         "name": name,
         "namespace": "web",
@@ -240,6 +244,7 @@ def patch_run(
         "generation": 1,
         "creationTimestamp": "2026-01-01T00:00:00Z",
         **({"deletionTimestamp": "2026-11-23T12:00:00Z"} if deleted else {}),
+        **({} if one_time else {"ownerReferences": [{**OWNER, "name": policy}]}),
     }
     run = PatchRun.from_object(
         {
@@ -260,7 +265,7 @@ def entry(
     name: str = RUN,
 ) -> RunEntry:
     """A machine's part in a run."""
-    return RunEntry(name=name, wave=wave, state=state, reason=reason)
+    return RunEntry(name=name, uid=f"uid-{name}", wave=wave, state=state, reason=reason)
 
 
 def numbered(number: int) -> str:

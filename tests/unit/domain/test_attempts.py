@@ -177,6 +177,23 @@ def test_a_new_window_is_not_waited_for_by_the_time_of_an_old_one() -> None:
     assert became_due(before, NOW, OPEN).retry_after is None
 
 
+def test_a_one_time_run_in_the_midst_of_a_window_does_not_give_it_its_tries_back() -> None:
+    run = Turn(start=NOW, end=NOW + DAY, next=None, own=True)
+    used_up = attempts(due_since=NOW - DAY, window_start=OPEN.start, install_posts=2)
+
+    in_run = became_due(used_up, NOW, run)
+    assert (in_run.window_start, in_run.install_posts) == (NOW, 0)
+    after = became_due(posted(in_run, "selected"), NOW + HOUR, OPEN)
+    assert after.install_posts == POSTS_PER_WINDOW
+    later = OPEN.start + 7 * DAY if OPEN.start else NOW
+    assert became_due(after, later, Turn(later, None, None)).install_posts == 0
+
+
+def test_a_window_that_begins_in_the_future_is_of_a_clock_that_went_back() -> None:
+    ahead = attempts(due_since=NOW, window_start=NOW + DAY, install_posts=2)
+    assert became_due(ahead, NOW, OPEN).install_posts == 0
+
+
 def test_what_is_not_tried_again_in_a_window_is_when_it_has_ended() -> None:
     tried = attempts(window_start=OPEN.start, install_posts=1)
 

@@ -23,6 +23,7 @@ from domain_builders import (
 from azpatch.api.reasons import Reason
 from azpatch.api.target import OperationKind, Outcome, PatchTargetStatus, RunEntry, RunState
 from azpatch.domain.attempts import Turn
+from azpatch.domain.lifting import NOTHING
 from azpatch.domain.opening import Open, Opening, Shut
 from azpatch.domain.precedence import yields
 from azpatch.domain.run_entry import APART, OpenRun, Part
@@ -44,14 +45,24 @@ OLD = PatchTargetStatus(
 
 BETWEEN_RUNS = Part(runs=True, run=None, entry=None)
 UNDER_WAY = OpenRun(
-    name=RUN, effective=terms(), recorded=True, begun=frozenset({"first"}), stopped=None
+    name=RUN,
+    effective=terms(),
+    uid=f"uid-{RUN}",
+    recorded=NOW,
+    begun={"first": NOW},
+    stopped=None,
+    lifted=NOTHING,
 )
 PAUSED = replace(UNDER_WAY, stopped=(Reason.RUN_PAUSED, "It is paused."))
 
 
 def member(wave: str = "first", run: OpenRun = UNDER_WAY) -> Part:
     """The part of a machine that is in the run."""
-    return Part(runs=True, run=run, entry=RunEntry(name=RUN, wave=wave, state=RunState.PENDING))
+    return Part(
+        runs=True,
+        run=run,
+        entry=RunEntry(name=RUN, uid=f"uid-{RUN}", wave=wave, state=RunState.PENDING),
+    )
 
 
 def yielding(

@@ -77,7 +77,7 @@ class Story:
         at: datetime = NOW,
         **changes: Any,
     ) -> Progress:
-        found = progress(self.run, self.effective, facts(members, opening, **changes), at)
+        found = progress(self.run, "uid-1", self.effective, facts(members, opening, **changes), at)
         self.run = self.run.replace(status=found.status)
         return found
 
@@ -143,7 +143,7 @@ def test_nothing_begins_before_all_members_are_recorded() -> None:
 
 
 def test_first_of_all_its_terms_are_written_down() -> None:
-    found = progress(patch_run(), CANARY_AND_REST, facts([]), NOW).status
+    found = progress(patch_run(), "uid-1", CANARY_AND_REST, facts([]), NOW).status
 
     assert (found.phase, found.effective) == ("Waiting", CANARY_AND_REST)
     assert [one.message for one in found.conditions] == [

@@ -40,7 +40,7 @@ def seen(
         unapproved=needs_approval(run, approval=False),
         deadline=ENDS,
     )
-    return progress(run, effective, facts, at)
+    return progress(run, "uid-1", effective, facts, at)
 
 
 ADMITTED = PatchRunStatus(effective=REQUIRED)

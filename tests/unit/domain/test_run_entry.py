@@ -33,6 +33,7 @@ from azpatch.api.target import (
 )
 from azpatch.domain import run_entry
 from azpatch.domain.ending import begun, dropped
+from azpatch.domain.lifting import NOTHING
 from azpatch.domain.opening import Open, Opening, Shut
 from azpatch.domain.run_entry import APART, OpenRun, Part, held_back, open_run, progressed
 from azpatch.domain.traces import Previous
@@ -41,7 +42,13 @@ PENDING, RUNNING = entry(), entry(RunState.RUNNING)
 OPEN = Open(None)
 SHUT = Shut(Reason.WAITING_FOR_WINDOW, "Window nights opens tomorrow.", NOW + DAY)
 UNDER_WAY = OpenRun(
-    name=RUN, effective=terms(), recorded=True, begun=frozenset({"all"}), stopped=None
+    name=RUN,
+    uid=f"uid-{RUN}",
+    effective=terms(),
+    recorded=NOW,
+    begun={"all": NOW},
+    stopped=None,
+    lifted=NOTHING,
 )
 STOPPED = replace(UNDER_WAY, stopped=(Reason.RUN_PAUSED, "It is paused."))
 
@@ -192,7 +199,7 @@ def test_one_that_is_pending(
 
 
 def test_whose_wave_has_not_begun_loses_nothing_when_a_window_ends() -> None:
-    soaking = replace(UNDER_WAY, begun=frozenset())
+    soaking = replace(UNDER_WAY, begun={})
 
     assert progressed(part(run=soaking), PatchTargetStatus(), Reason.VM_STOPPED, True, SHUT) == (
         PENDING
@@ -280,8 +287,8 @@ def test_a_machine_that_replaces_another_is_not_in_its_run() -> None:
         pytest.param(
             part(entry(name="web-linux-202611221200")), "WaitingForRun", id="in one before"
         ),
-        pytest.param(part(run=replace(UNDER_WAY, recorded=False)), "WaitingForRun", id="recorded"),
-        pytest.param(part(run=replace(UNDER_WAY, begun=frozenset())), "WaitingForWave", id="wave"),
+        pytest.param(part(run=replace(UNDER_WAY, recorded=None)), "WaitingForRun", id="recorded"),
+        pytest.param(part(run=replace(UNDER_WAY, begun={})), "WaitingForWave", id="wave"),
         pytest.param(part(run=STOPPED), "RunPaused", id="paused"),
     ],
 )
@@ -334,7 +341,7 @@ def test_before_its_members_are_recorded_a_run_says_so() -> None:
     opened = open_run(patch_run(STATUS.replace(membership=None, waves=())))
 
     assert opened is not None
-    assert (opened.recorded, opened.begun) == (False, frozenset())
+    assert (opened.recorded, opened.begun) == (None, {})
 
 
 def test_an_assessment_a_moment_before_the_end_of_the_install_vouches_for_nothing() -> None:

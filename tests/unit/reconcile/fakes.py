@@ -561,12 +561,23 @@ class World:
         runs = [PatchRun.from_object(raw) for raw in self.kube.all(PATCH_RUN)]
         return sorted(runs, key=lambda run: run.metadata.name)
 
+    def asks(self, name: str = "now", **spec: Any) -> None:
+        """A person makes a run; by API names. It may begin within two days."""
+        declared = {
+            "policyRef": {"name": "web-linux"},
+            "notAfter": (START + 2 * DAY).isoformat().replace("+00:00", "Z"),
+            **spec,
+        }
+        kept = {field: value for field, value in declared.items() if value is not None}
+        self.kube.put(PATCH_RUN, _object(PATCH_RUN, {"name": name, "namespace": "web"}, kept))
+
     def says(self, run: PatchRun, **spec: Any) -> None:
         """A person, to a run; by API names."""
         (raw,) = (
             raw for raw in self.kube.all(PATCH_RUN) if raw["metadata"]["name"] == run.metadata.name
         )
-        kept = {name: raw["metadata"][name] for name in ("name", "namespace", "ownerReferences")}
+        named = ("name", "namespace", "ownerReferences")
+        kept = {name: raw["metadata"][name] for name in named if name in raw["metadata"]}
         self.kube.put(PATCH_RUN, {**raw, "metadata": kept, "spec": {**raw["spec"], **spec}})
 
     def target(self, machine_id: str = VM) -> PatchTarget:

@@ -20,7 +20,6 @@ from fakes import (
     numbered,
 )
 
-from azpatch.api.common import API_VERSION
 from azpatch.api.run import PatchRun
 from azpatch.api.target import PatchTarget, RunEntry
 from azpatch.azure.port import AzureError, Progress, Retry
@@ -63,6 +62,7 @@ class Fleet:
         self.broken: Callable[[str], bool] = lambda _machine: False
         """On which an install fails."""
         self.dead = False
+        self._refuses_until = START
         self.patched: set[str] = set()
         self.world.azure.post = self.post
         for number in range(1, count + 1):
@@ -89,10 +89,16 @@ class Fleet:
         }
         self.world.policy(**spec)
 
+    def refuses_until(self, time: datetime) -> None:
+        """Azure takes no operation before."""
+        self._refuses_until = time
+
     def post(self, machine_id: str) -> AzureError | None:
         if self.dead:
             return Retry("Dead", "It never got out.")
         id_, now = key(machine_id), self.world.clock.now()
+        if now < self._refuses_until:
+            return Retry("Busy", "Come again later.")
         self.collisions += id_ in self._running
         kind, _, _ = self.world.azure.posts[-1]
         operation = f"op-{len(self.world.azure.posts)}"
@@ -652,24 +658,6 @@ async def test_a_run_that_is_deleted_is_not_made_anew_in_its_window() -> None:
         await fleet.until(21, day=1)
         assert [run.metadata.name for run in fleet.world.runs()] == [SECOND_RUN]
         assert len(fleet.installs) == 4
-
-
-async def test_a_run_that_a_person_made_is_told_that_it_is_none() -> None:
-    fleet = Fleet(2)
-    fleet.world.kube.put(
-        PATCH_RUN,
-        {
-            "apiVersion": API_VERSION,
-            "kind": "PatchRun",
-            "metadata": {"name": "web-linux-999912312359", "namespace": "web"},
-            "spec": {"policyRef": {"name": "web-linux"}},
-        },
-    )
-    async with fleet.world.operator_runs():
-        await fleet.until(13)
-        assert fleet.seen == ("Failed", "PolicyMissing")
-        await fleet.until(19)
-        assert len(fleet.installs) == 2, "in a run of azpatch's own"
 
 
 async def test_old_runs_are_removed() -> None:
