@@ -320,7 +320,7 @@ WRITE = ("create", "update", "patch", "delete", "deletecollection")
 
 EDITS: Rights = {
     POLICIES: READ + WRITE,
-    RUNS: {*READ, *WRITE} - {"create"},
+    RUNS: READ + WRITE,
     TARGETS: READ,
 }
 
@@ -344,6 +344,15 @@ AGGREGATION_SECONDS = 30
             {POLICIES: READ, RUNS: (*READ, "update", "patch", "approve"), TARGETS: READ},
             id="who approves runs, and nobody else",
         ),
+        pytest.param(
+            "azpatch-override",
+            {
+                POLICIES: READ,
+                RUNS: (*READ, "create", "update", "patch", "override"),
+                TARGETS: READ,
+            },
+            id="who lifts windows and freezes in an emergency, and nobody else",
+        ),
     ],
 )
 @pytest.mark.usefixtures("installed")
@@ -358,11 +367,115 @@ def test_what_people_may_do(cluster: ControlPlane, role: str, rights: Rights) ->
     assert found == wanted
 
 
+IN_TIME = {"notAfter": "2026-12-12T02:00:00Z"}
+AT_ONCE = {**IN_TIME, "start": "Immediate"}
+LIFTED = {**IN_TIME, "override": {"freezes": True, "reason": "CVE-2026-1"}}
+APPROVED = {"approved": True, "approvedBy": "edit-azpatch-approver-maker"}
+TOO_EARLY = "spec.approved comes too early: approve the PatchRun when it is AwaitingApproval"
+MAY_NOT_APPROVE = "spec.start: user {} may not make Immediate PatchRuns in namespace web"
+MAY_NOT_OVERRIDE = "spec.override: user {} may not lift windows or freezes in namespace web"
+
+
+@pytest.mark.parametrize(
+    ("roles", "spec", "refusal"),
+    [
+        pytest.param(["edit"], IN_TIME, "", id="an editor, a run in a window"),
+        pytest.param(["edit"], {}, "spec.notAfter is missing", id="an editor, a run without end"),
+        pytest.param(["edit"], AT_ONCE, MAY_NOT_APPROVE, id="an editor, at once"),
+        pytest.param(["edit"], LIFTED, MAY_NOT_OVERRIDE, id="an editor, in a freeze"),
+        pytest.param(["edit", "azpatch-approver"], AT_ONCE, "", id="an approver, at once"),
+        pytest.param(
+            ["edit", "azpatch-approver"], LIFTED, MAY_NOT_OVERRIDE, id="an approver, in a freeze"
+        ),
+        pytest.param(
+            ["edit", "azpatch-approver"], {**IN_TIME, **APPROVED}, TOO_EARLY, id="approved unseen"
+        ),
+        pytest.param(["azpatch-override"], LIFTED, "", id="in an emergency, in a freeze"),
+        pytest.param(["azpatch-override"], AT_ONCE, MAY_NOT_APPROVE, id="in an emergency, at once"),
+    ],
+)
+@pytest.mark.usefixtures("installed")
+def test_who_may_make_which_one_time_run(
+    cluster: ControlPlane, roles: list[str], spec: dict[str, Any], refusal: str
+) -> None:
+    user = "-".join([*roles, "maker"])
+    for role in roles:
+        cluster.kubectl(
+            "create", "clusterrolebinding", f"{user}-{role}",
+            f"--clusterrole={role}", f"--user={user}", check=False,
+        )  # fmt: skip
+    told = _created_as(cluster, user, {"generateName": "now-"}, spec)
+
+    if refusal:
+        assert refusal.format(user) in told
+    else:
+        assert "created" in told
+
+
+OWNER = {"apiVersion": "azpatch.dev/v1alpha1", "kind": "PatchPolicy", "name": "web", "uid": "1"}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "refusal"),
+    [
+        pytest.param(
+            {"name": "mine", "ownerReferences": [OWNER]},
+            "metadata.ownerReferences names a PatchPolicy: only azpatch makes runs that belong to",
+            id="as if the policy had made it",
+        ),
+        pytest.param(
+            {"name": "web-209912112100"},
+            "metadata.name ends like that of a run which azpatch makes for a window",
+            id="named as a window's run",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("installed")
+def test_nobody_makes_a_run_that_looks_like_the_operators(
+    cluster: ControlPlane, operator: ApiClient, metadata: Manifest, refusal: str
+) -> None:
+    user = "cluster-admin-maker"
+    cluster.kubectl(
+        "create", "clusterrolebinding", user, "--clusterrole=cluster-admin", f"--user={user}",
+        check=False,
+    )  # fmt: skip
+
+    assert refusal in _created_as(cluster, user, metadata, IN_TIME)
+
+    path = f"/apis/azpatch.dev/v1alpha1/namespaces/{TEAM}/patchruns?dryRun=All"
+    operator.create(path, _run({"name": metadata["name"], "namespace": TEAM}, {}))
+
+
+def _run(metadata: Manifest, spec: Manifest) -> Manifest:
+    return {
+        "apiVersion": "azpatch.dev/v1alpha1",
+        "kind": "PatchRun",
+        "metadata": {"namespace": TEAM, **metadata},
+        "spec": {"policyRef": {"name": "web"}, **spec},
+    }
+
+
+def _created_as(cluster: ControlPlane, user: str, metadata: Manifest, spec: Manifest) -> str:
+    """What the API server says, once the user's rights have reached it: that takes a moment after a
+    role is bound, or edit is filled."""
+    deadline, body = time.monotonic() + AGGREGATION_SECONDS, json.dumps(_run(metadata, spec))
+    while True:
+        done = cluster.kubectl("create", f"--as={user}", "--filename=-", input=body, check=False)
+        told = " ".join((done.stdout + done.stderr).split())
+        if "patchruns.azpatch.dev is forbidden: User" not in told or time.monotonic() > deadline:
+            return told
+        time.sleep(0.2)
+
+
 def _rights_of(cluster: ControlPlane, user: str) -> set[tuple[str, str]]:
     """All that ``user`` may do with azpatch's kinds in the team's namespace."""
     kinds = (POLICIES, RUNS, TARGETS, SUBSCRIPTIONS)
     resources = (*kinds, *(f"{kind}/status" for kind in kinds[:3]))
-    asked = ((resource, verb) for resource in resources for verb in (*READ, *WRITE, "approve"))
+    asked = (
+        (resource, verb)
+        for resource in resources
+        for verb in (*READ, *WRITE, "approve", "override")
+    )
     return {right for right in asked if _may(cluster, user, *right)}
 
 
