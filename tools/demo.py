@@ -25,7 +25,7 @@ import yaml
 from rich.console import Console
 from rich.padding import Padding
 
-from demo_cluster import View, look, posts
+from demo_cluster import Seen, View, look, posts
 from demo_screen import Lines, console, explanations, origins, screen, summary
 from demo_story import missing
 from lab import chart
@@ -48,6 +48,9 @@ PACE = 30.0
 
 LOOK_SECONDS = 0.5
 """Between two looks at the cluster."""
+
+APPROVER = "anna@example.com"
+"""Who has the verb approve in namespace ops."""
 
 END_SECONDS = 300.0
 """For all machines to come to their end; a third of it is usual."""
@@ -159,17 +162,30 @@ def _apply(stage: Stage) -> None:
 
 def _watch(stage: Stage) -> list[str]:
     """Until all is as expected, or time is up; what is not as expected."""
-    deadline = time.monotonic() + END_SECONDS
+    deadline, approved = time.monotonic() + END_SECONDS, set[str]()
     with screen(stage.console) as shown:
         while True:
             view, counted = _look(stage)
             shown.show(view, stage.clock.now() - stage.began)
+            for run in view.runs:
+                if run.phase == "AwaitingApproval" and run.name not in approved:
+                    _approve(stage, run)
+                    approved.add(run.name)
             unexpected = missing(view, counted)
             if not unexpected or time.monotonic() > deadline or not stage.operator.running:
                 break
             time.sleep(LOOK_SECONDS)
     _report(stage, view, unexpected, stage.clock.now() - stage.began)
     return unexpected
+
+
+def _approve(stage: Stage, run: Seen) -> None:
+    """As somebody who may would, with kubectl."""
+    said = json.dumps({"spec": {"approved": True, "approvedBy": APPROVER}})
+    words = ("patch", "azpr", run.name, "-n", run.namespace, "--as", APPROVER, "--type", "merge")
+    stage.console.print(f"$ kubectl {' '.join(words)} -p '{said}'", markup=False)
+    done = stage.controlplane.kubectl(*words, "--patch", said)
+    stage.console.print(done.stdout.rstrip(), style="dim")
 
 
 def _look(stage: Stage) -> tuple[View, Counter[tuple[str, str]]]:

@@ -120,9 +120,16 @@ SAMPLES = (
     Sample("ops", "search", "search-1", "a canary; one package fails", YES, "False", 1),
     Sample("ops", "search", "search-2", "a canary", YES, "True", 1),
     Sample("ops", "search", "search-3", "after the canaries", YES, "False", 0),
+    Sample("ops", "vault", "vault-1", "after an approval", YES, "True", 1),
+    Sample("ops", "batch", "batch-1", "frozen; an emergency lifts that", YES, "True", 1),
 )
 
-RUNS = (("ops", "api", "Succeeded"), ("ops", "search", "Paused"))
+RUNS = (
+    ("ops", "api", "Succeeded"),
+    ("ops", "search", "Paused"),
+    ("ops", "vault", "Succeeded"),
+    ("ops", "batch", "Succeeded"),
+)
 """Each policy that has a PatchRun, by namespace and name, with the phase of that."""
 
 SUBSCRIPTIONS = (
