@@ -17,7 +17,9 @@ import bench_azsim
 import bench_marketplace
 import bench_operator
 import bench_reaction
+import bench_real_run
 import bench_real_wave
+import bench_run
 import bench_start
 import bench_support
 import bench_usual
@@ -67,10 +69,17 @@ def _measure(console: Console, folder: Path, machines: int) -> None:
         with Stage(controlplane, installed, folder, 1).azure() as azsim:
             show(console, "Start", bench_start.measure(installed, azsim.env, folder / "start"))
         stage = Stage(controlplane, installed, folder, machines)
-        for part in (bench_operator, bench_reaction, bench_usual, bench_real_wave):
+        for part in (
+            bench_operator,
+            bench_reaction,
+            bench_usual,
+            bench_real_wave,
+            bench_real_run,
+        ):
             for title, figures in part.measure(stage):
                 show(console, title, figures)
     show(console, "A wave in virtual time", bench_wave.simulated(machines))
+    show(console, "A run in waves in virtual time", bench_run.simulated(machines))
 
 
 if __name__ == "__main__":

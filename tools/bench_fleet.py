@@ -25,7 +25,22 @@ PROBES = 30
 
 PROBE_IMAGE = "probe"
 
+REGION, PROBE_REGION = "westeurope", "northeurope"
+"""The probes are where no other machine is: in the line of a bucket that thousands wait for, Azure
+would be measured and not azpatch."""
+
 Object = dict[str, Any]
+
+WINDOWS: list[Object] = [
+    {"name": f"from-{hour}", "daily": {}, "startTime": f"{hour}:00", "duration": "24h"}
+    for hour in ("00", "12")
+]
+"""They overlap, so that one is always open: a run begins when all machines are assessed."""
+
+WAVES: list[Object] = [
+    {"name": "canary", "machines": "5%"},
+    {"name": "rest", "machines": "100%"},
+]
 
 
 def subscriptions(machines: int) -> list[str]:
@@ -84,6 +99,7 @@ def fleet(machines: int, subject: str, token_public_key: str, probes: int = 0) -
                 "name": f"{name}-{number}",
                 "subscription": ids[number % len(ids)],
                 "group": f"rg-{name}",
+                "location": PROBE_REGION if name == PROBE_IMAGE else REGION,
                 "image": {"gallery": f"images/{name}/1.0.0"},
                 "guest": {
                     "missing": [{"name": "curl", "version": "8.5", "classification": "Security"}],
@@ -103,13 +119,18 @@ def probe_id(machines: int, number: int) -> str:
     return f"{group}/providers/Microsoft.Compute/virtualMachines/{PROBE_IMAGE}-{number}"
 
 
-def policy(name: str, target: Object, *, assess: bool, install: bool = False) -> Object:
-    """A policy that assesses, or only looks; or also installs, on all machines at once."""
+def policy(
+    name: str, target: Object, *, assess: bool, install: bool = False, waves: bool = False
+) -> Object:
+    """A policy that assesses, or only looks; or also installs, on all machines at once; or in a run
+    with a canary wave, at any time."""
     spec: Object = {"target": target, "assessment": {"mode": "Operator" if assess else "None"}}
-    if install:
+    if install or waves:
         spec["install"] = {"linux": {}, "rebootSetting": "IfRequired", "maximumDuration": "PT1H"}
-        spec["schedule"] = {"always": {}}
+        spec["schedule"] = {"windows": WINDOWS} if waves else {"always": {}}
         spec["rollout"] = {"maxUnavailable": "100%"}
+    if waves:
+        spec["rollout"]["waves"] = WAVES
     return {
         "apiVersion": "azpatch.dev/v1alpha1",
         "kind": "PatchPolicy",
@@ -119,9 +140,15 @@ def policy(name: str, target: Object, *, assess: bool, install: bool = False) ->
 
 
 def manifests(
-    machines: int, tenant: str, access: str, assess: bool, install: bool = False
+    machines: int,
+    tenant: str,
+    access: str,
+    *,
+    assess: bool,
+    install: bool = False,
+    waves: bool = False,
 ) -> list[Object]:
-    """AzureSubscriptions that grant this access, and policies that assess, or only look."""
+    """AzureSubscriptions that grant this access, and policies; see `policy`."""
     ids = subscriptions(machines)
     images = f"/subscriptions/{ids[0]}/resourceGroups/rg-images/providers/Microsoft.Compute"
     return [
@@ -148,6 +175,7 @@ def manifests(
                 {"galleryImage": {"id": f"{images}/galleries/images/images/{name}"}},
                 assess=assess,
                 install=install,
+                waves=waves,
             )
             for name in SHARES
         ),

@@ -83,10 +83,20 @@ class Stage:
         )
         delete_patch_targets(self.controlplane.admin, fleet.NAMESPACE)
 
-    def apply(self, azsim: AzSim, access: str, assess: bool, install: bool = False) -> datetime:
+    def apply(
+        self,
+        azsim: AzSim,
+        access: str,
+        *,
+        assess: bool,
+        install: bool = False,
+        waves: bool = False,
+    ) -> datetime:
         """Subscriptions and policies; returns the moment before."""
         tenant = azsim.env["AZURE_TENANT_ID"]
-        objects = fleet.manifests(self.machines, tenant, access, assess, install)
+        objects = fleet.manifests(
+            self.machines, tenant, access, assess=assess, install=install, waves=waves
+        )
         listed = {"apiVersion": "v1", "kind": "List", "items": objects}
         before = datetime.now(UTC)
         self.controlplane.kubectl(

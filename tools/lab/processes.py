@@ -120,6 +120,7 @@ class AzSim(_Process):
         env: what a client needs (AZURE_TENANT_ID, the ARM endpoint, the CA file, …).
         env_file: the same as ``KEY=value`` lines.
         journal: JSON lines of every request and of everything that happened in every guest.
+        clock: its clock.
     """
 
     name = "azsim"
@@ -134,6 +135,7 @@ class AzSim(_Process):
         arguments: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.clock = clock or Clock()
         self.env_file = folder / "azsim.env"
         self.journal = folder / "azsim-journal.jsonl"
         self.env_file.unlink(missing_ok=True)
@@ -142,7 +144,7 @@ class AzSim(_Process):
             [
                 *("azsim", "serve", "--fleet", str(fleet)),
                 *("--port", str(port), "--seed", str(seed)),
-                *(clock or Clock()).flags,
+                *self.clock.flags,
                 *("--env-file", str(self.env_file), "--journal", str(self.journal)),
                 *arguments,
             ],

@@ -10,8 +10,13 @@ import pytest
 
 from azsim.fleetfile import build
 from bench_cluster import Writes, azure_requests, requests
-from bench_fleet import fleet, manifests, policies, subscriptions
+from bench_fleet import PROBE_IMAGE, fleet, manifests, policies, subscriptions
 from bench_process import cpu_seconds, memory, samples
+from bench_real_run import PACE, AuditedRun
+from bench_run import PLACES, RunOfWaves
+from bench_run import simulated as simulated_run
+from bench_run_writes import RunWrites
+from bench_virtual import placed
 from bench_wave import Wave, bound, simulated
 
 ME = "system:serviceaccount:azpatch-system:azpatch"
@@ -64,13 +69,20 @@ def test_a_large_fleet_is_spread_over_subscriptions() -> None:
     assert kinds.count("AzureSubscription") == 3
 
 
-def audit(verb: str, user: str = ME, code: int = 200, status: str = "status") -> str:
+def audit(
+    verb: str,
+    user: str = ME,
+    code: int = 200,
+    status: str = "status",
+    resource: str = "patchtargets",
+    second: int = 0,
+) -> str:
     event: dict[str, Any] = {
         "stage": "ResponseComplete",
         "verb": verb,
         "user": {"username": user},
-        "requestReceivedTimestamp": "2026-11-23T03:00:00.000000Z",
-        "objectRef": {"resource": "patchtargets", "subresource": status, "name": "web-1"},
+        "requestReceivedTimestamp": f"2026-11-23T03:00:{second:02}.000000Z",
+        "objectRef": {"resource": resource, "subresource": status, "name": "web-1"},
         "responseStatus": {"code": code},
     }
     return json.dumps(event) + "\n"
@@ -92,6 +104,31 @@ def test_writes_are_counted_while_they_are_logged(tmp_path: Path) -> None:
     writes.read()
     assert writes.counted["update patchtargets/status"] == 1, "a line that was half written"
     assert list(writes.settled) == ["web-1"]
+
+
+def test_writes_of_a_run_count_from_when_it_is_made(tmp_path: Path) -> None:
+    log = tmp_path / "audit.log"
+    log.write_text("")
+    writes = AuditedRun(log, ME)
+    log.write_text(
+        audit("update")
+        + audit("create", status="", resource="patchruns")
+        + audit("patch", status="")
+        + audit("update")
+        + audit("update", code=409)
+        + audit("update", resource="patchruns", second=1)
+        + audit("patch", status="", resource="patchpolicies", second=2)
+        + audit("update", resource="patchpolicies", second=2)
+        + audit("update", resource="patchruns", second=3)
+    )
+    writes.read()
+
+    assert writes.of_run.targets == {"web-1": 2}, "its finalizer's too, and none from before"
+    assert writes.of_run.apart == timedelta(seconds=2 * PACE), "of one object's status"
+
+
+def test_what_was_written_once_has_no_least_time_between_two_writes() -> None:
+    assert RunWrites(summaries={"PatchRun a": [datetime(2026, 11, 23, tzinfo=UTC)]}).apart is None
 
 
 def test_requests_to_azure_are_told_apart(tmp_path: Path) -> None:
@@ -119,6 +156,14 @@ def test_a_request_is_told_with_its_place_so_that_reading_can_go_on_there(tmp_pa
 
     assert [place for place, _ in requests(journal, 0)] == [1, 3]
     assert [place for place, _ in requests(journal, 1)] == [3]
+
+
+def test_new_policies_are_tried_where_no_wave_fills_the_line() -> None:
+    built = build(fleet(10, ME, "key", probes=2)).machines
+    probes = {one.location for one in built if one.name.startswith(PROBE_IMAGE)}
+
+    assert len(probes) == 1
+    assert probes.isdisjoint(one.location for one in built if not one.name.startswith(PROBE_IMAGE))
 
 
 @pytest.mark.parametrize(
@@ -156,6 +201,37 @@ def test_a_wave_in_virtual_time_is_complete_and_refused_nothing() -> None:
 
     assert "NOT COMPLETE" not in span.raw
     assert refused.ratio == "0"
+
+
+def test_the_machines_of_a_run_are_in_two_subscriptions_and_two_regions_each() -> None:
+    where = list(placed(1000, PLACES))
+
+    assert {(place.subscription, place.location) for place in where} == {
+        (subscription, region)
+        for subscription in (1, 2)
+        for region in ("westeurope", "northeurope")
+    }
+    assert [where.count(place) for place in PLACES] == [400, 300, 200, 100]
+
+
+def test_the_fullest_bucket_bounds_a_wave_that_installs_and_assesses_again() -> None:
+    seen = RunOfWaves(2000)
+    seen.waves = dict.fromkeys(seen.places, "rest")
+
+    assert seen.fullest("rest") == 800
+    assert seen.least("rest") == timedelta(minutes=5), "1,600 operations, 600 of them at once"
+    assert seen.least("canary") == timedelta(seconds=30), "nobody waits: an install takes as long"
+
+
+def test_a_run_in_virtual_time_is_complete_and_refused_nothing() -> None:
+    last, whole, refused, writes, apart = simulated_run(12)
+
+    assert "NOT COMPLETE" not in last.raw
+    assert float(last.ratio.removesuffix(" x")) >= 1 <= float(whole.ratio.removesuffix(" x"))
+    assert refused.ratio == "0"
+    assert "2.00 operations a machine" in refused.raw
+    assert 0 < int(writes.ratio) <= 16
+    assert float(apart.raw.split()[0]) >= 5
 
 
 def test_a_process_is_measured() -> None:
