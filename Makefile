@@ -69,6 +69,11 @@ demo: binaries ## Watch policies patch simulated machines (DEMO_EXIT=1: end with
 test: binaries ## Run every test on real parts
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadscope $(PYTEST_ARGS)
 
+.PHONY: test-slow
+test-slow: binaries ## Run the long forms of what `make test` has a short one of (beside chaos and simulate)
+	@SLOW=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadscope \
+	  tests/e2e/test_arc.py tests/simulation/test_simulation.py $(PYTEST_ARGS)
+
 .PHONY: chaos
 chaos: binaries ## Kill the operator over a hundred times: at each of its side effects, and in a wave of 2,000
 	@CHAOS=long $(BIN)/python -m pytest tests/e2e/test_crash_points.py tests/e2e/test_wave_killed.py --capture=no

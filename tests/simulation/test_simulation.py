@@ -13,8 +13,9 @@ from mutations import MUTATIONS
 from lab.folders import ROOT
 
 SEEDS_A_TEST = 25
-TESTS = 6
-"""Some of the seeds of `make simulate`, in pieces that two test processes share."""
+TESTS = 6 if os.environ.get("SLOW") else 3
+"""Some of the seeds of `make simulate`, in pieces that two test processes share; twice as many in
+`make test-slow`."""
 
 
 def run(*arguments: str | Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
