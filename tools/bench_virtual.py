@@ -18,6 +18,7 @@ import structlog
 
 from azpatch.kube.port import AZURE_SUBSCRIPTION, Object
 from azpatch.reconcile.queue import LONGEST_REST
+from azpatch.settings import Settings
 from simulation import fleets, images
 from simulation.loop import run as run_virtual
 from simulation.world import START, World
@@ -30,6 +31,9 @@ RESTS = "azpatch.reconcile.queue.SHORTEST_REST"
 """A policy rests between two looks at its machines for some times the length of a look, and in
 virtual time a look has no length. So here it rests as long as one that looks at ten thousand
 machines may at most."""
+
+WORKERS = "simulation.operator_process.WORKERS"
+"""The simulation has few, for more to happen at once; here there are as many as by default."""
 
 ASSESSING, INSTALLING = timedelta(seconds=20), timedelta(seconds=30)
 """What a machine takes."""
@@ -70,6 +74,7 @@ async def _run(fleet: fleets.Fleet, watch: Callable[[World], None], limit: timed
     with (
         patch("time.time", lambda: START.timestamp() + loop.time()),
         patch(RESTS, LONGEST_REST),
+        patch(WORKERS, Settings.model_fields["workers"].default),
     ):
         world.start_operator()
         # In steps, as time may not stand still while nobody waits for anything.
