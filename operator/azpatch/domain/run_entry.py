@@ -139,39 +139,42 @@ def _stopped(run: PatchRun, *, approval: bool) -> Hold | None:
 def held_back(part: Part, opening: Opening) -> Hold | None:
     """Why the machine's turn has not come, though it is due; None: it has, as far as runs go. Where
     no window is open that is said first, unless the machine is in a run."""
-    if part.mine is None:
+    joins = joined(part)
+    if part.mine is None and joins is None:
         return None if not part.runs or isinstance(opening, Shut) else _not_in_it(part)
-    run, entry = part.mine, part.entry
+    # Who is about to say that it is in the run says at once what it waits for there.
+    run, entry = part.run, joins or part.entry
+    assert run is not None
     assert entry is not None
     if run.stopped is not None:
         return run.stopped
-    if run.recorded is None:
-        return (
-            Reason.WAITING_FOR_RUN,
-            f"PatchRun {run.name} begins when all of its machines have said that they are in it.",
-        )
     if entry.wave not in run.begun:
         return (
             Reason.WAITING_FOR_WAVE,
             f"Wave {entry.wave} of PatchRun {run.name} has not begun; the PatchRun says what it "
             "waits for.",
         )
+    if run.recorded is None or joins is not None:
+        return (
+            Reason.WAITING_FOR_RUN,
+            f"PatchRun {run.name} begins when all of its machines have said that they are in it.",
+        )
     return None
 
 
 def _not_in_it(part: Part) -> Hold:
     run, entry = part.run, part.entry
-    if run is None:
-        return (
-            Reason.WAITING_FOR_RUN,
-            "An install is due. The next PatchRun takes the machine; there is one for each window, "
-            "made when the policy's machines are known to be due or not.",
-        )
-    if entry is not None and entry.uid == run.uid:
+    if run is not None and entry is not None and entry.uid == run.uid:
         return (
             Reason.RUN_ENDED,
             f"Its part in PatchRun {run.name} is over ({entry.state}). What is still missing is "
             "for the next run.",
+        )
+    if run is None or run.recorded is None:
+        return (
+            Reason.WAITING_FOR_RUN,
+            "An install is due. The next PatchRun takes the machine; there is one for each window, "
+            "made when the policy's machines are known to be due or not.",
         )
     return (
         Reason.WAITING_FOR_RUN,

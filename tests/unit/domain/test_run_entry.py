@@ -287,7 +287,18 @@ def test_a_machine_that_replaces_another_is_not_in_its_run() -> None:
         pytest.param(
             part(entry(name="web-linux-202611221200")), "WaitingForRun", id="in one before"
         ),
+        pytest.param(
+            part(None, run=replace(UNDER_WAY, recorded=None)),
+            "WaitingForRun",
+            id="one that may still take it",
+        ),
         pytest.param(part(run=replace(UNDER_WAY, recorded=None)), "WaitingForRun", id="recorded"),
+        pytest.param(
+            part(None, run=replace(UNDER_WAY, begun={}), offered="all"),
+            "WaitingForWave",
+            id="about to say that it is in it",
+        ),
+        pytest.param(part(None, offered="all"), "WaitingForRun", id="offered late"),
         pytest.param(part(run=replace(UNDER_WAY, begun={})), "WaitingForWave", id="wave"),
         pytest.param(part(run=STOPPED), "RunPaused", id="paused"),
     ],
@@ -296,6 +307,19 @@ def test_why_a_machine_that_is_due_waits(held: Part, reason: str | None) -> None
     found = held_back(held, OPEN)
 
     assert (found[0] if found else None) == reason
+
+
+def test_a_run_that_may_still_take_a_machine_did_not_begin_without_it() -> None:
+    before, meanwhile, after = (
+        held_back(one, OPEN)
+        for one in (
+            part(None, None),
+            part(None, run=replace(UNDER_WAY, recorded=None)),
+            part(None),
+        )
+    )
+
+    assert before == meanwhile != after
 
 
 def test_outside_a_window_that_is_said_first_of_who_is_in_no_run() -> None:

@@ -758,3 +758,27 @@ async def test_dying_before_any_write_loses_no_wave_and_doubles_no_install(point
     (last,) = fleet.wave("rest")
     canaries = [began[machine_name] for machine_name in fleet.wave("canary")]
     assert began[last] >= max(canaries) + LASTS + 5 * MINUTE, "after the soak"
+
+
+# --- what it costs --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failures", "most"),
+    [
+        pytest.param(0, 12, id="one install"),
+        pytest.param(1, 20, id="a second after a failed one"),
+    ],
+)
+async def test_a_run_takes_few_writes_of_each_machine(failures: int, most: int) -> None:
+    fleet = Fleet(1, maxFailed=1)
+    fleet.broken = lambda _machine: len(fleet.installs) <= failures
+    async with fleet.world.operator_runs():
+        await fleet.until(21)
+
+    journal = fleet.world.journal
+    of_run = [line for line in journal[journal.index("create PatchRun") :] if "Target" in line]
+    assert fleet.states() == {name(numbered(1)): "Succeeded"}
+    assert len(fleet.installs) == 1 + failures
+    assert len(of_run) <= most, of_run
+    assert of_run[-1] == "no finalizer PatchTarget"
