@@ -26,6 +26,7 @@ from azpatch.api.target import PatchTarget, RunState
 from azpatch.domain.conditions import merge
 from azpatch.domain.forecast import Ahead, forecast
 from azpatch.domain.opening import Open, Shut
+from azpatch.domain.patch_set import pinning
 from azpatch.domain.run_facts import (
     RunFacts,
     RunMember,
@@ -47,6 +48,8 @@ class Progress:
     status: PatchRunStatus
     again: datetime | None
     """When to look again at the latest; None: when something happens."""
+    unread: tuple[RunMember, ...] = ()
+    """Whose installs are to be read, for what they brought is to be pinned."""
 
 
 def admitted(policy: PatchPolicy) -> Effective:
@@ -66,14 +69,20 @@ def progress(run: PatchRun, effective: Effective, facts: RunFacts, now: datetime
     pause = pause_of(effective.rollout, facts.members, unseen)
     deadline = before.approval_deadline or (facts.deadline if facts.unapproved else None)
     end = _abort(run, facts) or _expired(facts, deadline, now)
-    soak = None
+    soak = unread = None
     if membership is not None and end is None:
+        found = pinning(effective, waves, facts, unseen, now)
+        effective, unread = found.effective, found.unread
+        facts = replace(facts, unpinned=unread is not None)
+        pause = pause or found.stop
         end, shut, soak = _through(waves, effective.rollout, max(unseen, 0), facts, pause, now)
         pause = pause or shut
     if end is not None:
         pause = None
     facts = replace(facts, deadline=deadline)
-    state = state_of(waves, facts, membership, pause, soak, end)
+    if end is not None:
+        unread = None
+    state = state_of(waves, facts, membership, pause, soak, end, unread)
     over = state.phase in OVER
     machines = in_numbers(facts.members, over=over)
     generation = run.metadata.generation or 0
@@ -97,7 +106,8 @@ def progress(run: PatchRun, effective: Effective, facts: RunFacts, now: datetime
         ),
         completion_time=(before.completion_time or now) if over else None,
     )
-    return Progress(status, None if over else _again(facts, soak, now))
+    again = None if over else _again(facts, soak, unread.until if unread else None, now)
+    return Progress(status, again, unread.members if unread else ())
 
 
 def without_policy(run: PatchRun, now: datetime) -> PatchRunStatus:
@@ -150,7 +160,7 @@ def _through(
         if not wave.members and not later:
             break
         if wave.start is None and not wave.over:
-            held = facts.suspended or facts.unapproved
+            held = facts.suspended or facts.unapproved or facts.unpinned
             may = pause is None and not held and isinstance(wave.opening, Open)
             if not may:
                 return None, None, None
@@ -230,9 +240,12 @@ def _expected(
     return forecast(ahead, at_once, effective.install.maximum_duration, since)
 
 
-def _again(facts: RunFacts, soak: Soak | None, now: datetime) -> datetime | None:
+def _again(
+    facts: RunFacts, soak: Soak | None, read: datetime | None, now: datetime
+) -> datetime | None:
     times = [one.holds_until for one in facts.openings.values()]
     times += [one.next for one in facts.openings.values() if isinstance(one, Shut)]
     times += [soak.until] if soak else []
+    times.append(read)
     times += [facts.deadline] if facts.unapproved else []
     return min((one for one in times if one is not None and one > now), default=None)

@@ -17,6 +17,7 @@ from azpatch.domain import run as decide
 from azpatch.domain.ids import key as machine_key
 from azpatch.domain.ids import subscription_of
 from azpatch.domain.opening import Opening, soonest
+from azpatch.domain.patch_set import dated
 from azpatch.domain.policy_machines import PolicyMachine, machines_of
 from azpatch.domain.policy_problems import kept_by
 from azpatch.domain.run_entry import needs_approval, open_run
@@ -27,6 +28,7 @@ from azpatch.domain.waves import Candidate, assign, waves_of
 from azpatch.domain.windows import Calendar
 from azpatch.kube.port import PATCH_POLICY, PATCH_RUN
 from azpatch.reconcile.context import Context
+from azpatch.reconcile.patch_set import NEWS, PatchSets
 from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.sparing import APART, Sparing
@@ -58,6 +60,7 @@ class RunReconciler:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._sparing = Sparing(context.clock)
+        self._patch_sets = PatchSets(context.inventory, context.clock)
         self._awaited: dict[Key, tuple[int, datetime]] = {}
         """How many machines did not say yet that they are in the run, and since when there
         are so many. The API server's times are not Azure's."""
@@ -69,6 +72,7 @@ class RunReconciler:
             self._context.terms.withdraw(key.namespace, key.name)
             self._awaited.pop(key, None)
             self._sparing.forget(str(key))
+            self._patch_sets.forget(key)
             return Result()
         if stored.parsed is None:
             log.error("PatchRun cannot be read", run=str(key), error=stored.error)
@@ -88,15 +92,24 @@ class RunReconciler:
         now = self._context.clock.now()
         awaited = self._offer(case, now)
         progress = decide.progress(run, case.effective, self._facts(case, awaited, now), now)
+        read = await self._patch_sets.read(key, progress.unread)
+        if read == NEWS:
+            now = self._context.clock.now()
+            progress = decide.progress(run, case.effective, self._facts(case, awaited, now), now)
         rest = self._sparing.wait(str(key))
         if rest is not None and progress.status != run.status:
             return Result(rest)
         await self._write(stored, run, progress.status)
-        wakes = [progress.again, now + APART if awaited else None]
+        now = self._context.clock.now()
+        wakes = [
+            progress.again,
+            now + APART if awaited else None,
+            now + read if read is not None else None,
+        ]
         again = min((at for at in wakes if at is not None), default=None)
         if again is None:
             return Result()
-        return Result(max(again - self._context.clock.now(), SHORTLY))
+        return Result(max(again - now, SHORTLY))
 
     # --- gather -----------------------------------------------------------------------------------
 
@@ -111,7 +124,7 @@ class RunReconciler:
         if effective is None:
             if policy.parsed.spec.install is None:
                 return None
-            effective = decide.admitted(policy.parsed)
+            effective = dated(decide.admitted(policy.parsed), self._context.clock.now())
         listed = self._context.store.targets_of(namespace, policy.name)
         targets = [one.parsed for one in listed if one.parsed is not None and owns(policy, one)]
         return _Case(run, policy, effective, targets)
@@ -129,6 +142,7 @@ class RunReconciler:
             suspended=policy.spec.suspend,
             unapproved=needs_approval(case.run, policy.spec.approval.mode is ApprovalMode.REQUIRED),
             deadline=self._window_ends(case, now),
+            given=self._patch_sets.given(_key(case.run)),
             abandoned=policy.spec.install is None or case.policy.deleting,
         )
 
@@ -242,7 +256,7 @@ class RunReconciler:
             self._context.queue.add(
                 self._context.terms.offer(namespace, name, run.metadata.name, wave)
             )
-        awaited, key = len(told) + unread, Key(PATCH_RUN.kind, namespace, run.metadata.name)
+        awaited, key = len(told) + unread, _key(run)
         if self._awaited.get(key, (None, now))[0] != awaited:
             self._awaited[key] = (awaited, now)
         return awaited
@@ -252,8 +266,7 @@ class RunReconciler:
         return inventory is not None and inventory.refreshed is not None
 
     def _waited_enough(self, run: PatchRun, now: datetime) -> bool:
-        key = Key(PATCH_RUN.kind, run.metadata.namespace or "", run.metadata.name)
-        awaited = self._awaited.get(key)
+        awaited = self._awaited.get(_key(run))
         return awaited is not None and awaited[0] > 0 and now >= awaited[1] + PATIENCE
 
     # --- act --------------------------------------------------------------------------------------
@@ -275,3 +288,7 @@ class RunReconciler:
             for target in self._context.store.targets_of(stored.namespace, policy.name):
                 self._context.queue.add(own_key(target))
         await self._context.tell_stall(stored, run.status.conditions, status.conditions, "Run")
+
+
+def _key(run: PatchRun) -> Key:
+    return Key(PATCH_RUN.kind, run.metadata.namespace or "", run.metadata.name)

@@ -368,6 +368,12 @@ class Azure:
         wanted = self._wanted("installations", machine_ids)
         return {k: self.install_rows[k] for k in wanted if k in self.install_rows}
 
+    async def installs(self, activities: Mapping[str, str]) -> Mapping[str, InstallationResult]:
+        wanted = self._wanted("installs", activities)
+        found = {k: row for k in wanted if (row := self.install_rows.get(k)) is not None}
+        known = {key(machine_id): activity for machine_id, activity in activities.items()}
+        return {k: row for k, row in found.items() if row.activity_id == known[k]}
+
     async def machine(self, machine_id: str) -> MachineView:
         self._read("machine", 1)
         found = self.views.get(key(machine_id), Gone("ResourceNotFound", "It is not there."))
