@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -33,7 +34,13 @@ from azpatch.api.patch_set import (
 )
 from azpatch.api.reasons import Reason
 from azpatch.api.rollout import NOTHING_TO_PIN_FOR, Rollout
-from azpatch.api.run import Effective, PatchRun, PatchRunStatus
+from azpatch.api.run import (
+    FAILURES_LISTED,
+    Effective,
+    PatchRun,
+    PatchRunStatus,
+    RunFailure,
+)
 from azpatch.api.target import Installation, PatchTargetStatus, RunState
 from azpatch.domain.facts import GuestStatus, InstallationResult, InstalledPatch, MissingPatch
 from azpatch.domain.given import Given, Reading
@@ -305,6 +312,26 @@ def test_more_of_one_system_stalls_the_run_and_says_how_it_ends() -> None:
     assert f"{SYSTEM_BYTES_MOST} can be pinned" in run.message
     assert "spec.cancelled" in run.message
     assert "patchSet Latest" in run.message
+
+
+def test_a_run_that_pins_as_much_as_may_be_fits_in_64_kib() -> None:
+    """With as many failures as it lists, of which Azure said much."""
+    linux = LinuxPatchSet(
+        wave="canary",
+        recorded_time=NOW,
+        systems=tuple(
+            PinnedSystem(name=name, packages=many(SYSTEM_BYTES_MOST - 64))
+            for name in (JAMMY, NOBLE)
+        ),
+    )
+    effective = pinned_terms().replace(patch_set=PatchSet(linux=linux))
+    failures = tuple(
+        RunFailure(machine_id=numbered(n), reason=Reason.RESULT_UNKNOWN, message="m" * 192)
+        for n in range(FAILURES_LISTED)
+    )
+    run = patch_run(PatchRunStatus(effective=effective, failures=failures))
+
+    assert 48 * 1024 < len(json.dumps(run.to_object(), separators=(",", ":"))) < 60 * 1024
 
 
 def test_more_of_several_does_too() -> None:
