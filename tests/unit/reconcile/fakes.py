@@ -317,6 +317,8 @@ class Azure:
         """Errors by name of the read."""
         self.posts: list[tuple[str, str, str]] = []
         """(kind, machine id, attempt id)"""
+        self.bodies: list[Mapping[str, object]] = []
+        """Of each install, in their order."""
         self.reads: list[tuple[str, int]] = []
         """(read, how many machines or subscriptions it was for)"""
         self.shown_features: tuple[Feature, ...] = ()
@@ -399,6 +401,7 @@ class Azure:
     async def install(
         self, machine_id: str, parameters: Mapping[str, object], attempt_id: str
     ) -> Accepted:
+        self.bodies.append(parameters)
         return await self._post("Install", machine_id, attempt_id)
 
     async def operation(self, poll_url: str) -> Progress:
