@@ -300,6 +300,9 @@ async def test_a_machine_is_assessed_patched_and_assessed_again(
     assert recorded.patches is not None
     states = {patch.name: patch.state for patch in recorded.patches}
     assert states == {"curl": "Installed", "linux-image": "Installed", "vim": "NotSelected"}
+    by_id = await owner.installs({machine: accepted.operation_id.upper()})
+    assert by_id == {ids.key(machine): recorded}
+    assert await owner.installs({machine: "of-nobody"}) == {}
     view = await owner.machine(machine)
     assert view.installation is not None
     assert view.installation.activity_id == accepted.operation_id

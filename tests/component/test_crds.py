@@ -82,6 +82,7 @@ def test_an_absent_value_gets_its_default(crds: ControlPlane, namespace: str) ->
             "maxUnavailable": "10%",
             "maxFailed": 2,
             "minSucceeded": "80%",
+            "patchSet": "Latest",
             "approval": {"mode": "None", "leadTime": "72h"},
             "spread": [{"by": "AvailabilitySet", "maxUnavailable": 1}],
         },

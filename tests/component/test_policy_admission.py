@@ -21,7 +21,7 @@ from crd_objects import (
 )
 
 from azpatch.api.policy import PatchPolicy
-from azpatch.api.rollout import WAVE_ONE_OF
+from azpatch.api.rollout import NOTHING_TO_PIN_FOR, WAVE_ONE_OF
 from lab.controlplane import ControlPlane
 
 NOT_A_MACHINE = (
@@ -404,6 +404,18 @@ POLICY_REFUSALS = [
         "on when it is due, and there is no run to approve",
         id="approval of what is no run",
     ),
+    *(
+        pytest.param(
+            [*declared, put("spec.rollout.patchSet", "Pinned")],
+            "spec.rollout",
+            NOTHING_TO_PIN_FOR,
+            id=f"pinned for nobody: {id_}",
+        )
+        for id_, declared in (
+            ("without waves", [put("spec.schedule", NIGHTS), put("spec.rollout", {})]),
+            ("with one wave", waves()),
+        )
+    ),
     pytest.param(
         [put("spec.rollout.waves", [REST])],
         "spec",
@@ -490,7 +502,7 @@ def test_an_empty_selection_is_refused(
     "field",
     [
         "spec.schedule.cron",
-        "spec.rollout.patchSet",
+        "spec.rollout.pinned",
     ],
 )
 def test_a_policy_has_no_field_that_this_release_does_not_act_on(

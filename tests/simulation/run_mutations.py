@@ -13,7 +13,7 @@ from azpatch.api.run import RunPhase
 from azpatch.api.target import Outcome, RunState
 from azpatch.domain import run, run_entry
 from azpatch.domain.run_gate import WaveProgress
-from azpatch.reconcile import install_run, policy, terms
+from azpatch.reconcile import decision, install_run, policy, terms
 from azpatch.reconcile.terms import Terms
 from simulation.world import START
 
@@ -141,6 +141,11 @@ def approval_forgotten() -> Patches:
         yield patch.object(module, "needs_approval", lambda of, approval: False)
 
 
+def latest_patch_set() -> Patches:
+    """What the policy selects now in the place of what the run has pinned."""
+    yield patch.object(decision, "pins_of", lambda part, machine: None)
+
+
 RUNS: dict[str, tuple[Callable[[], Patches], int, int]] = {
     "runs: failures ignored": (failures_ignored, 3, 2),
     "runs: an empty wave passes": (empty_wave_passes, 215, 2),
@@ -153,5 +158,6 @@ RUNS: dict[str, tuple[Callable[[], Patches], int, int]] = {
     "runs: paused, and goes on": (paused_goes_on, 92, 2),
     "runs: failures not counted": (failures_not_counted, 145, 2),
     "runs: approval forgotten": (approval_forgotten, 16, 2),
+    "runs: the latest patch set": (latest_patch_set, 124, 2),
 }
 """How to make each, the first seed of those that catch it, and how many there are."""

@@ -127,6 +127,7 @@ def questions(twin: Twin) -> dict[str, str]:
         "assessments of some": queries.assessments_of(machines[::2]),
         "missing patches": queries.missing_patches_of(machines),
         "installs": queries.installations_of(machines),
+        "all installs": queries.all_installations_of(machines),
         "installed patches": queries.installed_patches_of(installs or ["/none"]),
         "a name with a quote": queries.assessments_of(["/subscriptions/it's\\"]),
     }

@@ -142,8 +142,52 @@ def _asks(rollout: Raw) -> bool:
     return bool((rollout.get("approval") or {}).get("mode") == "Required")
 
 
-def another_than_frozen(effective: Raw, body: Raw, os_type: str) -> Violations:
-    """How what was sent differs from the run's frozen terms."""
+def pins(run: Raw) -> bool:
+    """Waves after the first are given what the first was."""
+    return bool(rollout_of(run).get("patchSet") == "Pinned")
+
+
+def first_wave(run: Raw, parts: Iterable[Part]) -> str | None:
+    """The first that has machines."""
+    taken = {part.entry["wave"] for part in parts}
+    return next((wave["name"] for wave in waves_of(run) if wave["name"] in taken), None)
+
+
+def not_given_before(
+    run: Raw, part: Part, parts: Sequence[Part], body: Raw, journal: Journal
+) -> Violations:
+    """4: what a Linux machine of a later wave is asked to install, and no install of the first wave
+    that went well brought, in a run that pins. `parts`: everybody in the run."""
+    first = first_wave(run, parts)
+    if part.entry["wave"] == first:
+        return []
+    linux = body.get("linuxParameters") or {}
+    given = set(_given(first, parts, journal))
+    asked = linux.get("packageNameMasksToInclude", ())
+    return [
+        *(f"all that is {one}" for one in linux.get("classificationsToInclude", ())),
+        *(f"{one}, which {first} was not given" for one in asked if one not in given),
+    ]
+
+
+def _given(first: str | None, parts: Iterable[Part], journal: Journal) -> Iterable[str]:
+    """`name=version` of what the first wave got by its installs, in its guests."""
+    attempts = {one for part in parts if part.entry["wave"] == first for one in part.attempts}
+    installs = {
+        one.id
+        for one in journal.operations()
+        if one.attempt_id in attempts and came_to_a_good_end(one)
+    }
+    for event in journal.events("PatchInstalled"):
+        if event.operation_id in installs:
+            yield f"{event.details['name']}={event.details['version']}"
+
+
+def another_than_frozen(
+    effective: Raw, body: Raw, os_type: str, *, pinned: bool = False
+) -> Violations:
+    """How what was sent differs from the run's frozen terms. `pinned`: what is to be installed goes
+    by another wave, and not by them."""
     install, asked = effective["install"], body.get(f"{os_type.lower()}Parameters") or {}
     declared = install.get(os_type.lower()) or {}
     pairs = {
@@ -152,11 +196,16 @@ def another_than_frozen(effective: Raw, body: Raw, os_type: str) -> Violations:
             duration(install.get("maximumDuration", "PT2H")),
             duration(body["maximumDuration"]),
         ),
-        "classificationsToInclude": (
-            set(declared.get("classificationsToInclude", ("Critical", "Security"))),
-            set(asked.get("classificationsToInclude", ())),
+        "packageNameMasksToExclude": (
+            set(declared.get("packageNameMasksToExclude", ())),
+            set(asked.get("packageNameMasksToExclude", ())),
         ),
     }
+    if not pinned:
+        pairs["classificationsToInclude"] = (
+            set(declared.get("classificationsToInclude", ("Critical", "Security"))),
+            set(asked.get("classificationsToInclude", ())),
+        )
     return [
         f"{name}: {sent} was sent, and the run's terms have {frozen}"
         for name, (frozen, sent) in pairs.items()
@@ -310,6 +359,7 @@ def wrong_change(before: Raw, after: Raw) -> Violations:
     end."""
     name, was, now = after["metadata"]["name"], _status(before), _status(after)
     fixed = ("effective", "membership", *(("phase",) if is_over(before) else ()))
+    now = {**now, "effective": _as_admitted(was.get("effective"), now.get("effective"))}
     broken = [
         f"{field} of {name} changed: {was[field]} became {now.get(field)}"
         for field in fixed
@@ -318,6 +368,16 @@ def wrong_change(before: Raw, after: Raw) -> Violations:
     if not set(begun(before)) <= set(begun(after)):
         broken.append(f"a wave of {name} has not begun any more")
     return broken
+
+
+def _as_admitted(was: Raw | None, now: Raw | None) -> Raw | None:
+    """Without what was pinned since: that may be added once."""
+    pinned = (now or {}).get("patchSet") or {}
+    if now is None or "linux" not in pinned or "linux" in ((was or {}).get("patchSet") or {}):
+        return now
+    rest = {field: value for field, value in pinned.items() if field != "linux"}
+    terms = {field: value for field, value in now.items() if field != "patchSet"}
+    return {**terms, "patchSet": rest} if rest or "patchSet" in (was or {}) else terms
 
 
 def wrong_move(before: Raw, after: Raw, run: Raw | None) -> Violations:

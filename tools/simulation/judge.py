@@ -201,15 +201,19 @@ class Judge:
         return invariants.verdicts_kept(journal, [verdict], OURS, self._shown)
 
     def _needless(self, entry: EventEntry, machine: str) -> None:
-        """An install of what the machine's last assessment does not find missing."""
+        """An install of what the machine's last assessment does not find missing: of packages that
+        are asked for by version, in none, for an assessment tells the newest only."""
         found = self._world.cloud.machines[machine]
         last, body = found.assessment, entry.details["body"]
         if last is None or last.status is not Status.SUCCEEDED:
             return
         asked = body.get(f"{found.os_type.value.lower()}Parameters") or {}
         classes = set(asked.get("classificationsToInclude", ()))
+        masks = asked.get("packageNameMasksToInclude", ())
+        names = {mask.partition("=")[0] for mask in masks}
         reboots = last.reboot_pending and body["rebootSetting"] != "Never"
-        if not reboots and not any(patch.classification in classes for patch in last.patches):
+        wanted = (one.classification in classes or one.name in names for one in last.patches)
+        if not reboots and not any(wanted):
             self._break("5 evidence", "an install, although nothing is missing", machine)
 
     def _slots(self, journal: Journal, machine: str, attempt: str | None) -> None:

@@ -40,6 +40,16 @@ RINGS = ("0", "1", "2")
 APPROVAL = 0.25
 """Of the policies with waves."""
 
+PINNED = 0.26
+"""Likewise."""
+
+SHARED = (201, 202, 203, 204)
+"""Numbers of packages that a canary and others lack alike, of a policy that pins: without, nobody
+would lack what a canary was given."""
+
+REPORTED = (("ubuntu", "22.04"),) * 7 + (("ubuntu", "24.04"), ("debian", "12"), None)
+"""What the agents of its machines report; None: nothing."""
+
 LEADS = ("30m", "3h", "24h")
 
 NOBODY = "9"
@@ -70,6 +80,7 @@ def drawn(fleet: Fleet, random: Random) -> Fleet:
         for number in range(1, count + late + 1)
     ]
     policy = _policy(random, built, subscriptions)
+    policy, machines = _pinned(policy, machines)
     others = [raw for raw in fleet.policies if not by_image or not _same_target(raw, policy)]
     whole = replace(
         fleet,
@@ -158,6 +169,36 @@ def _with_approval(spec: Raw) -> Raw:
         return spec
     approval = {"mode": "Required", "leadTime": random.choice(LEADS)}
     return {**spec, "rollout": {**spec["rollout"], "approval": approval}}
+
+
+def _pinned(policy: Object, machines: list[Raw]) -> tuple[Object, list[Raw]]:
+    """Some policies pin, and then machines have more in common. Drawn by what the policy says, so
+    that nothing else is drawn otherwise."""
+    spec = policy["spec"]
+    random = Random(f"pinned {json.dumps(spec, sort_keys=True)}")
+    if random.random() >= PINNED:
+        return policy, machines
+    pinning = {**spec, "rollout": {**spec["rollout"], "patchSet": "Pinned"}}
+    return {**policy, "spec": pinning}, [_alike(random, one) for one in machines]
+
+
+def _alike(random: Random, machine: Raw) -> Raw:
+    guest, reported = dict(machine["guest"]), random.choice(REPORTED)
+    if reported is not None:
+        guest["os"], guest["osVersion"] = reported
+    shared = random.sample(SHARED, random.choice((2, 3, 3, 4)))
+    # The same package in an older version, where its mirror is behind.
+    more = [
+        {
+            "name": f"package-{number}",
+            "version": f"1.{number}" if random.random() < 0.9 else f"1.{number - 100}",
+            "classification": "Security",
+            "rebootBehavior": "NeverReboots",
+        }
+        for number in shared
+    ]
+    guest["missing"] = [*guest["missing"], *more]
+    return {**machine, "guest": guest}
 
 
 def broadened(target: Mapping[str, Any]) -> Raw | None:

@@ -240,7 +240,14 @@ class RunRules:
             return
         os_type = self._world.cloud.machines[sent.machine].os_type.value
         effective, body = sent.run["status"]["effective"], entry.details["body"]
-        differs = runs.another_than_frozen(effective, body, os_type)
+        pins, later = runs.pins(sent.run), False
+        if pins and os_type == "Linux":
+            parts = list(self._parts(sent.run))
+            mine = next(part for part in parts if part.machine == sent.machine)
+            later = mine.entry["wave"] != runs.first_wave(sent.run, parts)
+            new = runs.not_given_before(sent.run, mine, parts, body, self._journal())
+            self._all("4 waves", [f"it is given {one}" for one in new], sent.machine)
+        differs = runs.another_than_frozen(effective, body, os_type, pinned=pins and later)
         self._all("run", differs, sent.machine)
 
     def _too_often(self, sent: _Sent, entry: EventEntry) -> None:

@@ -59,6 +59,9 @@ class ApiModel(BaseModel):
     ATOMIC: ClassVar[bool] = False
     """Written as a whole by one writer: Kubernetes then keeps no record of who owns which field,
     which for a status of many small fields takes as much room as the status itself."""
+    AS_DECLARED: ClassVar[frozenset[str]] = frozenset()
+    """Of a status: fields, by Python names, that repeat what somebody declared. An empty list there
+    says something: absent, it would be read as its default."""
 
     def model_post_init(self, context: Any, /) -> None:
         """Nobody asks which fields were given, and the sets of their names are more than half of
@@ -170,10 +173,14 @@ class Resource(ApiModel):
 
 
 def status_json(status: ApiModel) -> dict[str, Any]:
-    """A status as the API server stores it: no nulls and no empty lists."""
-    pruned = _without_empty_lists(status.to_object())
-    assert isinstance(pruned, dict)
-    return pruned
+    """A status as the API server stores it: no nulls, and no empty lists but those that somebody
+    declared."""
+    declared = {to_camel(name) for name in status.AS_DECLARED}
+    return {
+        name: value if name in declared else _without_empty_lists(value)
+        for name, value in status.to_object().items()
+        if value != []
+    }
 
 
 def _without_empty_lists(value: Any) -> Any:

@@ -324,7 +324,7 @@ class Reason(StrEnum):
         "The PatchRun names a machine that its policy does not govern.",
     )
     RUN_UNDER_WAY = ("RunUnderWay", (_READY,), "A PatchRun is under way.")
-    RUN_PAUSED = ("RunPaused", _BLOCKED, "A PatchRun is paused by failures.")
+    RUN_PAUSED = ("RunPaused", _BLOCKED, "A PatchRun is paused, or a person must look at it.")
     RUN_FAILED = ("RunFailed", _BLOCKED, "The last PatchRun failed.")
     RUN_CANCELLED = (
         "RunCancelled",
@@ -347,6 +347,33 @@ class Reason(StrEnum):
         "It is being found out which machines a PatchRun is for, or they are being told.",
     )
     SOAKING = ("Soaking", (_READY,), "A wave passed its gate, and the next waits for its soak.")
+    READING_PATCH_SET = (
+        "ReadingPatchSet",
+        (_READY,),
+        "The first wave passed its gate, and what it was given is being read from Azure Resource "
+        "Graph: later waves get the same.",
+    )
+    PATCH_SET_NOT_SHOWN = (
+        "PatchSetNotShown",
+        _BLOCKED,
+        "Azure Resource Graph does not show what the first wave was given; it is asked again.",
+    )
+    PATCH_SET_TOO_LARGE = (
+        "PatchSetTooLarge",
+        _BLOCKED,
+        "The first wave was given more packages than a PatchRun can pin for those after it.",
+    )
+    SYSTEM_NOT_PINNED = (
+        "SystemNotPinned",
+        (_READY,),
+        "No machine of the PatchRun's first wave that succeeded has the machine's distribution and "
+        "version: nothing vouches for what it would be given.",
+    )
+    NOTHING_PINNED = (
+        "NothingPinned",
+        (_READY,),
+        "The machine misses nothing of what the PatchRun pins.",
+    )
     GATE_NOT_PASSED = (
         "GateNotPassed",
         (*_BLOCKED, _FAILED),

@@ -234,6 +234,19 @@ class ApprovalMode(StrEnum):
 LEAD_LONGEST = timedelta(days=30)
 
 
+class PatchSetMode(StrEnum):
+    """What the waves of a run after the first are given."""
+
+    LATEST = "Latest"
+    PINNED = "Pinned"
+
+
+NOTHING_TO_PIN_FOR = (
+    "rollout.patchSet Pinned gives later waves what the first was given, and there are no two "
+    "waves: give rollout.waves at least two, or remove patchSet"
+)
+
+
 class Approval(ApiModel):
     """Whether somebody must approve a run before it begins."""
 
@@ -258,6 +271,14 @@ class Approval(ApiModel):
 
 class Rollout(ApiModel):
     """How carefully to install."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.patchSet) || self.patchSet != 'Pinned' || "
+            "has(self.waves) && self.waves.size() > 1",
+            NOTHING_TO_PIN_FOR,
+        ),
+    )
 
     max_unavailable: Annotated[CountOrPercent, _share_rule("rollout.maxUnavailable")] = (
         DEFAULT_MAX_UNAVAILABLE
@@ -297,6 +318,13 @@ class Rollout(ApiModel):
     """Who goes first: the waves of a run, in their order. Each begins when the one before it has
     passed its gate: all of its machines are at an end, minSucceeded of them succeeded, each came
     back, and soak has gone by. Absent: one wave with all machines."""
+    patch_set: PatchSetMode = PatchSetMode.LATEST
+    """What waves after the first are given. Latest: what the policy selects when their turn comes.
+    Pinned: what the first was given, so that it vouches for it: of Linux packages the versions,
+    for each distribution and version that the first wave has; of Windows updates those that were
+    published when the run began, unless install.windows.maxPatchPublishDate says so. Needs two
+    waves. Not pinned are packages that come along as a dependency; a version that the machine's
+    repositories do not have any more is not installed."""
     approval: Approval = Field(default_factory=Approval)
     """Whether somebody must approve a run before it begins."""
     spread: Annotated[
@@ -312,3 +340,9 @@ class Rollout(ApiModel):
     """Groups of machines of which only so many may be unavailable at a time, beside
     maxUnavailable. A group's machines count under whatever policies of the cluster they are; what
     this list says holds for this policy's installs. An empty list: no groups."""
+
+    @model_validator(mode="after")
+    def _pinned_for_somebody(self) -> Self:
+        if self.patch_set is PatchSetMode.PINNED and len(self.waves) < 2:
+            raise ValueError(NOTHING_TO_PIN_FOR)
+        return self

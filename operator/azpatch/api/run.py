@@ -21,6 +21,7 @@ from azpatch.api.common import (
 )
 from azpatch.api.install import Install
 from azpatch.api.markers import Column, Form, ListMap, Rule, condition_column
+from azpatch.api.patch_set import PatchSet
 from azpatch.api.rollout import WAVES_MOST, Rollout, WaveName
 
 FAILURES_LISTED = 50
@@ -234,6 +235,8 @@ class Effective(ApiModel):
     """What is installed, and how."""
     rollout: Rollout
     """How carefully."""
+    patch_set: PatchSet | None = None
+    """Where rollout.patchSet is Pinned: what its machines are given."""
 
 
 class RunMembership(ApiModel):
@@ -292,6 +295,8 @@ class RunFailure(ApiModel):
 
 class PatchRunStatus(ApiModel):
     """What became of the run."""
+
+    AS_DECLARED: ClassVar[frozenset[str]] = frozenset({"effective"})
 
     observed_generation: int | None = None
     """The generation that this status is about."""

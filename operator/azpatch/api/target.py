@@ -28,6 +28,7 @@ from azpatch.api.common import (
     Word,
 )
 from azpatch.api.markers import Column, ListMap, Rule, condition_column
+from azpatch.api.patch_set import SystemName
 
 POLICY_LABEL = "azpatch.dev/policy"
 SUBSCRIPTION_LABEL = "azpatch.dev/azuresubscription"
@@ -314,6 +315,9 @@ class RunEntry(ApiModel):
     reason: Annotated[str, Field(max_length=64)] | None = None
     """Why it is Failed or Skipped. On one that is Running: its first install failed, and it is
     tried once more."""
+    system: SystemName | None = None
+    """Of a Linux machine in a run whose patchSet is Pinned: its distribution and version before
+    the run installs on it, by which it is known what it is given."""
 
     @property
     def under_way(self) -> bool:

@@ -103,6 +103,10 @@ class SdkAzureClient:
         """See AzureClient."""
         return await self._graph.installations(machine_ids)
 
+    async def installs(self, activities: Mapping[str, str]) -> Mapping[str, InstallationResult]:
+        """See AzureClient."""
+        return await self._graph.installs(activities)
+
     async def machine(self, machine_id: str) -> MachineView:
         """See AzureClient."""
         return await self._of(machine_id).machine(machine_id)

@@ -106,6 +106,11 @@ class MeasuredClient:
         async with self._measured("installations"):
             return await self._client.installations(machine_ids)
 
+    async def installs(self, activities: Mapping[str, str]) -> Mapping[str, InstallationResult]:
+        """See AzureClient."""
+        async with self._measured("installs"):
+            return await self._client.installs(activities)
+
     async def machine(self, machine_id: str) -> MachineView:
         """See AzureClient."""
         async with self._measured("machine"):

@@ -138,6 +138,11 @@ class AzureClient(Protocol):
         """Each machine's latest install row with its patches (Resource Graph), by key."""
         ...
 
+    async def installs(self, activities: Mapping[str, str]) -> Mapping[str, InstallationResult]:
+        """Of each machine the install with this activity id, with its patches (Resource Graph), by
+        key. It keeps them for 30 days."""
+        ...
+
     async def machine(self, machine_id: str) -> MachineView:
         """GET at ARM, of a VM with instanceView. It does not say who manages the resource group."""
         ...

@@ -137,28 +137,40 @@ def missing_patches_of(machine_keys: Iterable[str]) -> str:
 | order by id asc"""
 
 
+_INSTALLATION_COLUMNS = {
+    "status": "properties.status",
+    "startTime": "properties.startDateTime",
+    "lastModified": "properties.lastModifiedDateTime",
+    "activityId": "properties.installationActivityId",
+    "rebootStatus": "properties.rebootStatus",
+    "maintenanceWindowExceeded": "properties.maintenanceWindowExceeded",
+    "installedPatchCount": "properties.installedPatchCount",
+    "failedPatchCount": "properties.failedPatchCount",
+    "pendingPatchCount": "properties.pendingPatchCount",
+    "notSelectedPatchCount": "properties.notSelectedPatchCount",
+    "excludedPatchCount": "properties.excludedPatchCount",
+}
+
+
 def installations_of(machine_keys: Iterable[str]) -> str:
     """The latest install row of each of these machines."""
-    columns = {
-        "status": "properties.status",
-        "startTime": "properties.startDateTime",
-        "lastModified": "properties.lastModifiedDateTime",
-        "activityId": "properties.installationActivityId",
-        "rebootStatus": "properties.rebootStatus",
-        "maintenanceWindowExceeded": "properties.maintenanceWindowExceeded",
-        "installedPatchCount": "properties.installedPatchCount",
-        "failedPatchCount": "properties.failedPatchCount",
-        "pendingPatchCount": "properties.pendingPatchCount",
-        "notSelectedPatchCount": "properties.notSelectedPatchCount",
-        "excludedPatchCount": "properties.excludedPatchCount",
-    }
+    latest = """
+| extend started = todatetime(properties.startDateTime)
+| summarize arg_max(started, *) by machineId"""
+    return _installations(machine_keys, latest)
+
+
+def all_installations_of(machine_keys: Iterable[str]) -> str:
+    """The install rows of these machines: those of the last 30 days."""
+    return _installations(machine_keys)
+
+
+def _installations(machine_keys: Iterable[str], narrowed: str = "") -> str:
     return f"""patchinstallationresources
 | {_results("patchinstallationresults")}
 | extend machineId = tostring(split(tolower(id), '/patchinstallationresults/')[0])
-| where machineId in ({_quoted(machine_keys)})
-| extend started = todatetime(properties.startDateTime)
-| summarize arg_max(started, *) by machineId
-| project id, machineId, {_strings(columns)}, errorDetails = properties.errorDetails
+| where machineId in ({_quoted(machine_keys)}){narrowed}
+| project id, machineId, {_strings(_INSTALLATION_COLUMNS)}, errorDetails = properties.errorDetails
 | order by id asc"""
 
 

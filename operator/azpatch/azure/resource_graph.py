@@ -103,6 +103,20 @@ class ResourceGraph:
         """The latest install of each of these machines; with its patches once it has ended, which
         is when they matter."""
         latest = await self._about(machine_ids, queries.installations_of)
+        return await self._with_patches(latest)
+
+    async def installs(self, activities: Mapping[str, str]) -> Mapping[str, InstallationResult]:
+        """These installs, each by the id of its machine and its own, with their patches."""
+        wanted = {ids.key(machine): activity.lower() for machine, activity in activities.items()}
+        found = [
+            row
+            for row in await self._about(wanted, queries.all_installations_of)
+            if (rows.installation(row).activity_id or "").lower()
+            == wanted[rows.machine_key_of(row["id"])]
+        ]
+        return await self._with_patches(found)
+
+    async def _with_patches(self, latest: list[rows.Row]) -> Mapping[str, InstallationResult]:
         ended = [row["id"] for row in latest if rows.installation(row).status.ended]
         by_install: Mapping[str, tuple[InstalledPatch, ...]] = _grouped(
             await self._about(ended, queries.installed_patches_of),

@@ -34,6 +34,7 @@ from azpatch.domain.observe import Observed
 from azpatch.domain.opening import NEEDS_A_PERSON, Opening, Shut
 from azpatch.domain.os_type import only_assessed
 from azpatch.domain.outcome import NOT_SENT
+from azpatch.domain.pins import Pins, parameters, withheld
 from azpatch.domain.run_entry import WAITS_FOR_RUN, Part, held_back
 from azpatch.domain.selection import Selection, install_parameters
 from azpatch.domain.verdict import Ruling
@@ -92,6 +93,8 @@ class Standing:
     """What the last look at the machine found, as long as that holds."""
     touched: datetime | None = None
     """When somebody installed on the machine last, where the evidence is from before that."""
+    pins: Pins | None = None
+    """What the machine's run pins for it; None: the policy's selection is installed."""
     unpaid: str | None = None
     """The AzureSubscription that does not accept what Azure charges for the machine; None: there is
     none, or nothing is charged."""
@@ -131,15 +134,24 @@ def is_due(policy: PatchPolicy, status: PatchTargetStatus, selection: Selection 
     install = policy.spec.install
     if install is None or selection is None or status.assessment is None:
         return False
-    reboots = install.reboot_setting is not RebootSetting.NEVER
-    return selection.selected > 0 or (bool(status.assessment.reboot_pending) and reboots)
+    return selection.selected > 0 or _reboot_due(policy, status)
 
 
-def fingerprint(policy: PatchPolicy, machine: Machine, selection: Selection) -> str:
+def _reboot_due(policy: PatchPolicy, status: PatchTargetStatus) -> bool:
+    """The machine waits for one that the policy would perform."""
+    install, assessment = policy.spec.install, status.assessment
+    if install is None or assessment is None or install.reboot_setting is RebootSetting.NEVER:
+        return False
+    return bool(assessment.reboot_pending)
+
+
+def fingerprint(
+    policy: PatchPolicy, machine: Machine, selection: Selection, pins: Pins | None
+) -> str:
     """Identifies an install: the patches it is for and all that Azure is told. 16 hex digits."""
     assert policy.spec.install is not None
     assert machine.os_type is not None
-    body = install_parameters(policy.spec.install, machine.os_type)
+    body = parameters(policy.spec.install, machine.os_type, pins)
     text = selection.hash + json.dumps(body, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -299,6 +311,7 @@ def _install(
         or _tried_enough(policy, observed.status, selection, machine, standing, later, now)
         or _stopped(machine)
         or _not_its_turn(standing, later)
+        or _unpinned(policy, observed.status, selection, standing, later)
         or _shut(standing.opening, later)
         or standing.blocked
         or _as_slots_allow(standing)
@@ -307,6 +320,17 @@ def _install(
 
 def _not_its_turn(standing: Standing, later: datetime | None) -> Idle | None:
     held = held_back(standing.part, standing.opening)
+    return None if held is None else Idle(True, *held, later)
+
+
+def _unpinned(
+    policy: PatchPolicy,
+    status: PatchTargetStatus,
+    selection: Selection,
+    standing: Standing,
+    later: datetime | None,
+) -> Idle | None:
+    held = withheld(standing.pins, selection, reboot=_reboot_due(policy, status))
     return None if held is None else Idle(True, *held, later)
 
 
@@ -351,7 +375,8 @@ def _tried_enough(
     if status.attempts is None:
         return None
     turn = standing.opening.turn
-    same = status.attempts.selected_hash == fingerprint(policy, machine, selection)
+    mark = fingerprint(policy, machine, selection, standing.pins)
+    same = status.attempts.selected_hash == mark
     if same and _brought_nothing(status):
         return Idle(
             True,

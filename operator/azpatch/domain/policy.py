@@ -188,6 +188,7 @@ _RUN_WAITS = (
     Reason.AWAITING_APPROVAL,
     Reason.RUN_UNDER_WAY,
     Reason.SOAKING,
+    Reason.READING_PATCH_SET,
     Reason.RECORDING_MEMBERS,
 )
 

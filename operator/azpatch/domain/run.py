@@ -6,7 +6,7 @@ kept of the last time is which waves have begun, and when.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -27,8 +27,10 @@ from azpatch.domain.conditions import merge
 from azpatch.domain.forecast import Ahead, forecast
 from azpatch.domain.one_time import expired
 from azpatch.domain.opening import Open, Shut
+from azpatch.domain.patch_set import pinning
 from azpatch.domain.run_facts import (
     RunFacts,
+    RunMember,
     failures_of,
     has_failed,
     in_numbers,
@@ -48,6 +50,8 @@ class Progress:
     status: PatchRunStatus
     again: datetime | None
     """When to look again at the latest; None: when something happens."""
+    unread: tuple[RunMember, ...] = ()
+    """Whose installs are to be read, for what they brought is to be pinned."""
 
 
 def admitted(policy: PatchPolicy) -> Effective:
@@ -69,14 +73,20 @@ def progress(
     pause = pause_of(effective.rollout, facts.members, unseen)
     deadline = before.approval_deadline or (facts.deadline if facts.unapproved else None)
     end = _abort(run, facts) or _too_late(run, now) or _expired(facts, deadline, now)
-    soak = None
+    soak = unread = None
     if membership is not None and end is None:
+        found = pinning(effective, waves, facts, unseen, now)
+        effective, unread = found.effective, found.unread
+        facts = replace(facts, unpinned=unread is not None)
+        pause = pause or found.stop
         end, shut, soak = _through(waves, effective.rollout, max(unseen, 0), facts, pause, now)
         pause = pause or shut
     if end is not None:
         pause = None
     facts = replace(facts, deadline=deadline)
-    state = state_of(waves, facts, membership, pause, soak, end)
+    if end is not None:
+        unread = None
+    state = state_of(waves, facts, membership, pause, soak, end, unread)
     over = state.phase in OVER
     machines = in_numbers(facts.members, over=over)
     generation = run.metadata.generation or 0
@@ -102,7 +112,9 @@ def progress(
         completion_time=(before.completion_time or now) if over else None,
     )
     begins_by = run.spec.not_after if status.start_time is None else None
-    return Progress(status, None if over else _again(facts, soak, begins_by, now))
+    looks = (begins_by, unread.until if unread else None)
+    again = None if over else _again(facts, soak, looks, now)
+    return Progress(status, again, unread.members if unread else ())
 
 
 def without_policy(run: PatchRun, now: datetime) -> PatchRunStatus:
@@ -163,7 +175,7 @@ def _through(
         if not wave.members and not later:
             break
         if wave.start is None and not wave.over:
-            held = facts.suspended or facts.unapproved
+            held = facts.suspended or facts.unapproved or facts.unpinned
             may = pause is None and not held and isinstance(wave.opening, Open)
             if not may:
                 return None, None, None
@@ -267,11 +279,11 @@ def _expected(
 
 
 def _again(
-    facts: RunFacts, soak: Soak | None, begins_by: datetime | None, now: datetime
+    facts: RunFacts, soak: Soak | None, looks: Iterable[datetime | None], now: datetime
 ) -> datetime | None:
     times: list[datetime | None] = [one.holds_until for one in facts.openings.values()]
     times += [one.next for one in facts.openings.values() if isinstance(one, Shut)]
     times += [soak.until] if soak else []
     times += [facts.deadline] if facts.unapproved else []
-    times += [begins_by]
+    times += looks
     return min((one for one in times if one is not None and one > now), default=None)

@@ -74,6 +74,8 @@ class Part:
     """The wave of this run that it is to be in."""
     assess_since: datetime | None = None
     """Since when an Assess run wants it assessed; None: none does."""
+    system: str | None = None
+    """The machine's distribution and version, as far as it is known and bears on the run."""
 
     @property
     def mine(self) -> OpenRun | None:
@@ -204,17 +206,25 @@ def progressed(
     entry = part.entry
     if (new := joined(part)) is not None:
         return new
+    if entry is not None and _lacks_system(entry, part):
+        entry = entry.replace(system=part.system)
     if entry is None or not entry.under_way:
         return entry
     if part.mine is None:
         return _ended(entry, RunState.SKIPPED, Reason.RUN_ENDED)
     over = part.begun and (isinstance(opening, Shut) or opening.late)
     if entry.state is RunState.PENDING:
-        return _pending(entry, obstacle if over else None, due)
+        return _pending(entry, obstacle if over or obstacle in _AT_ONCE else None, due)
     if status.installation is None:
         return entry.replace(state=RunState.PENDING)
     again = not over and part.mine.stopped is None and _one_try_left(status)
     return _running(entry, status, status.installation, obstacle if over else None, again=again)
+
+
+def _lacks_system(entry: RunEntry, part: Part) -> bool:
+    """It was not known when the machine came into the run. What is installed may change it, so it
+    is written down before."""
+    return entry.system is None and part.system is not None and entry.state is RunState.PENDING
 
 
 def joined(part: Part) -> RunEntry | None:
@@ -222,7 +232,13 @@ def joined(part: Part) -> RunEntry | None:
     run, entry = part.run, part.entry
     if run is None or part.offered is None or (entry is not None and entry.uid == run.uid):
         return None
-    return RunEntry(name=run.name, uid=run.uid, wave=part.offered, state=RunState.PENDING)
+    return RunEntry(
+        name=run.name,
+        uid=run.uid,
+        wave=part.offered,
+        state=RunState.PENDING,
+        system=part.system,
+    )
 
 
 def _pending(entry: RunEntry, obstacle: Reason | None, due: bool | None) -> RunEntry:
@@ -234,6 +250,9 @@ def _pending(entry: RunEntry, obstacle: Reason | None, due: bool | None) -> RunE
         return _ended(entry, RunState.SKIPPED, obstacle)
     return entry
 
+
+_AT_ONCE = (Reason.SYSTEM_NOT_PINNED, Reason.NOTHING_PINNED)
+"""No window of the run will change it."""
 
 _BAD = {
     Outcome.FAILED: Reason.INSTALL_FAILED,

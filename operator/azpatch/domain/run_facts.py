@@ -9,6 +9,7 @@ from datetime import datetime
 from azpatch.api.reasons import Reason
 from azpatch.api.run import PatchRun, RunFailure, RunMachines
 from azpatch.api.target import Installation, PatchTarget, RunEntry, RunState
+from azpatch.domain.given import Reading
 from azpatch.domain.opening import Opening
 from azpatch.domain.windows import Calendar
 from azpatch.domain.words import counted
@@ -43,6 +44,10 @@ class RunFacts:
     """Somebody must approve it, and nobody has."""
     deadline: datetime | None = None
     """When the window ends that the run was made for."""
+    given: Reading = field(default_factory=dict)
+    """What is known of what the first wave was given, where that is to be pinned."""
+    unpinned: bool = False
+    """That is not known yet, and no wave begins before."""
     abandoned: bool = False
     """There is no such policy any more, or it does not install any more."""
     one_time: bool = False

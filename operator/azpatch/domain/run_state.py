@@ -12,6 +12,7 @@ from azpatch.api.run import RunMembership, RunPhase
 from azpatch.api.target import RunState
 from azpatch.domain.conditions import Finding, Status
 from azpatch.domain.opening import NEEDS_A_PERSON, Shut
+from azpatch.domain.patch_set import Unread
 from azpatch.domain.run_facts import RunFacts
 from azpatch.domain.run_gate import Stop, WaveProgress
 from azpatch.domain.words import at, counted, sentences
@@ -49,7 +50,7 @@ class State:
     def well(self) -> bool:
         """It needs nobody."""
         halted = self.phase in (RunPhase.PAUSED, RunPhase.FAILED)
-        return not halted and self.reason not in NEEDS_A_PERSON
+        return not halted and self.reason not in (*NEEDS_A_PERSON, Reason.PATCH_SET_NOT_SHOWN)
 
     @property
     def delayed(self) -> bool:
@@ -64,6 +65,7 @@ def state_of(
     pause: Stop | None,
     soak: Soak | None,
     end: End | None,
+    unread: Unread | None = None,
 ) -> State:
     """What counts most is told first: the end, what a person must do, then what is going on."""
     running = sum(one.entry.state is RunState.RUNNING for one in facts.members)
@@ -109,6 +111,8 @@ def state_of(
             Reason.SOAKING,
             f"Wave {soak.wave} passed its gate. The next begins at {at(soak.until)}.",
         )
+    if unread is not None:
+        return State(RunPhase.WAITING, unread.reason, unread.message)
     assert wave is not None
     left = counted(wave.count(RunState.PENDING), "machine")
     if running or wave.open:

@@ -7,7 +7,7 @@ the intent is written. What was suspended, narrowed, edited or deleted in betwee
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from azpatch.api.common import MachineKind
@@ -25,6 +25,7 @@ from azpatch.domain.image import Image, with_os_type
 from azpatch.domain.matrix import Matrix
 from azpatch.domain.observe import Observed, Surroundings, awaits_row, observe
 from azpatch.domain.own_matrix import in_force
+from azpatch.domain.pins import pins_of, system_for
 from azpatch.domain.plan import Idle, Plan, Standing, plan
 from azpatch.domain.policy import deciding
 from azpatch.domain.run_entry import Part
@@ -198,6 +199,7 @@ class Decider:
         assert subscription is not None
         image = self._context.inventory.image(machine)
         part = self._context.terms.part(stored, policy)
+        part = replace(part, system=system_for(part, machine))
         return _Case(
             key,
             stored,
@@ -277,6 +279,7 @@ class Decider:
             touched=case.memory.touched,
             opening=self._context.terms.opening(case.declared, case.part, subscription, now),
             part=case.part,
+            pins=pins_of(case.part, case.machine),
             unpaid=_unpaid(case.machine, subscription),
         )
 

@@ -16,6 +16,7 @@ from azpatch.domain.ids import key as machine_key
 from azpatch.domain.ids import subscription_of
 from azpatch.domain.one_time import meant
 from azpatch.domain.opening import Opening, soonest
+from azpatch.domain.patch_set import dated
 from azpatch.domain.policy_machines import PolicyMachine, machines_of
 from azpatch.domain.policy_problems import kept_by
 from azpatch.domain.run_entry import needs_approval, open_run
@@ -25,6 +26,7 @@ from azpatch.domain.selector import carries
 from azpatch.domain.waves import Candidate, assign, waves_of
 from azpatch.domain.windows import Calendar
 from azpatch.reconcile.context import Context
+from azpatch.reconcile.patch_set import NEWS, PatchSets
 from azpatch.reconcile.queue import Result
 from azpatch.reconcile.run_teller import RunTeller
 from azpatch.reconcile.sparing import APART
@@ -54,6 +56,7 @@ class InstallRuns:
     def __init__(self, context: Context, teller: RunTeller) -> None:
         self._context = context
         self._teller = teller
+        self._patch_sets = PatchSets(context.inventory, context.clock)
         self._awaited: dict[str, tuple[int, datetime]] = {}
         """By uid of the run: how many machines did not say yet that they are in it, and since when
         there are so many. The API server's times are not Azure's."""
@@ -69,22 +72,34 @@ class InstallRuns:
             return Result()  # One at a time; the policy wakes who is next.
         now = self._context.clock.now()
         awaited = self._offer(case, now)
-        progress = decide.progress(
-            run, case.policy.uid, case.effective, self._facts(case, awaited, now), now
-        )
+        progress = self._progress(case, awaited, now)
+        read = await self._patch_sets.read(stored.uid, progress.unread)
+        if read == NEWS:
+            now = self._context.clock.now()
+            progress = self._progress(case, awaited, now)
         rest = await self._teller.tell(stored, run, progress.status)
         if rest is not None:
             return Result(rest)
-        wakes = [progress.again, now + APART if awaited else None]
+        now = self._context.clock.now()
+        wakes = [
+            progress.again,
+            now + APART if awaited else None,
+            now + read if read is not None else None,
+        ]
         again = min((at for at in wakes if at is not None), default=None)
         if again is None:
             return Result()
-        return Result(max(again - self._context.clock.now(), SHORTLY))
+        return Result(max(again - now, SHORTLY))
+
+    def _progress(self, case: _Case, awaited: int, now: datetime) -> decide.Progress:
+        facts = self._facts(case, awaited, now)
+        return decide.progress(case.run, case.policy.uid, case.effective, facts, now)
 
     def forget(self, run_uid: str) -> None:
         """The run is over, or gone."""
         self._context.terms.withdraw(run_uid)
         self._awaited.pop(run_uid, None)
+        self._patch_sets.forget(run_uid)
 
     # --- gather -----------------------------------------------------------------------------------
 
@@ -103,7 +118,7 @@ class InstallRuns:
         if effective is None:
             if policy.parsed.spec.install is None:
                 return None
-            effective = decide.admitted(policy.parsed)
+            effective = dated(decide.admitted(policy.parsed), self._context.clock.now())
         listed = self._context.store.targets_of(namespace, policy.name)
         targets = [one.parsed for one in listed if one.parsed is not None and owns(policy, one)]
         return _Case(run, policy, effective, targets)
@@ -122,6 +137,7 @@ class InstallRuns:
             unapproved=needs_approval(case.run, policy.spec.approval.mode is ApprovalMode.REQUIRED),
             deadline=self._deadline(case, now),
             named=len(scope.ids or ()) if scope else 0,
+            given=self._patch_sets.given(case.run.metadata.uid or ""),
             one_time=case.run.one_time,
             abandoned=policy.spec.install is None or case.policy.deleting,
         )

@@ -26,8 +26,8 @@ from azpatch.domain import target as decide
 from azpatch.domain.ending import begun, dropped
 from azpatch.domain.facts import MachineView
 from azpatch.domain.operation import LOOK_EARLY
+from azpatch.domain.pins import parameters
 from azpatch.domain.plan import Idle, fingerprint
-from azpatch.domain.selection import install_parameters
 from azpatch.domain.traces import before, traces_of
 from azpatch.kube.port import AZURE_SUBSCRIPTION, NAMESPACE, PATCH_POLICY, PATCH_RUN, KubeError
 from azpatch.reconcile.context import Context
@@ -162,7 +162,9 @@ class Starter:
         hash_ = None
         if kind is OperationKind.INSTALL:
             assert decision.selection is not None
-            hash_ = fingerprint(decision.declared, decision.machine, decision.selection)
+            hash_ = fingerprint(
+                decision.declared, decision.machine, decision.selection, decision.standing.pins
+            )
         attempt_id = str(UUID(int=self._context.random.getrandbits(128), version=4))
         now = self._context.clock.now()
         install = decision.declared.spec.install
@@ -178,9 +180,9 @@ class Starter:
         install, os_type = decision.declared.spec.install, decision.machine.os_type
         assert install is not None
         assert os_type is not None
-        parameters = install_parameters(install, os_type)
-        assert parameters is not None
-        return await decision.client.install(decision.machine.id, parameters, attempt_id)
+        body = parameters(install, os_type, decision.standing.pins)
+        assert body is not None
+        return await decision.client.install(decision.machine.id, body, attempt_id)
 
     async def _accepted(self, stored: Stored[PatchTarget], accepted: Accepted) -> None:
         target = stored.parsed

@@ -235,6 +235,42 @@ async def test_an_installation_carries_its_patches(
     )
 
 
+async def test_an_install_is_found_by_its_activity_among_those_of_its_machine(
+    client: port.AzureClient, wire: Any, answer: Any
+) -> None:
+    """Whatever came after it, and in whatever case either id is written."""
+    rows = [
+        {
+            "id": f"{VM}/patchInstallationResults/{activity}",
+            "machineId": KEY,
+            "status": "Succeeded",
+            "startTime": start,
+            "activityId": activity,
+            "installedPatchCount": "1",
+        }
+        for activity, start in (
+            ("aaaa-Ours", "2026-11-22T10:00:00Z"),
+            ("bbbb-later", "2026-11-23T10:00:00Z"),
+        )
+    ]
+    patch = {
+        "id": f"{VM}/patchInstallationResults/aaaa-Ours/softwarePatches/1",
+        "installationId": f"{KEY}/patchinstallationresults/aaaa-ours",
+        "patchName": "curl",
+        "version": "8.1",
+        "kbId": None,
+        "classifications": ["Security"],
+        "installationState": "Installed",
+    }
+    wire.answers(page(answer, *rows), page(answer, patch))
+
+    found = await client.installs({VM.upper(): "AAAA-ours"})
+
+    assert list(found) == [KEY]
+    assert found[KEY].patches == (InstalledPatch("curl", "8.1", None, ("Security",), "Installed"),)
+    assert "bbbb-later" not in wire.sent[1].json()["query"]
+
+
 async def test_pages_are_followed_to_the_last(
     client: port.AzureClient, wire: Any, answer: Any
 ) -> None:
@@ -349,6 +385,7 @@ def test_an_id_cannot_break_out_of_a_query() -> None:
         queries.assessments_of(["/a"]),
         queries.missing_patches_of(["/a"]),
         queries.installations_of(["/a"]),
+        queries.all_installations_of(["/a"]),
         queries.installed_patches_of(["/a"]),
     ],
     ids=lambda query: " ".join(query.split()[:6]),

@@ -303,7 +303,7 @@ class TestInstall:
         assert next_step(policy, observed(freed)) == INSTALL
 
     def test_what_installed_nothing_is_not_sent_again_for_the_same(self) -> None:
-        hash_ = fingerprint(POLICY, machine(), SELECTED)
+        hash_ = fingerprint(POLICY, machine(), SELECTED, None)
         in_vain = Installation(time=NOW - DAY, status="Failed", outcome="Failed", failed=1)
         tried = FINE.replace(attempts=Attempts(selected_hash=hash_), installation=in_vain)
         assert idle(next_step(seen=observed(tried)))[:2] == (Reason.NOTHING_INSTALLABLE, True)
@@ -316,7 +316,7 @@ class TestInstall:
     def test_an_install_that_was_struck_from_the_record_is_not_said_to_have_brought_nothing(
         self, before: int
     ) -> None:
-        hash_ = fingerprint(POLICY, machine(), SELECTED)
+        hash_ = fingerprint(POLICY, machine(), SELECTED, None)
         well = Installation(
             time=NOW - DAY, status="Succeeded", outcome="Succeeded", installed=before
         )

@@ -659,6 +659,18 @@ def test_it_survives_the_api_server() -> None:
     assert again.status == told.status
 
 
+def test_lists_that_somebody_declared_as_empty_stay_so() -> None:
+    """Absent, they would be read as their defaults: what is critical or for security, and a spread
+    over availability sets."""
+    by_name = {"classificationsToInclude": [], "packageNameMasksToInclude": ["curl"]}
+    policy = patch_policy(install={"linux": by_name}, rollout={"spread": []})
+    status = PatchRunStatus(effective=admitted(policy))
+
+    again = PatchRun.from_object({**patch_run().to_object(), "status": status_json(status)})
+
+    assert again.status == status
+
+
 def test_it_looks_again_when_a_window_or_a_soak_ends_and_never_when_it_is_over() -> None:
     open_ = story([canary(1, PENDING)]).goes_on([canary(1, PENDING)])
     shut = story([canary(1, PENDING)]).goes_on([canary(1, PENDING)], SHUT)

@@ -90,15 +90,29 @@ class Written:
         self.time = START
 
     def operation(
-        self, kind: str, machine: str, attempt: str | None, status: str = "Succeeded"
+        self,
+        kind: str,
+        machine: str,
+        attempt: str | None,
+        status: str = "Succeeded",
+        brought: tuple[tuple[str, str], ...] = (),
     ) -> None:
         number = len(self.entries) + 1
         details = {"operation": kind, "principal": "azpatch", "vmId": "vm"}
         self._write("OperationStarted", machine, f"id-{number}", attempt, details)
+        for name, version in brought:
+            patch = {"name": name, "version": version}
+            self._write("PatchInstalled", machine, f"id-{number}", attempt, patch)
         self._write("OperationEnded", machine, f"id-{number}", attempt, {"status": status})
 
-    def installed(self, machine: str, status: str = "Succeeded") -> None:
-        self.operation("Install", machine, f"to {machine}", status)
+    def installed(
+        self,
+        machine: str,
+        status: str = "Succeeded",
+        brought: tuple[tuple[str, str], ...] = (),
+        attempt: str | None = None,
+    ) -> None:
+        self.operation("Install", machine, attempt or f"to {machine}", status, brought)
         self.operation("Assess", machine, None)
 
     def _write(self, name: str, machine: str, id_: str, attempt: Any, details: Any) -> None:
@@ -252,13 +266,35 @@ def test_anything_else_is_not(change: dict[str, Any]) -> None:
     assert runs.another_than_frozen({"install": {**INSTALL, **change}}, BODY, "Linux")
 
 
+def test_what_is_pinned_goes_by_another_wave_and_all_else_by_the_terms() -> None:
+    body = {**BODY, "linuxParameters": {"packageNameMasksToInclude": ["curl=8.1"]}}
+
+    assert runs.another_than_frozen({"install": INSTALL}, body, "Linux")
+    assert runs.another_than_frozen({"install": INSTALL}, body, "Linux", pinned=True) == []
+    excluding = {**INSTALL, "linux": {"packageNameMasksToExclude": ["linux-*"]}}
+    assert runs.another_than_frozen({"install": excluding}, body, "Linux", pinned=True)
+
+
+def pinning(linux: bool = True, packages: tuple[str, ...] = ("curl=8.1",)) -> dict[str, Any]:
+    run = a_run(rollout={"patchSet": "Pinned"})
+    known = {"wave": "canary", "systems": [{"name": "ubuntu 22.04", "packages": packages}]}
+    run["status"]["effective"]["patchSet"] = {
+        "maxPatchPublishDate": "2026-12-11T22:00:00Z",
+        **({"linux": known} if linux else {}),
+    }
+    return run
+
+
 @pytest.mark.parametrize(
     ("before", "after", "wrong"),
     [
         pytest.param(a_run(), a_run(phase="Paused"), False, id="the phase may"),
+        pytest.param(pinning(linux=False), pinning(), False, id="packages may be pinned"),
+        pytest.param(pinning(), pinning(packages=("curl=8.2",)), True, id="and stay"),
+        pytest.param(pinning(), pinning(linux=False), True, id="and are not taken away"),
         pytest.param(a_run(phase="Failed"), a_run(), True, id="an end may not"),
         pytest.param(a_run(membership=None), a_run(), False, id="machines are recorded"),
-        pytest.param(a_run(), a_run(membership={"total": 4}), True, id="and stay"),
+        pytest.param(a_run(), a_run(membership={"total": 4}), True, id="and stay so"),
         pytest.param(a_run(), a_run(rollout={"maxFailed": 1}), True, id="terms may not"),
         pytest.param(a_run(waves=BOTH), a_run(), True, id="a wave that began has begun"),
     ],
@@ -285,3 +321,50 @@ def test_a_run_that_is_over_counts_as_its_machines_do() -> None:
     run = a_run(phase="Succeeded", machines={"succeeded": 1, "skipped": 1})
     assert runs.wrong_counts(run, [entry("Succeeded"), entry("Pending")]) == []
     assert runs.wrong_counts(run, [entry("Succeeded"), entry("Failed")])
+
+
+# --- what is pinned -------------------------------------------------------------------------------
+
+
+def asked(*masks: str, classes: tuple[str, ...] = ()) -> dict[str, Any]:
+    linux = {"packageNameMasksToInclude": list(masks), "classificationsToInclude": list(classes)}
+    return {"linuxParameters": linux}
+
+
+def given_curl(status: str = "Succeeded") -> Written:
+    """A canary that got curl=8.1 by its install, and vim=9 by somebody else's."""
+    written = Written()
+    written.installed("one", status=status, brought=(("curl", "8.1"),))
+    written.installed("one", brought=(("vim", "9"),), attempt="a colleague's")
+    return written
+
+
+@pytest.mark.parametrize(
+    ("body", "new"),
+    [
+        pytest.param(asked("curl=8.1"), [], id="what it was given"),
+        pytest.param(asked("curl=8.2"), ["curl=8.2, which canary was not given"], id="newer"),
+        pytest.param(asked("curl"), ["curl, which canary was not given"], id="in any version"),
+        pytest.param(asked("vim=9"), ["vim=9, which canary was not given"], id="by others"),
+        pytest.param(
+            asked("curl=8.1", classes=("Security",)), ["all that is Security"], id="and all else"
+        ),
+    ],
+)
+def test_a_later_wave_is_given_what_the_first_was(body: Any, new: list[str]) -> None:
+    everybody = [part("one", "Succeeded"), part("two", "Running", wave="rest")]
+    journal = Journal(given_curl().entries)
+    assert runs.not_given_before(pinning(), everybody[1], everybody, body, journal) == new
+    assert runs.not_given_before(pinning(), everybody[0], everybody, body, journal) == []
+
+
+def test_what_an_install_that_failed_brought_vouches_for_nothing() -> None:
+    everybody = [part("one", "Failed"), part("two", "Running", wave="rest")]
+    journal = Journal(given_curl(status="Failed").entries)
+    assert runs.not_given_before(pinning(), everybody[1], everybody, asked("curl=8.1"), journal)
+
+
+def test_a_first_wave_of_nobody_is_none() -> None:
+    alone = [part("two", "Running", wave="rest")]
+    assert runs.first_wave(pinning(), alone) == "rest"
+    assert runs.not_given_before(pinning(), alone[0], alone, asked("curl"), Journal([])) == []

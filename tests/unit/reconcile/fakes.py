@@ -318,6 +318,8 @@ class Azure:
         """Errors by name of the read."""
         self.posts: list[tuple[str, str, str]] = []
         """(kind, machine id, attempt id)"""
+        self.bodies: list[Mapping[str, object]] = []
+        """Of each install, in their order."""
         self.reads: list[tuple[str, int]] = []
         """(read, how many machines or subscriptions it was for)"""
         self.shown_features: tuple[Feature, ...] = ()
@@ -371,6 +373,12 @@ class Azure:
         wanted = self._wanted("installations", machine_ids)
         return {k: self.install_rows[k] for k in wanted if k in self.install_rows}
 
+    async def installs(self, activities: Mapping[str, str]) -> Mapping[str, InstallationResult]:
+        wanted = self._wanted("installs", activities)
+        found = {k: row for k in wanted if (row := self.install_rows.get(k)) is not None}
+        known = {key(machine_id): activity for machine_id, activity in activities.items()}
+        return {k: row for k, row in found.items() if row.activity_id == known[k]}
+
     async def machine(self, machine_id: str) -> MachineView:
         self._read("machine", 1)
         found = self.views.get(key(machine_id), Gone("ResourceNotFound", "It is not there."))
@@ -396,6 +404,7 @@ class Azure:
     async def install(
         self, machine_id: str, parameters: Mapping[str, object], attempt_id: str
     ) -> Accepted:
+        self.bodies.append(parameters)
         return await self._post("Install", machine_id, attempt_id)
 
     async def operation(self, poll_url: str) -> Progress:
