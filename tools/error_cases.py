@@ -42,6 +42,12 @@ SAMPLES: Mapping[str, dict[str, Any]] = {
             "grants": [{"name": "web", "namespaces": {"names": ["web"]}, "access": "Patch"}],
         },
     },
+    "PatchRun": {
+        "apiVersion": "azpatch.dev/v1alpha1",
+        "kind": "PatchRun",
+        "metadata": {"name": "web-now"},
+        "spec": {"policyRef": {"name": "web"}, "notAfter": "2026-12-12T02:00:00Z"},
+    },
 }
 """Manifests without a mistake; a refusal says what is changed in one of them."""
 

@@ -60,8 +60,8 @@ def meant(run: PatchRun) -> Callable[[PatchTarget], bool]:
 
 def admission(run: PatchRun, asked: Asked | None, now: datetime) -> Wait | None:
     """None: it may begin. `asked`: None where there is no policy that it could be a run of. It
-    begins when azpatch would make a run of its own: in a window, or, if it must be approved, at
-    once, so that whoever approves it sees its machines."""
+    begins when azpatch would make a run of its own: in a window, or, if it must be approved,
+    leadTime before, so that whoever approves it sees its machines."""
     not_after = run.spec.not_after
     if run.spec.cancelled:
         return _over(RunPhase.CANCELLED, Reason.RUN_CANCELLED, "spec.cancelled is true.")
