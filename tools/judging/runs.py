@@ -14,7 +14,7 @@ from typing import Any
 
 from judging.azure_journal import Journal, Operation, name_of
 from judging.calendar_by_day import duration
-from judging.invariants import Violations, came_to_a_good_end
+from judging.invariants import LOOK, Violations, came_to_a_good_end
 
 Raw = Mapping[str, Any]
 
@@ -51,6 +51,67 @@ def is_over(run: Raw) -> bool:
 def is_under_way(run: Raw) -> bool:
     """It goes by terms of its own, and has not ended."""
     return "effective" in _status(run) and not is_over(run)
+
+
+def is_one_time(run: Raw) -> bool:
+    """A person made it: no policy owns it."""
+    owners = run["metadata"].get("ownerReferences", ())
+    return not any(owner["kind"] == "PatchPolicy" for owner in owners)
+
+
+def installs(run: Raw) -> bool:
+    """It is an Install run. A policy has one of these at a time."""
+    return bool(run["spec"].get("operation", "Install") == "Install")
+
+
+def is_for(run: Raw, machine: str) -> bool:
+    """Whether it means the machine, a key, if its policy governs that."""
+    ids = (run["spec"].get("machines") or {}).get("ids")
+    return ids is None or machine in {str(one).lower() for one in ids}
+
+
+def lifts_windows(run: Raw, wave: Raw) -> bool:
+    """No window holds for this wave of the run: a person said so, of all windows, or of the
+    policy's, and the wave names none of its own."""
+    if (run["spec"].get("override") or {}).get("windows"):
+        return True
+    return run["spec"].get("start") == "Immediate" and "windows" not in wave
+
+
+def lifts_freezes(run: Raw) -> bool:
+    """No freeze holds for the run: a person said so."""
+    return bool((run["spec"].get("override") or {}).get("freezes"))
+
+
+def with_lifted(run: Raw, wave: Raw, schedule: Raw) -> Raw:
+    """The schedule as it holds for this wave of the run."""
+    held = dict(schedule)
+    if lifts_freezes(run):
+        held.pop("freezes", None)
+    if lifts_windows(run, wave):
+        held.pop("windows", None)
+        return {**held, "always": {}}
+    if "windows" in wave and "windows" in held:
+        held["windows"] = [one for one in held["windows"] if one["name"] in wave["windows"]]
+    return held
+
+
+def begun_at(run: Raw) -> datetime | None:
+    """When its first wave began, or it began to assess."""
+    said = _status(run).get("startTime")
+    return datetime.fromisoformat(said) if said else None
+
+
+def not_after(run: Raw) -> datetime | None:
+    """By when it must have begun; None: it does not say."""
+    said = run["spec"].get("notAfter")
+    return datetime.fromisoformat(said) if said else None
+
+
+def recorded_at(run: Raw) -> datetime | None:
+    """When all of its machines had said that they are in it."""
+    said = (_status(run).get("membership") or {}).get("recordedTime")
+    return datetime.fromisoformat(said) if said else None
 
 
 def rollout_of(run: Raw) -> Raw:
@@ -100,12 +161,11 @@ def _percent(share: str) -> int:
 def not_its_turn(policy: Raw, run: Raw | None, entry: Raw) -> str | None:
     """Why nothing may be installed on the machine for its run, or for want of one; None: its turn
     has come, or the policy installs without runs."""
-    if not policy["spec"].get("schedule", {}).get("windows"):
+    if not policy["spec"].get("schedule", {}).get("windows") and not _has(run, entry):
         return None
     if run is None or not entry:
         return "it is in no PatchRun"
-    owners = [owner["uid"] for owner in run["metadata"].get("ownerReferences", ())]
-    if policy["metadata"]["uid"] not in owners:
+    if not belongs(run, policy):
         return "its PatchRun is another policy's"
     status = _status(run)
     if status.get("phase") in (*OVER, "Paused"):
@@ -121,6 +181,21 @@ def not_its_turn(policy: Raw, run: Raw | None, entry: Raw) -> str | None:
     if entry["wave"] not in begun(run):
         return f"wave {entry['wave']} has not begun"
     return None
+
+
+def belongs(run: Raw, policy: Raw) -> bool:
+    """The policy made the run, or a person for a policy of this name."""
+    meta, mine = run["metadata"], policy["metadata"]
+    if is_one_time(run):
+        name = run["spec"]["policyRef"]["name"]
+        return (meta.get("namespace"), name) == (mine.get("namespace"), mine["name"])
+    return any(owner["uid"] == mine["uid"] for owner in meta["ownerReferences"])
+
+
+def _has(run: Raw | None, entry: Raw) -> bool:
+    """A run that a person made has the machine, of a policy that needs none."""
+    going = run is not None and is_one_time(run) and is_under_way(run)
+    return bool(going and entry.get("state") in UNDER_WAY)
 
 
 def unapproved(policy: Raw, run: Raw) -> bool:
@@ -223,14 +298,20 @@ def succeeded(part: Part, journal: Journal) -> datetime | None:
     mine = [one for one in operations if one.kind == "Install" and one.attempt_id in part.attempts]
     if not mine or not came_to_a_good_end(mine[-1]):
         return None
-    assessed = any(_vouches(one, mine[-1]) for one in operations)
+    assessed = any(_vouches(one, mine[-1], journal) for one in operations)
     return mine[-1].ended if assessed else None
 
 
-def _vouches(one: Operation, install: Operation) -> bool:
+def _vouches(one: Operation, install: Operation, journal: Journal) -> bool:
+    """A machine that was made anew between our last look and the assessment no program tells from
+    the one before."""
+    unseen = any(
+        event.details["vmId"] == one.vm_id and one.started - event.time <= LOOK
+        for event in journal.events("MachineCreated")
+    )
     return (
         one.kind == "Assess"
-        and one.vm_id == install.vm_id
+        and (one.vm_id == install.vm_id or unseen)
         and install.last is not None
         and one.first > install.last
         and one.status in ("Succeeded", "CompletedWithWarnings")
@@ -358,7 +439,9 @@ def wrong_change(before: Raw, after: Raw) -> Violations:
     """What a run says must not be unsaid: its terms, its machines, the waves that began, its
     end."""
     name, was, now = after["metadata"]["name"], _status(before), _status(after)
-    fixed = ("effective", "membership", *(("phase",) if is_over(before) else ()))
+    fixed = ("effective", "startTime", *(("phase",) if is_over(before) else ()))
+    if installs(after):
+        fixed = ("membership", *fixed)
     now = {**now, "effective": _as_admitted(was.get("effective"), now.get("effective"))}
     broken = [
         f"{field} of {name} changed: {was[field]} became {now.get(field)}"
@@ -404,3 +487,44 @@ def wrong_counts(run: Raw, entries: Iterable[Raw]) -> Violations:
         for field in ("succeeded", "failed")
         if said.get(field, 0) != (there := states.count(field.capitalize()))
     ]
+
+
+# --- what a person's run promises -----------------------------------------------------------------
+
+
+def begun_too_late(run: Raw, now: datetime, slack: timedelta, seen: timedelta) -> Violations:
+    """2: a one-time run has begun, and its notAfter was over; or it names none. `slack`: by how
+    much the clock of who began it may be wrong; `seen`: how late that may be written."""
+    began, until, name = begun_at(run), not_after(run), run["metadata"]["name"]
+    if began is None and "effective" not in _status(run):
+        return []
+    if until is None:
+        return [f"{name} was let in without notAfter"]
+    if began is not None and (began > until + slack or now > until + slack + seen):
+        return [f"{name} began at {began}, and notAfter is {until}"]
+    return []
+
+
+def wrongly_assessed(run: Raw, machines: Iterable[str], journal: Journal) -> Violations:
+    """9: an Assess run that is over counts more machines as assessed than were, after it began.
+    `machines`: all that the policy ever had, by key."""
+    began, said = begun_at(run), (_status(run).get("machines") or {}).get("succeeded", 0)
+    name = run["metadata"]["name"]
+    if began is None:
+        return [f"{name} has assessed {said}, and has not begun"] * bool(said)
+    found = {
+        one.machine
+        for machine in machines
+        if is_for(run, machine)
+        for one in journal.operations(machine)
+        if one.kind == "Assess"
+        and one.started >= began - SAME_SECOND
+        and one.status in ("Succeeded", "CompletedWithWarnings")
+    }
+    counts = _status(run).get("machines") or {}
+    broken = [f"{name} counts {said} machines as assessed, and {len(found)} were"]
+    if said <= len(found):
+        broken.clear()
+    if _status(run)["phase"] == "Succeeded" and counts.get("failed"):
+        broken.append(f"{name} succeeded, with failures")
+    return broken

@@ -21,7 +21,7 @@ from azpatch.kube.port import (
 from judging import runs
 from judging.calendar_by_day import may_start
 from simulation.apiserver import ApiServer, WatchEvent
-from simulation.targets import entry_of, owned
+from simulation.targets import entry_of
 
 ACCESS = ("Read", "Assess", "Patch", "Configure")
 NEEDED = {"Assess": "Assess", "Install": "Patch"}
@@ -88,6 +88,18 @@ class Declarations:
             _forbidden(view, alive(target), "Install")
             or not all(
                 _open(view, target, at + error)
+                for error in self._clock_errors
+                for at in (self._now(), self._now() - within)
+            )
+            for view in self.views(within)
+        )
+
+    def may_begin(self, run: Object, target: Object, within: timedelta) -> bool:
+        """Likewise, whether they let a one-time run begin with this machine, whatever its wave."""
+        return not any(
+            _forbidden(view, alive(target), "Install")
+            or not all(
+                _open(view, target, at + error, run)
                 for error in self._clock_errors
                 for at in (self._now(), self._now() - within)
             )
@@ -176,7 +188,7 @@ def run_of(view: View, target: Object) -> Object | None:
 
 def run_under_way(view: View, policy: Object) -> Object | None:
     """The policy's, of which there is one at most."""
-    found = [run for run in view[PATCH_RUN].values() if owned(run, policy)]
+    found = [run for run in view[PATCH_RUN].values() if runs.belongs(run, policy)]
     return next((run for run in found if runs.is_under_way(run)), None)
 
 
@@ -187,31 +199,35 @@ def _not_its_turn(view: View, target: Object, kind: str) -> str | None:
     return runs.not_its_turn(policy, run_of(view, target), entry_of(target))
 
 
-def _open(view: View, target: Object, at: datetime) -> bool:
+def _open(view: View, target: Object, at: datetime, asked: Object | None = None) -> bool:
+    """`asked`: a run that has not begun, by whose leave it would be."""
     key = (target["metadata"]["namespace"], target["spec"]["policy"])
     policy, id_ = view[PATCH_POLICY][key], target["spec"]["machineId"].split("/")[2]
+    if asked is None:
+        schedule, maximum_duration, run = _terms(view, policy, target)
+    else:
+        schedule = dict(runs.with_lifted(asked, {}, policy["spec"]["schedule"]))
+        maximum_duration, run = policy["spec"]["install"]["maximumDuration"], asked
     freezes = [
         freeze
         for raw in view[AZURE_SUBSCRIPTION].values()
         if raw["spec"]["subscriptionId"].lower() == id_.lower()
         for freeze in raw["spec"].get("freezes", ())
+        if run is None or not runs.lifts_freezes(run)
     ]
-    schedule, maximum_duration = _terms(view, policy, target)
     return may_start(schedule, freezes, maximum_duration, at)
 
 
-def _terms(view: View, policy: Object, target: Object) -> tuple[Object, str]:
-    """The policy's schedule and maximumDuration; of a machine in a run the windows of its wave, and
-    what is frozen there."""
+def _terms(view: View, policy: Object, target: Object) -> tuple[Object, str, Object | None]:
+    """The policy's schedule and maximumDuration; of a machine in a run that goes on the windows of
+    its wave, but for what a person lifted, what is frozen there, and the run."""
     schedule, run, entry = policy["spec"]["schedule"], run_of(view, target), entry_of(target)
-    going = run is not None and runs.is_under_way(run) and owned(run, policy)
+    going = run is not None and runs.is_under_way(run) and runs.belongs(run, policy)
     if run is None or not going or entry["state"] not in runs.UNDER_WAY:
-        return schedule, policy["spec"]["install"]["maximumDuration"]
+        return schedule, policy["spec"]["install"]["maximumDuration"], None
     wave = next(one for one in runs.waves_of(run) if one["name"] == entry["wave"])
-    if "windows" in wave and "windows" in schedule:
-        windows = [one for one in schedule["windows"] if one["name"] in wave["windows"]]
-        schedule = {**schedule, "windows": windows}
-    return schedule, run["status"]["effective"]["install"]["maximumDuration"]
+    held = runs.with_lifted(run, wave, schedule)
+    return dict(held), run["status"]["effective"]["install"]["maximumDuration"], run
 
 
 def _not_granted(

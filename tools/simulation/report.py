@@ -20,6 +20,7 @@ class Report:
         self._machines = 0
         self._hours = 0.0
         self._seconds = 0.0
+        self._one_time = 0
 
     def add(self, outcome: Outcome) -> None:
         """One more seed."""
@@ -29,6 +30,7 @@ class Report:
         self._machines += outcome.machines
         self._hours += outcome.hours
         self._seconds += outcome.seconds
+        self._one_time += outcome.one_time
         if outcome.violation is not None:
             self.failures.append(outcome.seed)
 
@@ -57,7 +59,8 @@ class Report:
         return (
             f"{self.seeds} seeds, {self._machines} machines, {self._hours / 24:.0f} simulated days,"
             f" {self._operations['Assess']} assessments and {self._operations['Install']} installs"
-            f" of the operator, {sum(self._cells.values())} troubles, "
+            f" of the operator, {self._one_time} runs that people made, "
+            f"{sum(self._cells.values())} troubles, "
             f"{self._seconds / max(self.seeds, 1):.2f} s of processor time a seed\n"
             + (
                 f"{len(self.failures)} seeds failed: {', '.join(map(str, self.failures))}"

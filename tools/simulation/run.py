@@ -18,7 +18,16 @@ import structlog
 
 from azpatch.kube.port import PATCH_RUN, PATCH_TARGET, Object
 from azsim.journal import Entry, EventEntry, RequestEntry
-from simulation import fleets, registration, rollouts, run_people, schedules, servers, spread
+from simulation import (
+    fleets,
+    one_time_people,
+    registration,
+    rollouts,
+    run_people,
+    schedules,
+    servers,
+    spread,
+)
 from simulation.apiserver import WatchEvent
 from simulation.injections import KINDS, Injection, Troublemaker, name_of
 from simulation.judge import Judge
@@ -68,6 +77,8 @@ class Outcome:
     """How often which trouble struck in which step."""
     operations: Counter[str] = field(default_factory=Counter)
     """Guest operations of the operator, by kind."""
+    one_time: int = 0
+    """Runs that people made."""
     seconds: float = 0.0
     """Of processor time."""
     fingerprint: int = 0
@@ -122,6 +133,7 @@ class _Run:
         self.hours = random.choice(TROUBLE_HOURS)
         schedules.Schedules(self.world, self.trouble, self.hours)
         run_people.RunPeople(self.world, self.trouble)
+        one_time_people.OneTimePeople(self.world, self.trouble, self.hours)
         one_in = PATIENT_WITH_WAVES if rollouts.has_waves(fleet) else PATIENT_ONE_IN
         self.patient = seed % one_in == 0
         self.plan = _plan(seed, random)
@@ -251,6 +263,7 @@ class _Run:
     def _conclude(self) -> Outcome:
         outcome, violation = self.outcome, self.judge.violation
         outcome.hours = self.world.loop.time() / 3600
+        outcome.one_time = self.world.one_time
         outcome.fingerprint = hash(self.world.story.fingerprint())
         if violation is not None:
             outcome.violation = str(violation)

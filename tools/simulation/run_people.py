@@ -10,11 +10,19 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, PATCH_TARGET, NotFound, Object
+from azpatch.kube.port import (
+    PATCH_POLICY,
+    PATCH_RUN,
+    PATCH_TARGET,
+    Conflict,
+    NotFound,
+    Object,
+)
+from judging import runs
 from simulation import rollouts
 from simulation.apiserver import WatchEvent
 from simulation.injections import Troublemaker
-from simulation.targets import entry_of, machine_of, owned
+from simulation.targets import entry_of, machine_of
 from simulation.world import World
 
 PLANNED = (0, 1, 2, 2, 3)
@@ -153,8 +161,9 @@ class RunPeople:
     def delete(self, run: Object) -> None:
         """By hand."""
         meta = run["metadata"]
-        with suppress(NotFound):
-            self._world.api.delete(PATCH_RUN, meta["namespace"], meta["name"])
+        with suppress(NotFound, Conflict):
+            self._world.deleted_by_hand.add(meta["uid"])
+            self._world.api.delete(PATCH_RUN, meta["namespace"], meta["name"], meta["uid"])
 
     def edit_install(self, run: Object) -> None:
         """What is installed, and for how long at most."""
@@ -213,7 +222,7 @@ class RunPeople:
     def _policy(self, run: Object) -> Object | None:
         meta, name = run["metadata"], run["spec"]["policyRef"]["name"]
         found = self._world.api.find(PATCH_POLICY, meta["namespace"], name)
-        return found if found is not None and owned(run, found) else None
+        return found if found is not None and runs.belongs(run, found) else None
 
     def _say(self, run: Object, changes: Callable[[Object], dict[str, Any]]) -> None:
         meta = run["metadata"]

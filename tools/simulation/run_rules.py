@@ -14,6 +14,7 @@ from judging.azure_journal import Journal
 from judging.calendar_by_day import open_since
 from judging.runs import Part
 from simulation.apiserver import WatchEvent
+from simulation.one_time_rules import OneTimeRules
 from simulation.targets import entry_of, machine_of, owned
 from simulation.world import World
 
@@ -54,6 +55,7 @@ class RunRules:
         """By uid of the PatchTarget."""
         self._sent: dict[str, _Sent] = {}
         """By attempt."""
+        self._one_time = OneTimeRules(world, journal, broken)
         self._too_many: dict[str, datetime] = {}
         """Since when more machines have failed than a run allows, by its uid."""
         world.api.watchers.append(self._changed)
@@ -95,6 +97,7 @@ class RunRules:
     def _run_changed(self, run: Object, *, gone: bool) -> None:
         uid = run["metadata"]["uid"]
         before = self._runs.pop(uid, None)
+        self._one_time.changed(before, run, gone=gone)
         if gone:
             return
         self._runs[uid] = run
@@ -102,6 +105,8 @@ class RunRules:
             self._is_made(run)
             return
         self._all("run", runs.wrong_change(before, run))
+        if not runs.installs(run):
+            return
         parts = list(self._parts(run))
         now, slack = self._world.clock.now(), max(self._world.clock_errors)
         early = runs.waves_begun_on_evidence(
@@ -118,9 +123,13 @@ class RunRules:
             total = run["status"]["membership"]["total"]
             if total != len(parts):
                 self._all("run", [f"{total} machines are recorded, and {len(parts)} say so"])
+            strangers = [part.machine for part in parts if not runs.is_for(run, part.machine)]
+            self._all("run", [f"{run['metadata']['name']} is not for {one}" for one in strangers])
         if runs.is_over(run) and not runs.is_over(before):
             counted = runs.wrong_counts(run, [part.entry for part in parts])
             self._all("9 claims", counted)
+            for part in parts:
+                self._all("9 claims", runs.wrong_success(part, self._journal()), part.machine)
         if runs.is_under_way(run):
             self._one_at_a_time(run)
 
@@ -153,6 +162,8 @@ class RunRules:
 
     def _is_made(self, run: Object) -> None:
         """One for each window, and while it is open."""
+        if runs.is_one_time(run):
+            return
         meta, policy = run["metadata"], run["spec"]["policyRef"]["name"]
         for owner in meta.get("ownerReferences", ()):
             if (owner["uid"], meta["name"]) in self._made:
@@ -166,12 +177,14 @@ class RunRules:
             self._all("run", [f"{meta['name']} was made too long before its window opens"])
 
     def _one_at_a_time(self, run: Object) -> None:
-        owners = {owner["uid"] for owner in run["metadata"].get("ownerReferences", ())}
+        meta, name = run["metadata"], run["spec"]["policyRef"]["name"]
+        policy = self._world.api.find(PATCH_POLICY, meta["namespace"], name)
         others = [
             one["metadata"]["name"]
             for one in self._world.api.list(PATCH_RUN)
-            if one["metadata"]["uid"] != run["metadata"]["uid"]
-            and any(owner["uid"] in owners for owner in one["metadata"]["ownerReferences"])
+            if one["metadata"]["uid"] != meta["uid"]
+            and policy is not None
+            and all(runs.belongs(of, policy) for of in (one, run))
             and runs.is_under_way(one)
         ]
         if others:
@@ -218,13 +231,17 @@ class RunRules:
                 yield self._part(target)
 
     def _part(self, target: Object) -> Part:
-        entry, uid = entry_of(target), target["metadata"]["uid"]
+        entry, meta = entry_of(target), target["metadata"]
+        name = entry.get("name", "")
+        now = self._world.api.find(PATCH_RUN, meta["namespace"], name)
         attempts = {
             attempt
             for attempt, sent in self._sent.items()
-            if sent.target == uid
+            if sent.target == meta["uid"]
             and sent.run is not None
-            and sent.run["metadata"]["name"] == entry.get("name")
+            and sent.run["metadata"]["name"] == name
+            # Another may have had the name.
+            and (now is None or sent.run["metadata"]["uid"] == now["metadata"]["uid"])
         }
         return Part(machine_of(target), entry, attempts)
 
@@ -257,14 +274,21 @@ class RunRules:
         if policy is None or len(self._world.clock_errors) > 1:
             return
         names, needed = None, policy["spec"]["install"]["maximumDuration"]
+        since = None
         if sent.run is not None:
             effective, name = sent.run["status"]["effective"], self._entries[sent.target]["wave"]
             needed = effective["install"]["maximumDuration"]
             wave = next(one for one in runs.waves_of(sent.run) if one["name"] == name)
             names = wave.get("windows")
-        since = open_since(policy["spec"].get("schedule") or {}, entry.time, needed, names)
+            if runs.lifts_windows(sent.run, wave):
+                since = runs.recorded_at(sent.run)
+        lifted = since is not None
+        if since is None:
+            since = open_since(policy["spec"].get("schedule") or {}, entry.time, needed, names)
         if since is None:
             return
+        if not lifted:
+            since = max((since, *self._one_time.own_windows(policy)))
         same = [
             one
             for one in self._journal().operations(sent.machine)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,12 @@ from simulation.world import World
 
 WAITS = frozenset({"AwaitingApproval", "WaitingForRun", "WaitingForWave", "RunPaused", "RunEnded"})
 """Why a machine that is due may wait for its run."""
+
+SHUT = frozenset({"WaitingForWindow", "Frozen", "NoWindowLeft", "WindowTooShort"})
+"""Why a machine, or a run, may wait while no install may start."""
+
+SEEN = timedelta(minutes=10)
+"""From when a run may go on until it does."""
 
 
 def waits_rightly(world: World, target: Object, reason: str) -> bool:
@@ -51,9 +57,14 @@ def unsettled_runs(
             yield machine_of(target), f"{entry['state']} in {entry['name']}, which is over"
     for run in world.api.list(PATCH_RUN):
         name = run["metadata"]["name"]
-        policy = next((p for p in policies.values() if owned(run, p)), None)
-        if policy is None:
-            yield "", f"PatchRun {name} is left of a policy that is gone"
+        policy = next((p for p in policies.values() if runs.belongs(run, p)), None)
+        if runs.is_one_time(run) and "effective" not in (run.get("status") or {}):
+            why = _unasked(world, declarations, run, policy, targets)
+            if why is not None:
+                yield "", f"PatchRun {name} {why}"
+        elif policy is None:
+            if not (runs.is_one_time(run) and runs.is_over(run)):
+                yield "", f"PatchRun {name} is left of a policy that is gone"
         elif not runs.is_over(run):
             members = [one for one in targets if _is_in(one, run)]
             why = _stuck(world, declarations, journal, run, policy, members)
@@ -77,12 +88,16 @@ def _stuck(
     members: list[Object],
 ) -> str | None:
     """None: it has nothing to do now, or somebody's machine is what it waits for."""
+    other = under_way(world, policy)
     if not runs.is_under_way(run) or "membership" not in run["status"]:
-        return "has not begun"
+        waits = other is not None and other["metadata"]["uid"] != run["metadata"]["uid"]
+        return None if waits else "has not begun"
     if run["spec"].get("cancelled"):
         return "is cancelled, and not over"
     if runs.unapproved(policy, run):
-        return None
+        until = runs.not_after(run)
+        late = until is not None and world.clock.now() > until + SEEN
+        return "is not approved, and not over" if late and runs.begun_at(run) is None else None
     going = [one for one in members if entry_of(one)["state"] in runs.UNDER_WAY]
     if not going:
         return None if _is_paused(run, members) else "is not over, though all machines are"
@@ -99,6 +114,45 @@ def _stuck(
     if any(declarations.may_start(one, timedelta(0)) for one in waiting):
         return f"does not begin wave {names[now]}"
     return None
+
+
+def _unasked(
+    world: World,
+    declarations: Declarations,
+    run: Object,
+    policy: Object | None,
+    targets: Iterable[Object],
+) -> str | None:
+    """Why a one-time run that has no terms, because it was not let in, or only assesses, is not
+    where it belongs. None: it is over, or waits for what it says, and that is true."""
+    if runs.is_over(run):
+        return None
+    if run["spec"].get("cancelled"):
+        return "is cancelled, and not over"
+    if policy is not None and policy["spec"].get("suspend"):
+        return None
+    if runs.begun_at(run) is not None:
+        return "has not assessed all of its machines"
+    until, status = runs.not_after(run), run.get("status") or {}
+    if until is None or world.clock.now() > until + SEEN:
+        return f"should be over since {until}"
+    ready = [c["reason"] for c in status.get("conditions", ()) if c["type"] == "Ready"]
+    reason = ready[0] if ready else None
+    installs = runs.installs(run)
+    if policy is None or (installs and "install" not in policy["spec"]):
+        return None if reason == "PolicyMissing" else f"has no policy, and says {reason}"
+    if installs and under_way(world, policy) is not None:
+        return None if reason == "WaitingForRun" else f"waits for a run, and says {reason}"
+    if not installs or reason not in SHUT:
+        return f"has not begun: {reason}"
+    mine = [one for one in targets if owned(one, policy) and _governed(one)]
+    if any(declarations.may_begin(run, one, SEEN) for one in mine):
+        return f"says {reason}, and may begin"
+    return None
+
+
+def _governed(target: Object) -> bool:
+    return (target.get("status") or {}).get("governs") is not False
 
 
 def _soaks_until(
@@ -152,7 +206,7 @@ def _policy_of(world: World, target: Object) -> Object | None:
 
 def under_way(world: World, policy: Object) -> Object | None:
     """The run that the policy is at."""
-    found = [run for run in world.api.list(PATCH_RUN) if owned(run, policy)]
+    found = [run for run in world.api.list(PATCH_RUN) if runs.belongs(run, policy)]
     return next((run for run in found if runs.is_under_way(run)), None)
 
 

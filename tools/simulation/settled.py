@@ -9,7 +9,7 @@ from typing import Any
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Object
 from azsim.arcmachine import ArcMachine
 from simulation.permissions import Declarations
-from simulation.run_settled import WAITS, under_way, waits_rightly
+from simulation.run_settled import SHUT, WAITS, under_way, waits_rightly
 from simulation.spread import Groups
 from simulation.support import SupportRules
 from simulation.targets import machine_of, max_unavailable, owned, with_terms_of
@@ -36,9 +36,6 @@ TERMINAL = frozenset(
 
 CUT_OFF = frozenset({"ArcDisconnected", "ArcExpired", "ArcError"})
 """Likewise, of an Azure Arc-enabled server that Azure does not hear."""
-
-SHUT = frozenset({"WaitingForWindow", "Frozen", "NoWindowLeft", "WindowTooShort"})
-"""Likewise, while it is so."""
 
 REFUSALS = frozenset(
     {

@@ -94,9 +94,11 @@ class World:
         self.processes: list[OperatorProcess] = []
         self.kube_trouble: list[KubeTrouble] = []
         self.deleted_by_hand: set[str] = set()
+        """uids of PatchTargets and PatchRuns."""
+        self.one_time = 0
+        """How many runs people made."""
         self.clock_errors = {timedelta(0)}
         """By how much an operator's wall clock was ever wrong."""
-        """uids of PatchTargets."""
         self.ended = asyncio.Event()
         """Set when there is no point in going on."""
         self._interval = inventory_interval

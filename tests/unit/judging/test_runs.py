@@ -28,7 +28,10 @@ def a_run(
         **status,
     }
     return {
-        "metadata": {"name": "web-1", "ownerReferences": [{"uid": "policy"}]},
+        "metadata": {
+            "name": "web-1",
+            "ownerReferences": [{"kind": "PatchPolicy", "uid": "policy"}],
+        },
         "spec": {"policyRef": {"name": "web"}, **(spec or {})},
         "status": {field: value for field, value in said.items() if value is not None},
     }
@@ -40,7 +43,10 @@ def entry(state: str, wave: str = "canary", reason: str | None = None) -> dict[s
 
 
 def policy(**spec: Any) -> dict[str, Any]:
-    return {"metadata": {"uid": "policy"}, "spec": {"schedule": {"windows": [{}]}, **spec}}
+    return {
+        "metadata": {"uid": "policy", "name": "web"},
+        "spec": {"schedule": {"windows": [{}]}, **spec},
+    }
 
 
 # --- may this machine be installed on? ------------------------------------------------------------
