@@ -141,9 +141,12 @@ class Calendar:
         return max(holding, key=lambda one: one.span.end, default=None)
 
 
-def calendar(schedule: Schedule, others: Sequence[Frozen] = ()) -> Calendar:
-    """`others`: freezes that the subscription declares. Raises UnknownTimeZoneError."""
-    own = freezes(schedule.freezes, schedule.time_zone)
+def calendar(
+    schedule: Schedule, others: Sequence[Frozen] = (), *, own_freezes: bool = True
+) -> Calendar:
+    """`others`: freezes that the subscription declares; `own_freezes`: the schedule's hold, too.
+    Raises UnknownTimeZoneError."""
+    own = freezes(schedule.freezes, schedule.time_zone) if own_freezes else ()
     both = sorted((*own, *others), key=lambda one: one.span)
     return Calendar(zone(schedule.time_zone), schedule.windows, tuple(both))
 

@@ -109,15 +109,13 @@ def _made(
 ) -> Calendar | Opening:
     schedule = policy.spec.schedule
     assert schedule is not None
-    if lifted.freezes:
-        schedule = schedule.replace(freezes=())
     declared = () if lifted.freezes else subscription.spec.freezes
     try:
         others = freezes(declared, FREEZE_ZONE)
     except UnknownTimeZoneError as error:
         return unreadable(error, f"AzureSubscription {subscription.metadata.name}, spec.freezes")
     try:
-        whole = calendar(schedule, others)
+        whole = calendar(schedule, others, own_freezes=not lifted.freezes)
     except UnknownTimeZoneError as error:
         return unreadable(error, "spec.schedule of the PatchPolicy")
     if lifted.own_windows or (lifted.windows and windows is None):

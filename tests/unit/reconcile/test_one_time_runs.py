@@ -261,6 +261,19 @@ async def test_a_freeze_holds_an_immediate_run_unless_it_lifts_freezes() -> None
     assert len(fleet.installs) == 2
 
 
+async def test_a_policy_without_windows_has_freezes_that_a_run_may_lift() -> None:
+    fleet = Fleet(2)
+    fleet.scheduled(schedule={"always": {}, "freezes": FROZEN["freezes"]})
+    override = {"freezes": True, "reason": "CVE-2026-1"}
+    async with fleet.world.operator_runs():
+        await fleet.passes(HOUR)
+        assert fleet.installs == []
+        fleet.world.asks(start="Immediate", override=override)
+        await fleet.passes(HOUR)
+    assert seen(fleet) == ("Succeeded", "Complete")
+    assert len(fleet.installs) == 2
+
+
 async def test_a_wave_keeps_to_its_own_windows_unless_they_are_lifted() -> None:
     waves = [{**CANARY, "soak": "10m", "windows": ["evening"]}, REST]
     fleet = Fleet(3, waves)
