@@ -141,14 +141,22 @@ def _unasked(
     installs = runs.installs(run)
     if policy is None or (installs and "install" not in policy["spec"]):
         return None if reason == "PolicyMissing" else f"has no policy, and says {reason}"
+    mine = [one for one in targets if owned(one, policy) and _governed(one)]
+    if _named(run) - {machine_of(one) for one in mine}:
+        told = reason == "MachineNotInPolicy"
+        return None if told else f"names a machine that is not the policy's, and says {reason}"
     if installs and under_way(world, policy) is not None:
         return None if reason == "WaitingForRun" else f"waits for a run, and says {reason}"
     if not installs or reason not in SHUT:
         return f"has not begun: {reason}"
-    mine = [one for one in targets if owned(one, policy) and _governed(one)]
     if any(declarations.may_begin(run, one, SEEN) for one in mine):
         return f"says {reason}, and may begin"
     return None
+
+
+def _named(run: Object) -> set[str]:
+    """Keys of the machines that it is for, where it names them."""
+    return {one.lower() for one in (run["spec"].get("machines") or {}).get("ids", ())}
 
 
 def _governed(target: Object) -> bool:
