@@ -172,7 +172,7 @@ def test_never_more_is_called_than_there_are_tokens_and_nobody_yields_in_vain(
 
 @settings(max_examples=200, deadline=None)
 @given(
-    longs=st.lists(st.integers(20, 60), min_size=2, max_size=5),
+    longs=st.lists(st.integers(40, 60), min_size=2, max_size=5),
     asking=st.randoms(use_true_random=False),
     tokens=st.lists(st.integers(1, 9), min_size=1, max_size=8),
 )
