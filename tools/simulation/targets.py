@@ -46,8 +46,9 @@ def with_terms_of(run: Object | None, policy: Object) -> Object:
 
 def max_unavailable(policy: Object, targets: list[Object], run: Object | None = None) -> int:
     """A count, or a percentage of the governed machines that are supported, rounded down, but one
-    at least; while a run is under way, by the terms and of the machines of that."""
-    if run is not None:
+    at least; while a run is under way, by the terms and of the machines of that. Without windows
+    machines are installed on beside a one-time run, and the policy's own holds for all."""
+    if run is not None and policy["spec"].get("schedule", {}).get("windows"):
         return runs.max_unavailable(run)
     value = policy["spec"].get("rollout", {}).get("maxUnavailable", "10%")
     return share(value, sum(map(_supported, targets)))
