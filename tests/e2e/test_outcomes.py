@@ -170,13 +170,21 @@ def test_an_install_on_a_machine_that_is_stopped_goes_on_when_it_runs_again(worl
         lambda: _events(world, "OperationPaused", "stopped-amid"),
         STOPPED,
     )
-    target = world.target(STOPPED)
-    assert target is not None
-    assert target["status"]["operation"]["operationId"] == install.id, "the lock holds"
+    # What began is written down a moment after Azure has taken it.
+    held = world.wait("it is written down", lambda: _operation_of(world, STOPPED), STOPPED)
+    assert held == install.id, "the lock holds"
     world.as_person("POST", f"{vm_id('stopped-amid')}/start")
     target = world.wait_for_target(STOPPED, "Compliant", "Compliant")
     assert target["status"]["installation"]["activityId"] == install.id
     assert world.posts(vm_id("stopped-amid"), "Install") == 1
+
+
+def _operation_of(world: World, of: Manifest) -> str | None:
+    """Azure's id of the operation in flight on the policy's machine."""
+    target = world.target(of)
+    operation = (target or {}).get("status", {}).get("operation", {})
+    found: str | None = operation.get("operationId")
+    return found
 
 
 def test_an_install_that_somebody_superseded_is_judged_when_that_has_ended(world: World) -> None:

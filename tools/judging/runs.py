@@ -467,7 +467,7 @@ def wrong_move(before: Raw, after: Raw, run: Raw | None) -> Violations:
     """A machine enters a run before that is recorded, stays in its wave, and ends once."""
     if not after:
         return []
-    if before.get("name") != after["name"]:
+    if (before.get("name"), before.get("uid")) != (after["name"], after.get("uid")):
         late = run is not None and "membership" in _status(run)
         return [f"it came into {after['name']}, whose machines were recorded before"] * late
     broken = []

@@ -227,7 +227,7 @@ class RunRules:
         meta = run["metadata"]
         for target in self._world.api.list(PATCH_TARGET):
             same = target["metadata"]["namespace"] == meta["namespace"]
-            if same and entry_of(target).get("name") == meta["name"]:
+            if same and entry_of(target).get("uid") == meta["uid"]:
                 yield self._part(target)
 
     def _part(self, target: Object) -> Part:

@@ -30,7 +30,7 @@ def waits_rightly(world: World, target: Object, reason: str) -> bool:
     if policy is None:
         return False
     run, entry = under_way(world, policy), entry_of(target)
-    mine = run is not None and entry.get("name") == run["metadata"]["name"]
+    mine = run is not None and entry.get("uid") == run["metadata"]["uid"]
     part = mine and entry["state"] in runs.UNDER_WAY
     if run is None:
         return reason == "WaitingForRun" and _had(world, policy)
@@ -198,7 +198,7 @@ def _soaks(run: Object) -> bool:
 def _is_in(target: Object, run: Object) -> bool:
     meta = run["metadata"]
     same = target["metadata"]["namespace"] == meta["namespace"]
-    return bool(same and entry_of(target).get("name") == meta["name"])
+    return bool(same and entry_of(target).get("uid") == meta["uid"])
 
 
 def _is_over(world: World, target: Object) -> bool:
