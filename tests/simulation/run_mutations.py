@@ -21,11 +21,11 @@ Patches = Iterator[AbstractContextManager[Any]]
 
 
 def failures_ignored() -> Patches:
-    """A wave passes its gate whatever it came to, as long as anything succeeded."""
+    """A wave passes its gate whatever it came to, as long as there is somebody in it."""
     gate = run.gate
 
     def lax(wave: Any, rollout: Any, unseen: int) -> Any:
-        return None if wave.count(RunState.SUCCEEDED) else gate(wave, rollout, unseen)
+        return None if wave.members else gate(wave, rollout, unseen)
 
     yield patch.object(run, "gate", lax)
 
@@ -147,7 +147,7 @@ def latest_patch_set() -> Patches:
 
 
 RUNS: dict[str, tuple[Callable[[], Patches], int, int]] = {
-    "runs: failures ignored": (failures_ignored, 3, 2),
+    "runs: failures ignored": (failures_ignored, 24, 1),
     "runs: an empty wave passes": (empty_wave_passes, 215, 2),
     "runs: soak from the wave's start": (soak_from_the_start, 92, 2),
     "runs: a share rounded up": (share_rounded_up, 145, 2),
