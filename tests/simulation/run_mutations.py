@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from azpatch.api.rollout import share_of
 from azpatch.api.run import RunPhase
-from azpatch.api.target import Outcome, RunState
+from azpatch.api.target import Outcome
 from azpatch.domain import run, run_entry
 from azpatch.domain.run_gate import WaveProgress
 from azpatch.reconcile import decision, install_run, policy, terms
