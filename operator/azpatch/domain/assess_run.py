@@ -26,6 +26,7 @@ from azpatch.domain.conditions import merge
 from azpatch.domain.one_time import meant
 from azpatch.domain.policy_machines import PolicyMachine
 from azpatch.domain.policy_problems import kept_from_assessing
+from azpatch.domain.run_facts import azure_said, counted_by
 from azpatch.domain.run_state import State, findings
 from azpatch.domain.words import counted
 
@@ -50,7 +51,7 @@ def assessing(
     stopped = not wants_more(run) or now >= since + LONGEST
     decided = now >= since + DECIDED
     parts = {one.target.spec.machine_id: _part(one, since, decided, stopped) for one in here}
-    counts = _in_numbers(list(parts.values()))
+    counts = counted_by(list(parts.values()))
     state = _state(run, counts, suspended)
     failed = [one for one in here if parts[one.target.spec.machine_id] is RunState.FAILED]
     generation, over = run.metadata.generation or 0, not (counts.pending or counts.running)
@@ -102,22 +103,11 @@ def _never(machine: PolicyMachine) -> bool:
     )
 
 
-def _in_numbers(parts: Sequence[RunState]) -> RunMachines:
-    return RunMachines(
-        pending=parts.count(RunState.PENDING),
-        running=parts.count(RunState.RUNNING),
-        succeeded=parts.count(RunState.SUCCEEDED),
-        failed=parts.count(RunState.FAILED),
-        skipped=parts.count(RunState.SKIPPED),
-    )
-
-
 def _failure(machine: PolicyMachine) -> RunFailure:
-    error = machine.status.assessment.error if machine.status.assessment else None
     return RunFailure(
         machine_id=machine.target.spec.machine_id,
         reason=Reason.ASSESSMENT_FAILED,
-        message=f"{error.code}: {error.message}" if error else "",
+        message=azure_said(machine.status.assessment),
     )
 
 

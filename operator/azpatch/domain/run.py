@@ -82,10 +82,8 @@ def progress(
         end, shut, soak = _through(waves, effective.rollout, max(unseen, 0), facts, pause, now)
         pause = pause or shut
     if end is not None:
-        pause = None
+        pause = unread = None
     facts = replace(facts, deadline=deadline)
-    if end is not None:
-        unread = None
     state = state_of(waves, facts, membership, pause, soak, end, unread)
     over = state.phase in OVER
     machines = in_numbers(facts.members, over=over)

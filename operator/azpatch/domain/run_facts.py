@@ -8,7 +8,7 @@ from datetime import datetime
 
 from azpatch.api.reasons import Reason
 from azpatch.api.run import PatchRun, RunFailure, RunMachines
-from azpatch.api.target import Installation, PatchTarget, RunEntry, RunState
+from azpatch.api.target import AssessmentStatus, Installation, PatchTarget, RunEntry, RunState
 from azpatch.domain.given import Reading
 from azpatch.domain.opening import Opening
 from azpatch.domain.windows import Calendar
@@ -89,7 +89,11 @@ def not_back(member: RunMember) -> bool:
 
 def in_numbers(members: Sequence[RunMember], *, over: bool) -> RunMachines:
     """In numbers. Of a run that is over nothing is pending: what was is skipped."""
-    states = [one.entry.state for one in members]
+    return counted_by([one.entry.state for one in members], over=over)
+
+
+def counted_by(states: Sequence[RunState], *, over: bool = False) -> RunMachines:
+    """The same, of their states."""
     pending = states.count(RunState.PENDING)
     return RunMachines(
         pending=0 if over else pending,
@@ -106,15 +110,16 @@ def failures_of(members: Sequence[RunMember]) -> tuple[RunFailure, ...]:
         RunFailure(
             machine_id=one.machine_id,
             reason=one.entry.reason or Reason.INSTALL_FAILED,
-            message=_azure_said(one.installation),
+            message=azure_said(one.installation),
         )
         for one in sorted(members, key=lambda one: one.machine_id)
         if one.entry.state is RunState.FAILED
     )
 
 
-def _azure_said(installation: Installation | None) -> str:
-    error = installation.error if installation else None
+def azure_said(of: Installation | AssessmentStatus | None) -> str:
+    """Azure's code and words for what failed; empty if it gave none."""
+    error = of.error if of else None
     return f"{error.code}: {error.message}" if error else ""
 
 

@@ -13,7 +13,6 @@ from azpatch.api.subscription import AzureSubscription
 from azpatch.api.target import PatchTarget
 from azpatch.domain import run as decide
 from azpatch.domain.ids import key as machine_key
-from azpatch.domain.ids import subscription_of
 from azpatch.domain.one_time import meant
 from azpatch.domain.opening import Opening, soonest
 from azpatch.domain.patch_set import dated
@@ -30,8 +29,8 @@ from azpatch.reconcile.patch_set import NEWS, PatchSets
 from azpatch.reconcile.queue import Result
 from azpatch.reconcile.run_teller import RunTeller
 from azpatch.reconcile.sparing import APART
-from azpatch.reconcile.store import Stored, made, owns
-from azpatch.reconcile.subscription import usable_subscriptions
+from azpatch.reconcile.store import Stored, made, owns, serves
+from azpatch.reconcile.subscription import subscriptions_of
 
 SHORTLY = timedelta(seconds=1)
 
@@ -112,8 +111,8 @@ class InstallRuns:
             return None
         if not run.one_time and not made(policy, stored):
             return None
-        if run.status.policy_uid not in (None, policy.uid):
-            return None  # It began under one that had the name before.
+        if not serves(policy, run):
+            return None
         effective = run.status.effective
         if effective is None:
             if policy.parsed.spec.install is None:
@@ -167,11 +166,10 @@ class InstallRuns:
         """When the window ends that is open, or the next: of the whole policy, as the run was made.
         Of a one-time run its own, if that is sooner."""
         declared, opened = self._declared(case), open_run(case.run)
-        ids = {subscription_of(one.spec.machine_id) for one in case.targets}
-        usable = usable_subscriptions(self._context.store)
+        machines = (one.spec.machine_id for one in case.targets)
         openings = [
-            self._context.terms.opening_of(declared, opened, None, usable[id_], now)
-            for id_ in sorted(ids & usable.keys())
+            self._context.terms.opening_of(declared, opened, None, one, now)
+            for one in subscriptions_of(self._context.store, machines)
         ]
         span = soonest(openings).span if openings else None
         ends = (span.end if span else None, case.run.spec.not_after)
@@ -210,12 +208,9 @@ class InstallRuns:
         self, case: _Case, members: Sequence[RunMember]
     ) -> Iterator[tuple[Wave, list[AzureSubscription]]]:
         """The waves, each with the subscriptions that its machines are in."""
-        usable = usable_subscriptions(self._context.store)
         for wave in waves_of(case.effective.rollout):
-            ids = {
-                subscription_of(one.machine_id) for one in members if one.entry.wave == wave.name
-            }
-            yield wave, [usable[id_] for id_ in sorted(ids & usable.keys())]
+            machines = (one.machine_id for one in members if one.entry.wave == wave.name)
+            yield wave, subscriptions_of(self._context.store, machines)
 
     # --- members ----------------------------------------------------------------------------------
 

@@ -18,7 +18,6 @@ from azpatch.domain import policy as decide
 from azpatch.domain.availability import follows_unavailable, unavailable
 from azpatch.domain.grants import Namespace
 from azpatch.domain.ids import key as machine_key
-from azpatch.domain.ids import subscription_of
 from azpatch.domain.membership import Member, Membership, Scope, membership
 from azpatch.domain.naming import target_name
 from azpatch.domain.opening import UNTIMED, Timing, timing
@@ -34,7 +33,7 @@ from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.sparing import Sparing
 from azpatch.reconcile.spread import choose, held_by_failures
 from azpatch.reconcile.store import Stored, busy, owns
-from azpatch.reconcile.subscription import usable_subscriptions
+from azpatch.reconcile.subscription import subscriptions_of, usable_subscriptions
 
 SHORTLY = timedelta(seconds=1)
 """A window that opens now has opened a moment ago when it is looked at again."""
@@ -178,11 +177,10 @@ class PolicyReconciler:
         if install is None:
             return UNTIMED
         now, calendars = self._context.clock.now(), self._context.calendars
-        ids = {subscription_of(str(target.raw["spec"]["machineId"])) for target in targets}
-        usable = usable_subscriptions(self._context.store)
+        machines = (str(target.raw["spec"]["machineId"]) for target in targets)
         there = [
-            (calendars.opening(policy, usable[id_], now), calendars.calendar(policy, usable[id_]))
-            for id_ in sorted(ids & usable.keys())
+            (calendars.opening(policy, one, now), calendars.calendar(policy, one))
+            for one in subscriptions_of(self._context.store, machines)
         ]
         return timing(there, install.maximum_duration, now)
 

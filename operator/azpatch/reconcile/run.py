@@ -11,7 +11,6 @@ from azpatch.api.policy import PatchPolicy
 from azpatch.api.run import PatchRun
 from azpatch.api.target import PatchTarget
 from azpatch.domain.assess_run import DECIDED, LONGEST, assessing
-from azpatch.domain.ids import subscription_of
 from azpatch.domain.lifting import lifted
 from azpatch.domain.one_time import Asked, Wait, admission
 from azpatch.domain.opening import UNSCHEDULED, Opening, soonest
@@ -21,8 +20,8 @@ from azpatch.reconcile.context import Context
 from azpatch.reconcile.install_run import SHORTLY, InstallRuns
 from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.run_teller import RunTeller
-from azpatch.reconcile.store import Stored, made, owns
-from azpatch.reconcile.subscription import usable_subscriptions
+from azpatch.reconcile.store import Stored, made, owns, serves
+from azpatch.reconcile.subscription import subscriptions_of
 
 log = structlog.get_logger(__name__)
 
@@ -116,11 +115,10 @@ class RunReconciler:
         self, run: PatchRun, policy: PatchPolicy, targets: Sequence[PatchTarget], now: datetime
     ) -> Opening:
         """Whether a machine of the policy may be installed on now, whatever the waves."""
-        ids = {subscription_of(one.spec.machine_id) for one in targets}
-        usable = usable_subscriptions(self._context.store)
+        machines = (one.spec.machine_id for one in targets)
         openings = [
-            self._context.calendars.opening(policy, usable[id_], now, lifted=lifted(run.spec))
-            for id_ in sorted(ids & usable.keys())
+            self._context.calendars.opening(policy, one, now, lifted=lifted(run.spec))
+            for one in subscriptions_of(self._context.store, machines)
         ]
         return soonest(openings) if openings else UNSCHEDULED
 
@@ -143,7 +141,7 @@ class RunReconciler:
         rest = self._teller.rest(stored)
         if rest is not None and seen:
             return Result(rest)  # Counting takes a look at every machine.
-        if policy is None or policy.parsed is None or _another(run, policy):
+        if policy is None or policy.parsed is None or not serves(policy, run):
             await self._teller.write(stored, run, without_policy(run, now))
             return Result()
         machines = machines_of(policy.parsed, self._targets(policy))
@@ -158,11 +156,6 @@ class RunReconciler:
     def _targets(self, policy: Stored[PatchPolicy]) -> list[PatchTarget]:
         listed = self._context.store.targets_of(policy.namespace, policy.name)
         return [one.parsed for one in listed if one.parsed is not None and owns(policy, one)]
-
-
-def _another(run: PatchRun, policy: Stored[PatchPolicy]) -> bool:
-    """The policy has the name of the one that the run began under, and is another."""
-    return run.status.policy_uid not in (None, policy.uid)
 
 
 def _begun(run: PatchRun) -> bool:

@@ -291,6 +291,11 @@ def made(policy: Stored[PatchPolicy], child: Stored[Any]) -> bool:
     return any(owner["uid"] == policy.uid for owner in owners)
 
 
+def serves(policy: Stored[PatchPolicy], run: PatchRun) -> bool:
+    """Whether the run did not begin under another policy that had the name before."""
+    return run.status.policy_uid in (None, policy.uid)
+
+
 def busy(stored: Stored[PatchTarget]) -> bool:
     """An operation is in flight on it, or may be. One that cannot be read holds the lock too."""
     if stored.parsed is not None:

@@ -37,6 +37,12 @@ def usable_subscriptions(store: Store) -> Mapping[str, AzureSubscription]:
     return usable(sorted(_parsed(store.subscriptions()), key=decide.seniority))
 
 
+def subscriptions_of(store: Store, machine_ids: Iterable[str]) -> list[AzureSubscription]:
+    """Those that count and that these machines are in, by subscription id."""
+    usable, ids = usable_subscriptions(store), set(map(subscription_of, machine_ids))
+    return [usable[id_] for id_ in sorted(ids & usable.keys())]
+
+
 def gate_of(
     subscription: AzureSubscription, inventory: SubscriptionInventory | None
 ) -> FeatureGate | None:
