@@ -131,6 +131,17 @@ async def test_a_wait_for_a_slot_is_told_when_it_lasts() -> None:
     assert fleet.writes["web-2"] == [ONE_INSTALL[0], "WaitingForSlot", *ONE_INSTALL[1:]]
 
 
+async def test_an_assessment_that_waits_in_azures_line_costs_one_more() -> None:
+    fleet = Told()
+    waits = iter([0 * SECOND, 20 * SECOND])
+    fleet.world.azure.turn = lambda _machine: next(waits, 0 * SECOND)
+    async with fleet.world.operator_runs():
+        await fleet.until(21)
+
+    assert fleet.states() == {"web-1": "Succeeded"}
+    assert fleet.writes["web-1"] == [*ONE_INSTALL[:4], "Working", *ONE_INSTALL[4:]]
+
+
 async def test_at_rest_no_machine_is_written() -> None:
     fleet = Told(2)
     async with fleet.world.operator_runs():
