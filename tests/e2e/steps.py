@@ -30,14 +30,14 @@ INSTALL = (
     "the intent of the install",
     "the install",
     "the start of the install is written",
-    "the result of the install is written",
-    "the event of the install",
 )
+"""Its result is written with the intent that follows."""
 
 REASSESSMENT = (
     "the intent of the re-assessment",
     "the re-assessment",
     "the start of the re-assessment is written",
+    "the event of the install",
     "the result of the re-assessment is written",
 )
 

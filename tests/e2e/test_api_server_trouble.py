@@ -91,7 +91,7 @@ WRITES = (
     "the result of the assessment is written",
     "the intent of the install",
     "the start of the install is written",
-    "the result of the install is written",
+    "the intent of the re-assessment",
     "it is unlocked",
 )
 

@@ -82,8 +82,8 @@ SHORT = [
     ("the install", L),
     ("the install", A),
     ("the start of the install is written", B),
-    ("the result of the install is written", B),
-    ("the result of the install is written", L),
+    ("the intent of the re-assessment", B),
+    ("the intent of the re-assessment", L),
     ("the re-assessment", L),
     ("its policy is unlocked", L),
 ]

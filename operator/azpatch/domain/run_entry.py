@@ -306,6 +306,11 @@ def begun(entry: RunEntry | None) -> RunEntry | None:
     return entry.replace(state=RunState.RUNNING)
 
 
+def midway(entry: RunEntry | None) -> bool:
+    """From its first install in the run until its part there is over."""
+    return entry is not None and entry.state is RunState.RUNNING
+
+
 def not_begun(entry: RunEntry | None) -> RunEntry | None:
     """It did not start after all. One whose first install failed is still at that."""
     if entry is None or entry.state is not RunState.RUNNING or entry.reason is not None:

@@ -6,7 +6,7 @@ never act side by side.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
@@ -21,24 +21,22 @@ from azpatch.domain.ids import subscription_of
 from azpatch.domain.look import LONGEST_LOOK_AT_FOREIGN, cleared, outlived, touched_since
 from azpatch.domain.plan import AskSlot, Idle, Plan, Send
 from azpatch.domain.run_entry import joined
-from azpatch.kube.port import PATCH_POLICY, KubeError
+from azpatch.kube.port import PATCH_POLICY, KubeError, NotLeading
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.decision import Decider, Decision, NotNow
-from azpatch.reconcile.flight import Flight
+from azpatch.reconcile.flight import Flight, Followed
 from azpatch.reconcile.memory import MachineMemory, Memory
 from azpatch.reconcile.queue import Key, Result
 from azpatch.reconcile.refusals import of_look
 from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.spread import wake_waiting
-from azpatch.reconcile.start import Starter
+from azpatch.reconcile.start import Starter, release
 from azpatch.reconcile.store import Stored
 from azpatch.reconcile.turn import IN_LINE, LONGEST_APPOINTMENT, Line, told
+from azpatch.reconcile.waiting import again, untold
 
 SHORTLY = timedelta(seconds=1)
 """When something is known to be decided differently now."""
-
-PAST = timedelta(minutes=1)
-"""A wake-up that is over already is put off this long: it must not become a loop."""
 
 log = structlog.get_logger(__name__)
 
@@ -96,13 +94,28 @@ class MachineReconciler:
             return Result(followed.look_after)
         # What is still awaited from here on, settling says; it is asked for less and less often.
         self._context.looks.enough(memory.machine_key)
-        result = await self._settle(key, followed.stored, followed.status, memory)
+        try:
+            result = await self._settle(key, followed.stored, followed.status, memory)
+        except KubeError:
+            await self._over(key, followed, memory)
+            raise
+        await self._over(key, followed, memory)
+        return result
+
+    async def _over(self, key: Key, followed: Followed, memory: MachineMemory) -> None:
+        """Tells others of an operation's end, once it is written down; that may have been with the
+        intent of the next one."""
+        newest = self._context.store.target(key.namespace, key.name)
+        now, before = (one.parsed if one else None for one in (newest, followed.stored))
+        if now is not None and before is not None:
+            if now.status.operation == before.status.operation:
+                return
+            if now.status.operation is None:
+                self._flight.forget(memory)
         if followed.outcome is not None:
             await self._flight.report(followed.stored, followed.outcome)
-        self._flight.forget(memory)
         self._wake_siblings(followed.stored)
         self._wake_subscription(followed.stored)
-        return result
 
     async def _settle(
         self,
@@ -118,14 +131,16 @@ class MachineReconciler:
             self._give_back(key, stored)
             self._line.leave(memory)
             stored = await self._context.write_status(stored, decision.status)
-            await self._context.remove_finalizer(stored)
+            await release(self._context, stored)
             if not decision.open:
                 self._decided(key, stored)
             return Result(decision.again)
         return await self._act(key, decision, memory)
 
     async def _act(self, key: Key, decision: Decision, memory: MachineMemory) -> Result:
-        if not isinstance(decision.step, Send):
+        if isinstance(decision.step, Send):
+            memory.untold = None
+        else:
             self._line.leave(memory)
         try:
             result = await self._carry_out(key, decision, memory)
@@ -140,12 +155,15 @@ class MachineReconciler:
 
     async def _carry_out(self, key: Key, decision: Decision, memory: MachineMemory) -> Result:
         if isinstance(decision.step, Send):
-            if decision.target.status.operation is None:
-                return await self._send(key, decision, decision.step, memory)
-            # What has ended is written down before anything else begins; the finalizer stays.
-            await self._context.write_status(decision.stored, decision.status)
-            self._decided(key, decision.stored, decision.policy.generation)
-            return Result(SHORTLY)
+            try:
+                result = await self._send(key, decision, decision.step, memory)
+            except NotLeading:
+                raise
+            except KubeError:
+                await self._end(key, decision)
+                raise
+            await self._end(key, decision)
+            return result
         if foreign_install(decision.target.status) and self._forgets(decision):
             # It holds a slot as long as it runs, and whether it does only a look can tell.
             if memory.blocked is not None:
@@ -154,6 +172,15 @@ class MachineReconciler:
             if isinstance(looked, Result):
                 return looked
         return await self._rest(key, decision, memory)
+
+    async def _end(self, key: Key, decision: Decision) -> None:
+        """An operation has ended, and nothing has begun with whose intent that was written: then it
+        is now. The finalizer stays for what is about to be sent."""
+        newest, before = self._context.newest(decision.stored), decision.target.status
+        if before.operation is None or newest.parsed is None or newest.parsed.status != before:
+            return
+        await self._context.write_status(newest, decision.status)
+        self._decided(key, decision.stored, decision.policy.generation)
 
     def _forgets(self, decision: Decision) -> bool:
         """Resting now would unsay that someone else's operation runs on the machine."""
@@ -188,13 +215,17 @@ class MachineReconciler:
         status, now = decision.status, self._context.clock.now()
         if isinstance(decision.step, AskSlot) and memory.doubt is not None:
             status = decide.blocked(decision.target, status, memory.doubt, now)
+        wakes = again(decision, decision.step, now)
+        moment = untold(self._context, key, decision, status, memory)
+        if moment is not None:
+            return Result(moment if wakes is None else min(moment, wakes))
         await self._write(key, decision, status)
-        return Result(_again(decision, decision.step, now))
+        return Result(wakes)
 
     async def _write(self, key: Key, decision: Decision, status: PatchTargetStatus) -> None:
         """What was decided, with nothing in flight."""
         stored = await self._context.write_status(decision.stored, status)
-        await self._context.remove_finalizer(stored)
+        await release(self._context, stored)
         self._decided(key, stored, decision.policy.generation)
 
     # --- send -------------------------------------------------------------------------------------
@@ -217,17 +248,18 @@ class MachineReconciler:
                 # Decided anew, it comes to an assessment.
                 return Result(SHORTLY)
 
-        def again() -> Decision | None:
-            return self._same(key, step, memory)
+        def anew() -> Decision | None:
+            return self._same(key, decision, step, memory)
 
         try:
-            started = await self._starter.start(step.kind, decision, again, view, verified)
+            started = await self._starter.start(step.kind, decision, anew, view, verified)
         except KubeError:
             self._came_to_nothing(key, decision)
             self._line.leave(memory)
             raise
         if started.began:
             self._tell(key, decision, step, memory)
+            self._flight.forget(memory)
             memory.accepted = started.accepted
             memory.next_look = self._context.clock.elapsed() + started.look_after
             self._wake_siblings(decision.stored)
@@ -260,12 +292,19 @@ class MachineReconciler:
             await self._write(key, decision, status)
         return Result(min(wait, LONGEST_APPOINTMENT))
 
-    def _same(self, key: Key, step: Send, memory: MachineMemory) -> Decision | None:
+    def _same(
+        self, key: Key, first: Decision, step: Send, memory: MachineMemory
+    ) -> Decision | None:
         """The decision taken anew; None if it does not come to the same step."""
         stored = self._context.store.target(key.namespace, key.name)
-        if stored is None or stored.parsed is None or stored.parsed.status.operation is not None:
+        if stored is None or stored.parsed is None:
             return None
-        decision = self._decider.decide(key, stored, stored.parsed.status, memory)
+        status = stored.parsed.status
+        if status.operation is not None:
+            if status != first.target.status:
+                return None
+            status = first.status  # In which it has ended; that is not written yet.
+        decision = self._decider.decide(key, stored, status, memory)
         if isinstance(decision, NotNow) or decision.step != step:
             return None
         return decision
@@ -316,7 +355,7 @@ class MachineReconciler:
         self._line.leave(memory)
         status = decide.blocked(decision.target, decision.status, obstacle, now)
         await self._write(key, decision, status)
-        return Result(_again(decision, obstacle, now))
+        return Result(again(decision, obstacle, now))
 
     # --- slots, and who else is concerned ---------------------------------------------------------
 
@@ -396,22 +435,6 @@ def _in_words(step: Plan) -> tuple[str, str]:
             return "idle", Reason.WAITING_FOR_SLOT
         case Send(kind):
             return "send", kind
-
-
-def _again(decision: Decision, step: Plan, now: datetime) -> timedelta | None:
-    """When to decide again. The end of a window may be that of the machine's part in a run, though
-    it is off then, and nothing else wakes it."""
-    wakes = [_until(step, now)]
-    holds_until = decision.standing.opening.holds_until
-    if decision.standing.part.mine is not None and holds_until is not None:
-        wakes.append(holds_until - now if holds_until > now else PAST)
-    return min((wake for wake in wakes if wake is not None), default=None)
-
-
-def _until(step: Plan, now: datetime) -> timedelta | None:
-    if isinstance(step, Idle | AskSlot) and step.wake is not None:
-        return step.wake - now if step.wake > now else PAST
-    return None
 
 
 def _policy_name(key: Key, target: PatchTarget) -> tuple[str, str]:

@@ -51,6 +51,9 @@ class MachineMemory:
     """When the install in flight was first seen to have ended."""
     in_line: bool = False
     """It has a place in the line of those who want to send something."""
+    untold: timedelta | None = None
+    """Since when its status does not say that it waits, for what may come in a moment
+    (`clock.elapsed()`)."""
     told: tuple[str, str] | None = None
     """The decision that was logged last."""
     basis: tuple[str, tuple[int, int]] | None = None

@@ -22,6 +22,7 @@ from azpatch.azure.port import (
     AzureError,
     Unconfirmed,
 )
+from azpatch.domain import run_entry
 from azpatch.domain import target as decide
 from azpatch.domain.ending import begun, dropped
 from azpatch.domain.facts import MachineView
@@ -238,10 +239,18 @@ class Starter:
         status = dropped(target.status).replace(attempts=decision.status.attempts)
         status = decide.blocked(target, status, obstacle, now)
         stored = await self._context.write_status(stored, status)
-        await self._context.remove_finalizer(stored)
+        await release(self._context, stored)
         assert obstacle.wake is not None
         wait = max(obstacle.wake - now, timedelta(seconds=1))
         return Started(wait, began=False, obstacle=obstacle)
+
+
+async def release(context: Context, stored: Stored[PatchTarget]) -> None:
+    """Takes the finalizer off, with nothing in flight. In the midst of its part in a run another
+    operation follows soon, and the finalizer stays for that, unless the PatchTarget is being
+    deleted. Raises KubeError."""
+    if stored.deleting or stored.parsed is None or not run_entry.midway(stored.parsed.status.run):
+        await context.remove_finalizer(stored)
 
 
 def subject_of(kind: OperationKind) -> Subject:
