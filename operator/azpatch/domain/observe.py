@@ -113,15 +113,17 @@ def _known_id(before: PatchTargetStatus) -> str | None:
 
 
 def awaits_row(status: PatchTargetStatus, newest: AssessmentResult | None, now: datetime) -> bool:
-    """Resource Graph has not shown the last assessment, and still may: also of a failed one, whose
-    row says whether Azure supports the machine at all."""
+    """Resource Graph has not shown the end of the last assessment, and still may: also of a failed
+    one, whose row says whether Azure supports the machine at all."""
     assessment = status.assessment
     if assessment is None or now - assessment.time > ASSESSMENT_STALE:
         return False
     if newest is None or newest.last_modified is None:
         return True
-    start = assessment.began
-    return newest.last_modified < start and not _is_of_last(newest, status)
+    if _is_of_last(newest, status):
+        # ARM showed the end first.
+        return not newest.status.ended
+    return newest.last_modified < assessment.began
 
 
 def _is_of_last(

@@ -258,6 +258,12 @@ class TestAwaitedRow:
             pytest.param(OURS, row(last_modified=None), True, id="one without a time"),
             pytest.param(OURS, row(), False, id="it appeared"),
             pytest.param(
+                OURS,
+                row(status=GuestStatus.IN_PROGRESS, start_time=NOW - HOUR - 5 * MINUTE),
+                True,
+                id="it appeared, and has not ended there",
+            ),
+            pytest.param(
                 PatchTargetStatus(assessment=assessed(status="Failed")),
                 None,
                 True,
