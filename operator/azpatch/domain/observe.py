@@ -101,10 +101,16 @@ def replaced(before: PatchTargetStatus, machine: Machine) -> bool:
     return is_another_vm(machine.vm_id, _known_id(before))
 
 
-def another_machine(before: PatchTargetStatus) -> PatchTargetStatus:
-    """What stays of what was known of a machine, when another has its name."""
+def another_machine(before: PatchTargetStatus, made: datetime | None = None) -> PatchTargetStatus:
+    """What stays of what was known of a machine, when another has its name, `made` then. An install
+    that began later was on that one: it was made between our last look and the POST."""
+    last = before.installation
+    began = last.start_time if last else None
     return PatchTargetStatus(
-        governs=before.governs, conditions=before.conditions, run=run_entry.replaced(before.run)
+        governs=before.governs,
+        conditions=before.conditions,
+        run=run_entry.replaced(before.run),
+        installation=last if began and made and began >= made else None,
     )
 
 
@@ -145,7 +151,7 @@ def _identified(
     machine = around.machine
     kept = before
     if replaced(before, machine):
-        kept = another_machine(before)
+        kept = another_machine(before, machine.time_created)
     return kept.replace(
         machine=MachineStatus(
             kind=machine.kind,

@@ -27,6 +27,7 @@ from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import FeatureState
 from azpatch.api.target import Attempts, DetectedStatus, PatchTargetStatus
+from azpatch.domain.availability import unavailable
 from azpatch.domain.facts import AssessmentResult, GuestStatus, Machine
 from azpatch.domain.feature import FeatureGate, Gate
 from azpatch.domain.image import classify
@@ -180,6 +181,22 @@ class TestAnotherMachineUnderTheName:
     def test_a_row_of_the_old_machine_does_not_count(self) -> None:
         found = seen(self.BEFORE, row(), machine(time_created=NOW))
         assert (found.row, found.status.assessment) == (None, None)
+
+    @pytest.mark.parametrize(
+        ("made", "stays"),
+        [
+            pytest.param(NOW - 3 * HOUR, True, id="began on it"),
+            pytest.param(NOW - 2 * HOUR, False, id="began on the one before it"),
+            pytest.param(None, False, id="when it was made is not known"),
+        ],
+    )
+    def test_an_install_that_began_since_it_was_made_stays_until_it_is_assessed(
+        self, made: datetime | None, stays: bool
+    ) -> None:
+        before = self.BEFORE.replace(installation=installed())
+        status = seen(before, found=machine(time_created=made)).status
+        assert status.installation == (installed() if stays else None)
+        assert unavailable(status) is stays
 
     @pytest.mark.parametrize("vm_id", ["vm-0", "VM-0"])
     def test_the_same_vm_id_keeps_them_in_whatever_case(self, vm_id: str) -> None:
