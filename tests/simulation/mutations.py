@@ -15,6 +15,7 @@ from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
+from month_mutations import MONTHS
 from one_time_mutations import ONE_TIME
 from run_mutations import RUNS
 from support_mutations import gate_ignored, verdict_ignored
@@ -286,7 +287,7 @@ def _listed(make: Callable[[], Iterator[AbstractContextManager[Any]]]) -> Callab
     return lambda: [*make()]
 
 
-WITH_RUNS = {**RUNS, **ONE_TIME}
+LISTED = {**RUNS, **ONE_TIME, **MONTHS}
 
 MUTATIONS = {
     "intent forgotten": Mutation(intent_forgotten, 0, 3),
@@ -314,7 +315,7 @@ MUTATIONS = {
     "a window's end ignored": Mutation(window_end_ignored, 15, 8),
     "freezes ignored": Mutation(freezes_ignored, 15, 8),
     "time zones ignored": Mutation(zones_ignored, 8, 8),
-    **{name: Mutation(_listed(make), *seeds) for name, (make, *seeds) in WITH_RUNS.items()},
+    **{name: Mutation(_listed(make), *seeds) for name, (make, *seeds) in LISTED.items()},
 }
 
 
