@@ -14,6 +14,7 @@ from azpatch.api.schedule import Monthly, Nth, Weekday, Window
 from azpatch.domain import windows
 from azpatch.domain.windows import DAY, Occurrence, Span, instant
 from azpatch.reconcile import calendars
+from azpatch.reconcile.policy_runs import PolicyRuns
 
 Patches = Iterator[AbstractContextManager[Any]]
 
@@ -116,6 +117,19 @@ def rolled_over() -> Patches:
     return _monthly(day_of)
 
 
+def one_run_a_month() -> Patches:
+    """A policy that has had a run this month gets no other."""
+    made: set[tuple[str, int]] = set()
+    truly = PolicyRuns._make
+
+    async def make(self: PolicyRuns, policy: Any, window: datetime) -> None:
+        if (policy.metadata.uid, window.month) not in made:
+            made.add((policy.metadata.uid, window.month))
+            await truly(self, policy, window)
+
+    yield patch.object(PolicyRuns, "_make", make)
+
+
 MONTHS: dict[str, tuple[Callable[[], Patches], int, int]] = {
     "months: lengths on the wall": (lengths_on_the_wall, 7, 1),
     "months: a skipped time dropped": (skipped_time_dropped, 7, 1),
@@ -123,5 +137,6 @@ MONTHS: dict[str, tuple[Callable[[], Patches], int, int]] = {
     "months: a freeze read in the schedule's zone": (freeze_in_the_schedules_zone, 7, 1),
     "months: an nth weekday read as one of the nth week": (nth_week, 7, 1),
     "months: the end of a month rolled over": (rolled_over, 7, 1),
+    "months: one run a month": (one_run_a_month, 7, 1),
 }
 """How to make each, the first seed of those that catch it, and how many there are."""

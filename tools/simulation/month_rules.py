@@ -23,7 +23,7 @@ from simulation.apiserver import WatchEvent
 from simulation.injections import Troublemaker
 from simulation.judge import AWAKE, Judge
 from simulation.months import INVENTORY, Publication
-from simulation.run_settled import SHUT
+from simulation.run_settled import SHUT, WAITS, unsettled_runs, waits_rightly
 from simulation.settled import waits_for_its_time
 from simulation.targets import machine_of, owned
 from simulation.world import World
@@ -34,11 +34,14 @@ FIRST_LOOK = AWAKE + timedelta(minutes=1)
 QUIET = timedelta(hours=12)
 """Without trouble, before a window is judged: what was in the way has been got over by then."""
 
-NO_REASON = SHUT | {"Working", "Ready"}
+NO_REASON = SHUT | {"Working", "WaitingForSlot"}
 """What a machine says that does not tell why nothing is sent to it while a window is open."""
 
+GOES_ON = timedelta(minutes=15)
+"""From when a run may go on until it has."""
+
 SEEN = timedelta(hours=4)
-"""From an assessment that is due, or somebody else's that has ended, until its result is told."""
+"""From when an assessment is due, or the inventory shows one, until its result is told."""
 
 
 @dataclass
@@ -46,6 +49,8 @@ class _Due:
     """A machine that is due in a window that is open."""
 
     machine: str
+    uid: str
+    """Of its PatchTarget."""
     reasons: set[str] = field(default_factory=set)
     """Of Ready, since the first look."""
 
@@ -66,7 +71,7 @@ class MonthRules:
         self._due: dict[str, list[_Due]] = {}
         """In the windows that are open, by uid of the PatchTarget."""
         self.judged = 0
-        """How often a machine was due in a window that was judged."""
+        """How often a machine was due in a window, or had been sent an install in it already."""
         for policy in world.fleet.policies:
             self._appoint(policy, world.fleet.start + length)
         world.api.watchers.append(self._changed)
@@ -100,10 +105,30 @@ class MonthRules:
                 why = f"it waits for a window, and one is open since {opens}"
                 self._judge.broken("9 claims", why, machine)
             self._overlooked(policy, target)
-            if _is_due(target) and not self._sent(machine, opens):
-                due = _Due(machine, {_reason(target)})
-                self._due.setdefault(target["metadata"]["uid"], []).append(due)
-                self._at(closes, partial(self._at_the_end, target, due, opens, closes))
+            reason = _reason(target)
+            if reason in WAITS and not waits_rightly(self._world, target, reason):
+                why = f"it says {reason}, which is not so, in the window that is open since {opens}"
+                self._judge.broken("9 claims", why, machine)
+            sent = self._sent(machine, opens)
+            self.judged += sent or _is_due(target)
+            if _is_due(target) and not sent:
+                due = _Due(machine, target["metadata"]["uid"], {reason})
+                self._due.setdefault(due.uid, []).append(due)
+                self._at(closes, partial(self._at_the_end, policy, due, opens, closes))
+        stuck = set(self._stuck())
+        if stuck:
+            at = self._world.clock.now() + GOES_ON
+            self._at(at, partial(self._second_look, stuck))
+
+    def _stuck(self) -> Iterator[tuple[str, str]]:
+        """Runs that could go on, and do not."""
+        world, judge = self._world, self._judge
+        return unsettled_runs(world, judge.declarations, judge.journal(), patient=False, last=True)
+
+    def _second_look(self, stuck: set[tuple[str, str]]) -> None:
+        """At what may just have been about to go on."""
+        for machine, why in sorted(stuck & set(self._stuck())) if self._quiet() else ():
+            self._judge.broken("6 it gets there", why, machine or None)
 
     def _overlooked(self, policy: Object, target: Object) -> None:
         """It is said to lack nothing, and has lacked for long what the policy selects."""
@@ -113,23 +138,47 @@ class MonthRules:
         lacks = {one.name for one in self._world.cloud.machines[machine].missing}
         longest = duration(policy["spec"]["assessment"]["maxAge"])
         for one in self._publications:
-            known = one.at + (INVENTORY if one.assessed else longest) + SEEN
-            if one.machine == machine and one.patch in lacks and self._world.clock.now() > known:
+            if one.machine != machine or one.patch not in lacks:
+                continue
+            found = [at + INVENTORY for at in self._assessed_since(machine, one.at)]
+            if self._world.clock.now() > min([one.at + longest, *found]) + SEEN:
                 why = f"it lacks {one.patch} since {one.at}, and is called compliant"
                 self._judge.broken("9 claims", why, machine)
 
+    def _assessed_since(self, machine: str, at: datetime) -> Iterator[datetime]:
+        """When assessments that began later ended well, anyone's."""
+        for one in self._judge.journal().operations(machine):
+            if (
+                one.kind == "Assess"
+                and one.started >= at
+                and one.status == "Succeeded"
+                and one.ended
+            ):
+                yield one.ended
+
     # --- the end ----------------------------------------------------------------------------------
 
-    def _at_the_end(self, target: Object, due: _Due, opens: datetime, closes: datetime) -> None:
-        open_ = self._due[target["metadata"]["uid"]]
-        open_.remove(due)
+    def _at_the_end(self, policy: Object, due: _Due, opens: datetime, closes: datetime) -> None:
+        self._due[due.uid].remove(due)
         if not self._quiet() or due.machine not in self._world.cloud.machines:
             return
-        self.judged += 1
+        if self._others_at_work(policy, due, opens, closes):
+            return
         if not self._sent(due.machine, opens) and due.reasons <= NO_REASON:
             told = ", ".join(sorted(due.reasons))
             why = f"nothing was sent from {opens} to {closes}, though it was due; it says {told}"
             self._judge.broken("6 it gets there", why, due.machine)
+
+    def _others_at_work(self, policy: Object, due: _Due, opens: datetime, closes: datetime) -> bool:
+        """It said to wait for a slot, and others of the policy were installed on meanwhile."""
+        others = {machine_of(one) for one in self._targets(policy)} - {due.machine}
+        return "WaitingForSlot" in due.reasons and any(
+            one.machine in others
+            and one.kind == "Install"
+            and one.started < closes
+            and (one.ended is None or one.ended > opens)
+            for one in self._judge.journal().operations()
+        )
 
     def _changed(self, event: WatchEvent) -> None:
         if event.kind == PATCH_TARGET:

@@ -57,6 +57,10 @@ LOOK_EVERY = timedelta(hours=4)
 
 TAG = "patched-by"
 
+OTHER_TIMES = 2
+"""At which a patch is published for a machine, whatever its windows: who reads a calendar wrongly
+finds it due at the wrong time."""
+
 QUIET_FIRST = 2 * DAY
 """Without trouble."""
 
@@ -261,7 +265,7 @@ class Months:
         self._trouble.later(2 * HOUR, 3 * DAY, undo)
 
     def _publish_for(self, policy: Object) -> None:
-        """Before most windows, some hours or days, and not for all machines alike."""
+        """Before most windows, some hours or days, and at other times."""
         start, end = self._world.fleet.start, self._world.fleet.start + self._length
         opens = [one[0] for one in opened(policy["spec"]["schedule"], start + HOUR, end)]
         few = opens if len(opens) <= 8 else sorted(self._random.sample(opens, 8))
@@ -272,6 +276,9 @@ class Months:
             for at in few:
                 early = self._random.choice((11, 14, 14, 20, 30, 90)) * HOUR
                 self._publish_at(fleets.id_of(raw).lower(), at - early)
+            for _ in range(OTHER_TIMES):
+                at = start + self._random.random() * self._length
+                self._publish_at(fleets.id_of(raw).lower(), at)
 
     def _publish_at(self, machine: str, at: datetime) -> None:
         number = 100 + len(self.publications)

@@ -85,7 +85,7 @@ class Outcome:
     months: int = 0
     """1 of a world that lasts for weeks."""
     windows: int = 0
-    """How often a machine was due in a window of one that was judged to its end."""
+    """How often a machine was due in a window of one, and looked at."""
     seconds: float = 0.0
     """Of processor time."""
     fingerprint: int = 0
