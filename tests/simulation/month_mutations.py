@@ -131,11 +131,11 @@ def one_run_a_month() -> Patches:
 
 
 MONTHS: dict[str, tuple[Callable[[], Patches], int, int]] = {
-    "months: lengths on the wall": (lengths_on_the_wall, 7, 1),
-    "months: a skipped time dropped": (skipped_time_dropped, 7, 1),
-    "months: a repeated time taken at its second": (repeated_time_second, 7, 1),
+    "months: lengths on the wall": (lengths_on_the_wall, 167, 1),
+    "months: a skipped time dropped": (skipped_time_dropped, 27, 1),
+    "months: a repeated time taken at its second": (repeated_time_second, 47, 1),
     "months: a freeze read in the schedule's zone": (freeze_in_the_schedules_zone, 7, 1),
-    "months: an nth weekday read as one of the nth week": (nth_week, 7, 1),
+    "months: an nth weekday read as one of the nth week": (nth_week, 287, 1),
     "months: the end of a month rolled over": (rolled_over, 7, 1),
     "months: one run a month": (one_run_a_month, 7, 1),
 }

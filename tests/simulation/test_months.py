@@ -14,7 +14,7 @@ from simulation import months
 from simulation.month_windows import ZONES, Change, changes
 
 WORLDS = range(months.AMONG, 40 * months.ONE_IN, months.ONE_IN)
-HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,24 @@ def test_all_zones_are_drawn_with_changes_both_ways() -> None:
     assert seen == {(zone, forward) for zone in ZONES for forward in (False, True)}
 
 
-def test_every_policy_is_one_that_the_api_server_takes_and_has_a_window() -> None:
+def test_every_policy_is_one_that_the_api_server_takes() -> None:
     for seed in WORLDS:
-        fleet, lasts = months.draw(Random(seed))
+        fleet, _ = months.draw(Random(seed))
         for raw in fleet.policies:
             PatchPolicy.model_validate(raw)
-            assert opened(raw["spec"]["schedule"], fleet.start, fleet.start + lasts)
+
+
+def test_a_window_of_each_world_is_near_a_change_of_its_clock() -> None:
+    for seed in WORLDS:
+        fleet, _ = months.draw(Random(seed))
+        schedule = fleet.policies[0]["spec"]["schedule"]
+        around = [
+            one
+            for year in months.YEARS
+            for one in changes(schedule["timeZone"], year)
+            if any(
+                start - 2 * HOUR <= one.at <= end + 2 * HOUR
+                for start, end, _ in opened(schedule, one.at - 2 * DAY, one.at + 2 * DAY)
+            )
+        ]
+        assert any(abs(one.at - fleet.start) < 50 * DAY for one in around)

@@ -125,7 +125,8 @@ def _nth(day: date, offset: int) -> Raw:
 
 
 def by_month(random: Random, name: str, needed: timedelta, span: Span) -> Raw:
-    """A window that has its day by another rule; it opens at least once."""
+    """A window that has its day by another rule. It opens at some time, or would have soon after
+    the end: that it does not open is worth looking at, too."""
     while True:
         minutes = random.choice((0, 17, 30, 59))
         window = {
@@ -134,14 +135,17 @@ def by_month(random: Random, name: str, needed: timedelta, span: Span) -> Raw:
             "duration": _go(needed + random.choice((*ROOM, 5 * HOUR))),
             **random.choice(RULES)(random, span),
         }
-        last = span.end.date() - DAY
         days = ((span.start + number * DAY).date() for number in range(2, 70))
-        if any(day < last and begins_on(window, day) for day in days):
+        if any(begins_on(window, day) for day in days):
             return window
 
 
 def _end_of_month(random: Random, span: Span) -> Raw:
-    return {"monthly": {"day": random.choice((29, 30, 31, 31, 31))}}
+    """On a day that a month of the span does not have, if one does not."""
+    days = [(span.start + number * DAY).date() for number in range(2, (span.end - span.start).days)]
+    last = [day.day for day in days if (day + DAY).month != day.month]
+    lacked = [day for day in (29, 30, 31) if any(day > one for one in last)]
+    return {"monthly": {"day": random.choice(lacked or [31])}}
 
 
 def _of_month(random: Random, span: Span) -> Raw:
@@ -171,6 +175,7 @@ def _every_few_days(random: Random, span: Span) -> Raw:
 RULES: tuple[Callable[[Random, Span], Raw], ...] = (
     _end_of_month,
     _end_of_month,
+    _end_of_month,
     _of_month,
     _of_month,
     _every_other_week,
@@ -185,6 +190,8 @@ RULES: tuple[Callable[[Random, Span], Raw], ...] = (
 def freezes(random: Random, schedule: Raw, span: Span, change: Change) -> Iterator[Raw]:
     """One or two that meet a window of the schedule, in any zone; some are over the change."""
     opens = [start for start, _, _ in opened(schedule, span.start + DAY, span.end)]
+    if not opens:
+        return
     near = [start for start in opens if abs(start - change.at) < 2 * DAY]
     for number in range(random.choice((1, 1, 2))):
         meant = random.choice(near if near and random.random() < 0.5 else opens)
