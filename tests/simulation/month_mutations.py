@@ -136,7 +136,7 @@ MONTHS: dict[str, tuple[Callable[[], Patches], int, int]] = {
     "months: a repeated time taken at its second": (repeated_time_second, 47, 1),
     "months: a freeze read in the schedule's zone": (freeze_in_the_schedules_zone, 7, 1),
     "months: an nth weekday read as one of the nth week": (nth_week, 287, 1),
-    "months: the end of a month rolled over": (rolled_over, 7, 1),
+    "months: the end of a month rolled over": (rolled_over, 187, 1),
     "months: one run a month": (one_run_a_month, 7, 1),
 }
 """How to make each, the first seed of those that catch it, and how many there are."""

@@ -302,7 +302,7 @@ MUTATIONS = {
     "absence taken for deletion": Mutation(absence_taken_for_deletion, 0, 10),
     "vmId ignored": Mutation(vm_id_ignored, 0, 8),
     "giving up after an error": Mutation(giving_up_after_an_error, 5, 6),
-    "a lost answer never retried": Mutation(lost_answer_never_retried, 163, 5),
+    "a lost answer never retried": Mutation(lost_answer_never_retried, 173, 4),
     # Seeds in which a registration is long on its way.
     "a registration not waited for": Mutation(registration_hurried, 170, 8),
     "the verdict ignored": Mutation(lambda: [*verdict_ignored()], 0, 3),
