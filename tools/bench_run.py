@@ -29,7 +29,8 @@ from bench_virtual import (
 from bench_wave import TOO_MANY, bound, minutes, patience
 from simulation import fleets
 from simulation.apiserver import WatchEvent
-from simulation.world import START, World
+from simulation.fleets import START
+from simulation.world import World
 
 PLACES = (
     Place(1, "westeurope", 4),

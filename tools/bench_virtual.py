@@ -20,8 +20,9 @@ from azpatch.kube.port import AZURE_SUBSCRIPTION, Object
 from azpatch.reconcile.queue import LONGEST_REST
 from azpatch.settings import Settings
 from simulation import fleets, images
+from simulation.fleets import START
 from simulation.loop import run as run_virtual
-from simulation.world import START, World
+from simulation.world import World
 
 NAMESPACE = fleets.NAMESPACES[0]
 INVENTORY = timedelta(minutes=5)

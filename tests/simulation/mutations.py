@@ -15,6 +15,7 @@ from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
+from month_mutations import MONTHS
 from one_time_mutations import ONE_TIME
 from run_mutations import RUNS
 from support_mutations import gate_ignored, verdict_ignored
@@ -286,7 +287,7 @@ def _listed(make: Callable[[], Iterator[AbstractContextManager[Any]]]) -> Callab
     return lambda: [*make()]
 
 
-WITH_RUNS = {**RUNS, **ONE_TIME}
+LISTED = {**RUNS, **ONE_TIME, **MONTHS}
 
 MUTATIONS = {
     "intent forgotten": Mutation(intent_forgotten, 0, 3),
@@ -301,7 +302,7 @@ MUTATIONS = {
     "absence taken for deletion": Mutation(absence_taken_for_deletion, 0, 10),
     "vmId ignored": Mutation(vm_id_ignored, 0, 8),
     "giving up after an error": Mutation(giving_up_after_an_error, 5, 6),
-    "a lost answer never retried": Mutation(lost_answer_never_retried, 163, 5),
+    "a lost answer never retried": Mutation(lost_answer_never_retried, 173, 4),
     # Seeds in which a registration is long on its way.
     "a registration not waited for": Mutation(registration_hurried, 170, 8),
     "the verdict ignored": Mutation(lambda: [*verdict_ignored()], 0, 3),
@@ -314,7 +315,7 @@ MUTATIONS = {
     "a window's end ignored": Mutation(window_end_ignored, 15, 8),
     "freezes ignored": Mutation(freezes_ignored, 15, 8),
     "time zones ignored": Mutation(zones_ignored, 8, 8),
-    **{name: Mutation(_listed(make), *seeds) for name, (make, *seeds) in WITH_RUNS.items()},
+    **{name: Mutation(_listed(make), *seeds) for name, (make, *seeds) in LISTED.items()},
 }
 
 

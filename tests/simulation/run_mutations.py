@@ -15,7 +15,7 @@ from azpatch.domain import run, run_entry
 from azpatch.domain.run_gate import WaveProgress
 from azpatch.reconcile import decision, install_run, policy, terms
 from azpatch.reconcile.terms import Terms
-from simulation.world import START
+from simulation.fleets import START
 
 Patches = Iterator[AbstractContextManager[Any]]
 

@@ -25,9 +25,10 @@ from judging import documents
 from judging.azure_journal import Journal, Kind, parse
 from judging.support import Case, Circumstances, Found, Gate, allowing, support_kept
 from simulation import fleets, images, run
+from simulation.fleets import START
 from simulation.images import KINDS, Built
 from simulation.loop import run as run_virtual
-from simulation.world import START, World
+from simulation.world import World
 
 LONG_ENOUGH = timedelta(minutes=35)
 """For every machine to be assessed, installed on and assessed again, within Azure's budgets, and to

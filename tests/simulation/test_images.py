@@ -28,6 +28,7 @@ from simulation.fleets import (
     OPERATOR_CLIENT,
     OPERATOR_SECRET,
     SECRET_NAME,
+    START,
     TENANT,
     Fleet,
     grants,
@@ -35,7 +36,7 @@ from simulation.fleets import (
     subscription_id,
 )
 from simulation.loop import run as run_virtual
-from simulation.world import START, World
+from simulation.world import World
 
 MACHINES = 10_000
 SUBSCRIPTIONS = (1, 2, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -11,6 +12,7 @@ from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, Kind, Object
 from judging.support import Truth
 from simulation import images, matrices
 from simulation.images import Built, subscription_id
+from simulation.pace import DAYS, Pace
 
 Raw = dict[str, Any]
 
@@ -48,6 +50,10 @@ LARGE_ONE_IN = 50
 """One fleet in so many is large."""
 
 
+START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+"""A Monday, with no change of any clock for months."""
+
+
 @dataclass(frozen=True)
 class Fleet:
     """What a simulation begins with."""
@@ -60,6 +66,8 @@ class Fleet:
     """Support matrices of the organisation's own: the text by the name of its ConfigMap."""
     truths: Mapping[str, Truth] = field(default_factory=dict)
     """What each machine is, by its key."""
+    start: datetime = START
+    pace: Pace = DAYS
 
 
 VM_TYPE, ARC_TYPE = "Microsoft.Compute/virtualMachines", "Microsoft.HybridCompute/machines"

@@ -33,6 +33,7 @@ class Troublemaker(AzureTrouble, ClusterTrouble, People):
     def make(self, kind: str, machine: str) -> None:
         """Makes this trouble, for this machine or for all. `machine` is a key."""
         self.world.story.tell(name_of(machine), f"*** {kind}")
+        self.last = self.world.clock.now()
         KINDS[kind](self, machine)
 
 

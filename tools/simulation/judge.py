@@ -128,10 +128,10 @@ class Judge:
     def _sent(self, attempt: str | None, machine: str) -> None:
         """Every POST has an intent, and was allowed when that was written."""
         if attempt not in self._attempts:
-            self._break("intent", "a POST without an intent before it", machine)
+            self.broken("intent", "a POST without an intent before it", machine)
         elif attempt in self._not_to_be_sent:
             invariant, why = self._not_to_be_sent[attempt]
-            self._break(invariant, why, machine)
+            self.broken(invariant, why, machine)
 
     def _registered(self, entry: RequestEntry) -> None:
         """Nobody asks for a preview feature that is on its way already."""
@@ -141,7 +141,7 @@ class Judge:
 
     def _earned_429(self, entry: RequestEntry) -> None:
         if entry.status == 429 and entry.principal in OURS and entry.fault is None:
-            self._break("10 budgets", f"Azure answered 429 to {entry.method} {entry.path}")
+            self.broken("10 budgets", f"Azure answered 429 to {entry.method} {entry.path}")
 
     def _began(self, entry: EventEntry) -> None:
         if entry.details.get("principal") not in OURS:
@@ -214,7 +214,7 @@ class Judge:
         reboots = last.reboot_pending and body["rebootSetting"] != "Never"
         wanted = (one.classification in classes or one.name in names for one in last.patches)
         if not reboots and not any(wanted):
-            self._break("5 evidence", "an install, although nothing is missing", machine)
+            self.broken("5 evidence", "an install, although nothing is missing", machine)
 
     def _slots(self, journal: Journal, machine: str, attempt: str | None) -> None:
         """maxUnavailable of the policy whose install this is."""
@@ -279,7 +279,7 @@ class Judge:
             return
         self._attempts[operation["attemptId"]] = operation["kind"]
         if not target["metadata"].get("finalizers"):
-            self._break("finalizer", "an intent on a PatchTarget without a finalizer", machine)
+            self.broken("finalizer", "an intent on a PatchTarget without a finalizer", machine)
         kind, attempt = operation["kind"], operation["attemptId"]
         forbidden = self.declarations.forbidden(target, kind, LAG)
         if forbidden is not None:
@@ -295,7 +295,7 @@ class Judge:
         """An operation is called by its activity, and not by what its URL ends with."""
         found = self._world.cloud.operations.get(operation_id) if operation_id else None
         if found is not None and found.id.lower() != str(operation_id).lower():
-            self._break("9 claims", f"operationId {operation_id}, in truth {found.id}", machine)
+            self.broken("9 claims", f"operationId {operation_id}, in truth {found.id}", machine)
 
     def _lock_lost(self, target: Object, machine: str) -> None:
         """A PatchTarget went while an operation of ours is at work under it."""
@@ -306,7 +306,7 @@ class Judge:
             if one.principal in OURS and one.last is None and self._young(one)
         ]
         if operation is not None and going:
-            self._break("finalizer", f"the PatchTarget went under {going[0]}", machine)
+            self.broken("finalizer", f"the PatchTarget went under {going[0]}", machine)
 
     def _has_left(self, target: Object) -> bool:
         """Its policy is gone, and not just now."""
@@ -338,7 +338,7 @@ class Judge:
         if machine in self._not_found:
             return
         if not self.declarations.ever_forbidden(target, "Assess", timedelta(minutes=30)):
-            self._break("absence", "deleted, although the machine is there", machine)
+            self.broken("absence", "deleted, although the machine is there", machine)
 
     def _young(self, operation: Operation) -> bool:
         """Before any deadline."""
@@ -393,11 +393,11 @@ class Judge:
         for target in self._targets():
             if waits_for_its_time(target) and self.declarations.may_start(target, AWAKE):
                 machine = machine_of(target)
-                self._break("9 claims", "it waits for a window, and one is open", machine)
+                self.broken("9 claims", "it waits for a window, and one is open", machine)
 
     def stuck(self, machine: str, why: str, left: int) -> None:
         """6: a machine, or a run, did not get there."""
-        self._break("6 it gets there", f"{left} are left, the first: {why}", machine or None)
+        self.broken("6 it gets there", f"{left} are left, the first: {why}", machine or None)
 
     def _policies(self) -> list[Object]:
         return list(self._world.api.list(PATCH_POLICY))
@@ -407,9 +407,10 @@ class Judge:
 
     def _all(self, invariant: str, broken: list[str], machine: str | None = None) -> None:
         if broken:
-            self._break(invariant, "; ".join(broken), machine)
+            self.broken(invariant, "; ".join(broken), machine)
 
-    def _break(self, invariant: str, details: str, machine: str | None = None) -> None:
+    def broken(self, invariant: str, details: str, machine: str | None = None) -> None:
+        """An invariant is."""
         if self.violation is None:
             self.violation = Violation(invariant, details, machine)
             self._world.story.tell("judge", f"VIOLATION {self.violation}")

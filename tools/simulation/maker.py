@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import Context
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 
 from simulation.world import World
@@ -22,6 +22,8 @@ class Maker:
         """What calms down, newest last; doing it twice does nothing."""
         self.over = False
         """All is to be calm from now on."""
+        self.last: datetime | None = None
+        """When something was last done or undone."""
 
     def calm(self) -> None:
         """Undoes all that is not undone yet."""
@@ -38,6 +40,7 @@ class Maker:
             nonlocal done
             if not done:
                 done = True
+                self.last = self.world.clock.now()
                 undo()
 
         self._undo.append(once)

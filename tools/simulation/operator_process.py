@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from azpatch.azure.client import SdkAzureClients
 from azpatch.azure.cloud import CloudSettings
 from azpatch.azure.metrics import AzureMetrics
-from azpatch.kube.election import LEASE_NAME, Election, LeaseTimes
+from azpatch.kube.election import LEASE_NAME, Election
 from azpatch.kube.port import Kube, Leases
 from azpatch.reconcile.operator import build
 from azpatch.reconcile.queue import WorkQueue
@@ -23,15 +23,11 @@ from azpatch.reconcile.store import Store
 from azpatch.runtime import Runtime
 from simulation.kube import SimulatedWatch
 from simulation.loop import PROCESS, Process
+from simulation.pace import Pace
 from simulation.wire import HOST, Wire
 
 CLOUD = CloudSettings(f"https://{HOST}", f"https://{HOST}")
 WORKERS = 4
-RESYNC = timedelta(minutes=20)
-
-LEASE_TIMES = LeaseTimes(duration=90.0, renew_deadline=60.0, retry_period=25.0)
-"""Six times the operator's own, so that a simulated day has thousands of renewals and not tens of
-thousands. What they are to each other is the same."""
 
 
 class ProcessClock:
@@ -89,6 +85,7 @@ class OperatorProcess:
         clock: ProcessClock,
         random: Random,
         inventory_interval: timedelta,
+        pace: Pace,
         ended: Callable[[str], None],
     ) -> None:
         self.process = Process(name)
@@ -99,12 +96,12 @@ class OperatorProcess:
         store, queue = Store(), WorkQueue(clock, random)
         self.watch = watch(store, queue.add, self._context.copy())
         self.process.on_death = self.watch.abandon
-        self._election = Election(kube, clock, random, name, LEASE_NAME, LEASE_TIMES, clock.now)
+        self._election = Election(kube, clock, random, name, LEASE_NAME, pace.lease, clock.now)
         self._runtime = Runtime(
             election=self._election,
             store=store,
             queue=queue,
-            resync=Resync(kube, store, queue.add, clock, random, RESYNC),
+            resync=Resync(kube, store, queue.add, clock, random, pace.resync),
             engine=self.watch,
             reconcilers=build(
                 clock=clock,

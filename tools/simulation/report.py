@@ -21,6 +21,8 @@ class Report:
         self._hours = 0.0
         self._seconds = 0.0
         self._one_time = 0
+        self._months = 0
+        self._windows = 0
 
     def add(self, outcome: Outcome) -> None:
         """One more seed."""
@@ -31,6 +33,8 @@ class Report:
         self._hours += outcome.hours
         self._seconds += outcome.seconds
         self._one_time += outcome.one_time
+        self._months += outcome.months
+        self._windows += outcome.windows
         if outcome.violation is not None:
             self.failures.append(outcome.seed)
 
@@ -60,6 +64,8 @@ class Report:
             f"{self.seeds} seeds, {self._machines} machines, {self._hours / 24:.0f} simulated days,"
             f" {self._operations['Assess']} assessments and {self._operations['Install']} installs"
             f" of the operator, {self._one_time} runs that people made, "
+            f"{self._months} worlds of weeks, in whose windows machines were due "
+            f"{self._windows} times, "
             f"{sum(self._cells.values())} troubles, "
             f"{self._seconds / max(self.seeds, 1):.2f} s of processor time a seed\n"
             + (

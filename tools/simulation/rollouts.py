@@ -13,10 +13,9 @@ from zoneinfo import ZoneInfo
 
 from azpatch.kube.port import Object
 from simulation import fleets, images, matrices
-from simulation.fleets import GROUP, Fleet
+from simulation.fleets import GROUP, START, Fleet
 from simulation.images import Built, subscription_id
 from simulation.schedules import ZONES
-from simulation.world import START
 
 Raw = dict[str, Any]
 

@@ -20,6 +20,8 @@ from azpatch.kube.port import PATCH_RUN, PATCH_TARGET, Object
 from azsim.journal import Entry, EventEntry, RequestEntry
 from simulation import (
     fleets,
+    month_rules,
+    months,
     one_time_people,
     registration,
     rollouts,
@@ -36,7 +38,7 @@ from simulation.run_settled import unsettled_runs
 from simulation.settled import unsettled
 from simulation.steps import PATCH_VERBS, Step, Steps
 from simulation.targets import entry_of
-from simulation.world import START, World
+from simulation.world import World
 
 LAST_LOOKS = 4
 """In the end: some machine may just be assessed again, as it is every few hours."""
@@ -48,6 +50,7 @@ LOOK_EVERY = timedelta(minutes=20)
 """Between two looks at whether it has."""
 
 INVENTORY_MINUTES = (5, 20, 30, 60)
+HOUR = timedelta(hours=1)
 TROUBLE_HOURS = (1, 1, 2, 2, 3, 6)
 
 AFTER = (0.0, 0.0, 0.01, 0.06, 0.2, 2.0, 30.0)
@@ -79,6 +82,10 @@ class Outcome:
     """Guest operations of the operator, by kind."""
     one_time: int = 0
     """Runs that people made."""
+    months: int = 0
+    """1 of a world that lasts for weeks."""
+    windows: int = 0
+    """How often a machine was due in a window of one, and looked at."""
     seconds: float = 0.0
     """Of processor time."""
     fingerprint: int = 0
@@ -116,37 +123,53 @@ def quiet() -> None:
 class _Run:
     def __init__(self, seed: int) -> None:
         random = Random(f"{seed}/plan")
-        large = seed % fleets.LARGE_ONE_IN == fleets.LARGE_ONE_IN - 1
-        fleet = fleets.draw(Random(f"{seed}/fleet"), large=large)
-        fleet = registration.drawn(fleet, Random(f"{seed}/registration"))
-        fleet = schedules.drawn(fleet, Random(f"{seed}/schedules"))
-        fleet = spread.drawn(fleet, Random(f"{seed}/spread"))
-        fleet = rollouts.drawn(fleet, Random(f"{seed}/rollouts"))
         interval = timedelta(minutes=random.choice(INVENTORY_MINUTES))
+        self.trouble_for = random.choice(TROUBLE_HOURS) * HOUR
+        self.look_every = LOOK_EVERY
+        self.plan = _plan(seed, random)
+        if months.has(seed):
+            fleet, self.trouble_for = months.draw(Random(f"{seed}/months"))
+            interval, self.look_every, self.plan = months.INVENTORY, months.LOOK_EVERY, []
+        else:
+            fleet = _fleet(seed)
         self.world = World(seed, fleet, interval)
         self.outcome = Outcome(seed, machines=len(self.world.cloud.machines))
         self.judge = Judge(self.world)
         self.steps = Steps(self.world.api)
         self.trouble = Troublemaker(self.world, self.world.random("trouble"))
-        registration.Registrations(self.world, self.trouble)
-        servers.Servers(self.world, self.trouble)
-        self.hours = random.choice(TROUBLE_HOURS)
-        schedules.Schedules(self.world, self.trouble, self.hours)
-        run_people.RunPeople(self.world, self.trouble)
-        one_time_people.OneTimePeople(self.world, self.trouble, self.hours)
+        self.months: month_rules.MonthRules | None = None
+        if months.has(seed):
+            self._begin_months()
+        else:
+            self._begin_days()
         one_in = PATIENT_WITH_WAVES if rollouts.has_waves(fleet) else PATIENT_ONE_IN
-        self.patient = seed % one_in == 0
-        self.plan = _plan(seed, random)
+        self.patient = seed % one_in == 0 and self.months is None
         self.world.journal.listeners.append(self.steps.read)
         self.world.journal.listeners.append(self._tell_azure)
         self.world.api.watchers.append(self._tell_cluster)
         self.steps.listeners.append(self._entered)
 
+    def _begin_days(self) -> None:
+        world, trouble, hours = self.world, self.trouble, self.trouble_for // HOUR
+        registration.Registrations(world, trouble)
+        servers.Servers(world, trouble)
+        schedules.Schedules(world, trouble, hours)
+        run_people.RunPeople(world, trouble)
+        one_time_people.OneTimePeople(world, trouble, hours)
+
+    def _begin_months(self) -> None:
+        world, trouble = self.world, self.trouble
+        run_people.RunPeople(world, trouble)
+        happens = months.Months(world, trouble, self.plan, self.trouble_for)
+        self.months = month_rules.MonthRules(
+            world, self.judge, trouble, happens.publications, self.trouble_for
+        )
+
     async def run(self) -> Outcome:
-        loop = self.world.loop
-        with patch("time.time", lambda: START.timestamp() + loop.time()):
+        loop, start = self.world.loop, self.world.fleet.start.timestamp()
+        with patch("time.time", lambda: start + loop.time()):
             self.world.start_operator()
-            await self._until(timedelta(hours=self.hours))
+            await self._until(self.trouble_for)
             self._calm()
             await self._settles()
         for process in self.world.living():
@@ -182,8 +205,8 @@ class _Run:
         self.world.restart_later(1)
 
     async def _settles(self) -> None:
-        for _ in range(LONGEST_CALM // LOOK_EVERY):
-            await self._until(LOOK_EVERY)
+        for _ in range(LONGEST_CALM // self.look_every):
+            await self._until(self.look_every)
             if self.world.ended.is_set():
                 return
             self.judge.waits()
@@ -196,7 +219,7 @@ class _Run:
             left = self._left(patient=patient, last=True)
             if not left:
                 return
-            await self._until(LOOK_EVERY)
+            await self._until(self.look_every)
             if self.world.ended.is_set():
                 return
         machine, why = left[0]
@@ -264,12 +287,24 @@ class _Run:
         outcome, violation = self.outcome, self.judge.violation
         outcome.hours = self.world.loop.time() / 3600
         outcome.one_time = self.world.one_time
+        if self.months is not None:
+            outcome.months, outcome.windows = 1, self.months.judged
         outcome.fingerprint = hash(self.world.story.fingerprint())
         if violation is not None:
             outcome.violation = str(violation)
             about = name_of(violation.machine) if violation.machine else None
             outcome.story = self.world.story.print(about)
         return outcome
+
+
+def _fleet(seed: int) -> fleets.Fleet:
+    """Of a world that lasts for hours, or some days."""
+    large = seed % fleets.LARGE_ONE_IN == fleets.LARGE_ONE_IN - 1
+    fleet = fleets.draw(Random(f"{seed}/fleet"), large=large)
+    fleet = registration.drawn(fleet, Random(f"{seed}/registration"))
+    fleet = schedules.drawn(fleet, Random(f"{seed}/schedules"))
+    fleet = spread.drawn(fleet, Random(f"{seed}/spread"))
+    return rollouts.drawn(fleet, Random(f"{seed}/rollouts"))
 
 
 def _plan(seed: int, random: Random) -> list[Injection]:

@@ -10,9 +10,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY
-from simulation.fleets import Fleet
+from simulation.fleets import START, Fleet
 from simulation.injections import Troublemaker
-from simulation.world import START, World
+from simulation.world import World
 
 ONE_IN = 4
 """Fleets of which one has windows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from random import Random
 
 from azpatch.kube.port import AZURE_SUBSCRIPTION, NAMESPACE, PATCH_POLICY, Kind, Object
@@ -22,8 +22,6 @@ from simulation.story import Story
 from simulation.trouble import KubeTrouble, fate
 from simulation.wire import TRAVEL, Wire
 
-START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
-
 RESTART_AFTER = 5.0
 """Seconds until the kubelet starts a process anew that ended by itself."""
 
@@ -39,12 +37,13 @@ def config_map(name: str, text: str) -> Object:
 class LoopClock:
     """azsim's clock: it never jumps."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, start: datetime) -> None:
         self._loop = loop
+        self.start = start
 
     def now(self) -> datetime:
         """The true time."""
-        return START + timedelta(seconds=self._loop.time())
+        return self.start + timedelta(seconds=self._loop.time())
 
 
 class LiveJournal(Journal):
@@ -63,11 +62,13 @@ class LiveJournal(Journal):
 class LiveCloud(Cloud):
     """azsim's core, in which what is due happens by itself."""
 
+    clock: LoopClock
+
     def schedule(self, at: datetime, action: Callable[[], None]) -> None:
         """See Cloud."""
         super().schedule(at, action)
         loop = asyncio.get_running_loop()
-        loop.call_at((at - START).total_seconds(), self._due, context=Context())
+        loop.call_at((at - self.clock.start).total_seconds(), self._due, context=Context())
 
     def _due(self) -> None:
         self.advance(self.clock.now())
@@ -79,7 +80,7 @@ class World:
     def __init__(self, seed: int, fleet: fleets.Fleet, inventory_interval: timedelta) -> None:
         self.seed = seed
         self.loop = asyncio.get_running_loop()
-        self.clock = LoopClock(self.loop)
+        self.clock = LoopClock(self.loop, fleet.start)
         self.story = Story(self.clock.now)
         self.journal = LiveJournal()
         self.fleet = fleet
@@ -119,7 +120,7 @@ class World:
     def start_operator(self) -> OperatorProcess:
         """One more process."""
         name = f"operator{len(self.processes) + 1}"
-        clock = ProcessClock(self.loop, START)
+        clock = ProcessClock(self.loop, self.fleet.start)
         lags = self.random(name, "watch")
         process = OperatorProcess(
             name,
@@ -131,6 +132,7 @@ class World:
             clock=clock,
             random=self.random(name),
             inventory_interval=self._interval,
+            pace=self.fleet.pace,
             ended=lambda why: self._exited(name, why),
         )
         self.processes.append(process)

@@ -101,10 +101,16 @@ def replaced(before: PatchTargetStatus, machine: Machine) -> bool:
     return is_another_vm(machine.vm_id, _known_id(before))
 
 
-def another_machine(before: PatchTargetStatus) -> PatchTargetStatus:
-    """What stays of what was known of a machine, when another has its name."""
+def another_machine(before: PatchTargetStatus, made: datetime | None = None) -> PatchTargetStatus:
+    """What stays of what was known of a machine, when another has its name, `made` then. An install
+    that began later was on that one: it was made between our last look and the POST."""
+    last = before.installation
+    began = last.start_time if last else None
     return PatchTargetStatus(
-        governs=before.governs, conditions=before.conditions, run=run_entry.replaced(before.run)
+        governs=before.governs,
+        conditions=before.conditions,
+        run=run_entry.replaced(before.run),
+        installation=last if began and made and began >= made else None,
     )
 
 
@@ -113,15 +119,17 @@ def _known_id(before: PatchTargetStatus) -> str | None:
 
 
 def awaits_row(status: PatchTargetStatus, newest: AssessmentResult | None, now: datetime) -> bool:
-    """Resource Graph has not shown the last assessment, and still may: also of a failed one, whose
-    row says whether Azure supports the machine at all."""
+    """Resource Graph has not shown the end of the last assessment, and still may: also of a failed
+    one, whose row says whether Azure supports the machine at all."""
     assessment = status.assessment
     if assessment is None or now - assessment.time > ASSESSMENT_STALE:
         return False
     if newest is None or newest.last_modified is None:
         return True
-    start = assessment.began
-    return newest.last_modified < start and not _is_of_last(newest, status)
+    if _is_of_last(newest, status):
+        # ARM showed the end first.
+        return not newest.status.ended
+    return newest.last_modified < assessment.began
 
 
 def _is_of_last(
@@ -143,7 +151,7 @@ def _identified(
     machine = around.machine
     kept = before
     if replaced(before, machine):
-        kept = another_machine(before)
+        kept = another_machine(before, machine.time_created)
     return kept.replace(
         machine=MachineStatus(
             kind=machine.kind,

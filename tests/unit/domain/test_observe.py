@@ -27,6 +27,7 @@ from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.subscription import FeatureState
 from azpatch.api.target import Attempts, DetectedStatus, PatchTargetStatus
+from azpatch.domain.availability import unavailable
 from azpatch.domain.facts import AssessmentResult, GuestStatus, Machine
 from azpatch.domain.feature import FeatureGate, Gate
 from azpatch.domain.image import classify
@@ -181,6 +182,22 @@ class TestAnotherMachineUnderTheName:
         found = seen(self.BEFORE, row(), machine(time_created=NOW))
         assert (found.row, found.status.assessment) == (None, None)
 
+    @pytest.mark.parametrize(
+        ("made", "stays"),
+        [
+            pytest.param(NOW - 3 * HOUR, True, id="began on it"),
+            pytest.param(NOW - 2 * HOUR, False, id="began on the one before it"),
+            pytest.param(None, False, id="when it was made is not known"),
+        ],
+    )
+    def test_an_install_that_began_since_it_was_made_stays_until_it_is_assessed(
+        self, made: datetime | None, stays: bool
+    ) -> None:
+        before = self.BEFORE.replace(installation=installed())
+        status = seen(before, found=machine(time_created=made)).status
+        assert status.installation == (installed() if stays else None)
+        assert unavailable(status) is stays
+
     @pytest.mark.parametrize("vm_id", ["vm-0", "VM-0"])
     def test_the_same_vm_id_keeps_them_in_whatever_case(self, vm_id: str) -> None:
         assert not replaced(self.BEFORE, machine(vm_id=vm_id))
@@ -257,6 +274,12 @@ class TestAwaitedRow:
             pytest.param(OURS, row(NOW - 2 * HOUR), True, id="one from before"),
             pytest.param(OURS, row(last_modified=None), True, id="one without a time"),
             pytest.param(OURS, row(), False, id="it appeared"),
+            pytest.param(
+                OURS,
+                row(status=GuestStatus.IN_PROGRESS, start_time=NOW - HOUR - 5 * MINUTE),
+                True,
+                id="it appeared, and has not ended there",
+            ),
             pytest.param(
                 PatchTargetStatus(assessment=assessed(status="Failed")),
                 None,
