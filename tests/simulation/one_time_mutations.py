@@ -81,7 +81,7 @@ def two_let_in() -> Patches:
 
 
 ONE_TIME: dict[str, tuple[Callable[[], Patches], int, int]] = {
-    "one-time: notAfter ignored": (not_after_ignored, 40, 1),
+    "one-time: notAfter ignored": (not_after_ignored, 46, 1),
     "one-time: Immediate in a freeze": (immediate_in_a_freeze, 34, 1),
     "one-time: unapproved": (a_persons_run_unapproved, 445, 1),
     "one-time: two let in": (two_let_in, 16, 1),
