@@ -115,20 +115,22 @@ class MonthRules:
                 due = _Due(machine, target["metadata"]["uid"], {reason})
                 self._due.setdefault(due.uid, []).append(due)
                 self._at(closes, partial(self._at_the_end, policy, due, opens, closes))
-        stuck = set(self._stuck())
+        stuck = self._stuck()
         if stuck:
             at = self._world.clock.now() + GOES_ON
             self._at(at, partial(self._second_look, stuck))
 
-    def _stuck(self) -> Iterator[tuple[str, str]]:
-        """Runs that could go on, and do not."""
+    def _stuck(self) -> set[str]:
+        """What there is to say of runs that could go on, and do not; a machine that is still at
+        work in one that is gone is another matter."""
         world, judge = self._world, self._judge
-        return unsettled_runs(world, judge.declarations, judge.journal(), patient=False, last=True)
+        found = unsettled_runs(world, judge.declarations, judge.journal(), patient=False, last=True)
+        return {why for machine, why in found if not machine}
 
-    def _second_look(self, stuck: set[tuple[str, str]]) -> None:
+    def _second_look(self, stuck: set[str]) -> None:
         """At what may just have been about to go on."""
-        for machine, why in sorted(stuck & set(self._stuck())) if self._quiet() else ():
-            self._judge.broken("6 it gets there", why, machine or None)
+        for why in sorted(stuck & self._stuck()) if self._quiet() else ():
+            self._judge.broken("6 it gets there", why)
 
     def _overlooked(self, policy: Object, target: Object) -> None:
         """It is said to lack nothing, and has lacked for long what the policy selects."""

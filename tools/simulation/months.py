@@ -7,7 +7,7 @@ more than some seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
@@ -241,7 +241,7 @@ class Months:
         for _ in range(self._random.choice((0, 1, 2))):
             self._in(self._random.uniform(0, length.total_seconds()), self._freeze)
 
-    def _in(self, seconds: float, act: Any) -> None:
+    def _in(self, seconds: float, act: Callable[[], None]) -> None:
         self._world.loop.call_later(max(0.0, seconds), act, context=Context())
 
     def _arm(self) -> None:
@@ -258,7 +258,8 @@ class Months:
         current = self._world.api.get(AZURE_SUBSCRIPTION, "", chosen["metadata"]["name"])
         before = current["spec"].get("freezes", [])
         start = self._world.clock.now() + self._random.choice((0, 1, 20)) * HOUR
-        made = freeze(self._random, "people", start, self._random.choice((3, 30, 70)) * HOUR)
+        length, name = self._random.choice((3, 30, 70)) * HOUR, f"people-{len(before)}"
+        made = freeze(self._random, name, start, length)
         self._world.story.tell("all", "*** a freeze is declared")
         self._trouble.apply(current, freezes=[*before, made])
         undo = partial(self._trouble.apply, current, freezes=before)

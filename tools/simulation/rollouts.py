@@ -203,7 +203,7 @@ def _alike(random: Random, machine: Raw) -> Raw:
 def broadened(target: Mapping[str, Any]) -> Raw | None:
     """The target with the machines that come late; None: it has no more to mean."""
     selector = target.get("selector")
-    if selector is None:
+    if selector is None or TEAM not in selector.get("tags", {}):
         return None
     return {"selector": {**selector, "tags": {TEAM: ["runs", "late"]}}}
 

@@ -19,6 +19,7 @@ from azpatch.domain.run import told, without_policy
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.install_run import SHORTLY, InstallRuns
 from azpatch.reconcile.queue import Key, Result
+from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.run_teller import RunTeller
 from azpatch.reconcile.store import Stored, made, owns, serves
 from azpatch.reconcile.subscription import subscriptions_of
@@ -68,6 +69,11 @@ class RunReconciler:
         self._teller.forget(run_uid)
         self._context.terms.keep_out(run_uid)
         self._since.pop(run_uid, None)
+        for target in self._context.store.targets():
+            entry = target.parsed.status.run if target.parsed is not None else None
+            if entry is not None and entry.under_way and entry.uid == run_uid:
+                # It says what it waits for there.
+                self._context.queue.add(own_key(target))
 
     # --- a one-time run that has not begun --------------------------------------------------------
 

@@ -681,6 +681,18 @@ async def test_a_run_that_is_deleted_is_not_made_anew_in_its_window() -> None:
         assert len(fleet.installs) == 4
 
 
+async def test_who_waits_in_a_run_that_is_deleted_says_so_at_once() -> None:
+    fleet = Fleet(2, [CANARY, REST])
+    async with fleet.world.operator_runs():
+        await fleet.until(18, 2)
+        (waits,) = (id_ for id_ in map(numbered, (1, 2)) if name(id_) not in fleet.began())
+        assert fleet.world.ready(waits) == "WaitingForWave"
+        (raw,) = fleet.world.kube.all(PATCH_RUN)
+        await fleet.world.kube.delete(PATCH_RUN, raw)
+        await fleet.until(18, 3)
+        assert fleet.world.ready(waits) == "WaitingForRun"
+
+
 async def test_old_runs_are_removed() -> None:
     fleet = Fleet(1)
     fleet.scheduled(EVENING, runHistory={"succeeded": 2, "failed": 1})
