@@ -7,8 +7,8 @@ SHELL := /bin/bash
 
 # What else pytest is given, for example: make test PYTEST_ARGS='tests/unit -k calendar'
 PYTEST_ARGS ?=
-# Test processes. The tests wait more than they compute, so two help even on one core.
-PYTEST_WORKERS ?= 2
+# Test processes. The tests wait more than they compute: on two cores three are busy.
+PYTEST_WORKERS ?= 3
 # How many fleets `make simulate` simulates, and the first of them; a failing one says its number.
 SEEDS ?= 200
 FIRST_SEED ?= 0

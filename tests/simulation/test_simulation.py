@@ -14,7 +14,7 @@ from lab.folders import ROOT
 
 SEEDS_A_TEST = 25
 TESTS = 6 if os.environ.get("SLOW") else 3
-"""Some of the seeds of `make simulate`, in pieces that two test processes share; twice as many in
+"""Some of the seeds of `make simulate`, in pieces that test processes share; twice as many in
 `make test-slow`."""
 
 
