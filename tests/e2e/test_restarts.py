@@ -193,7 +193,10 @@ def _not_ready(subscription: Manifest | None) -> Manifest | None:
 
 
 def test_a_machine_rebuilt_under_its_name_is_a_new_machine(world: World) -> None:
-    _exchange(world, rebuilt={"vmId": NEW_VM, "power": "deallocated"})
+    before = world.installs(vm_id("rebuilt"))[-1]
+    assert before.ended is not None
+    made = {"vmId": NEW_VM, "created": before.ended.isoformat(), "power": "deallocated"}
+    _exchange(world, rebuilt=made)
     target = world.wait(
         "the status is of the new machine",
         lambda: _of_vm(world.target(REBUILT), NEW_VM),
