@@ -79,6 +79,7 @@ def test_definitions_are_upgraded_with_the_chart_and_outlive_it(
     assert cluster.kubectl("get", "azsub", "prod", "--output=name").stdout
 
 
+@pytest.mark.timeout(900)
 def test_the_commands_of_install_md_leave_nothing(cluster: ControlPlane) -> None:
     """Those of the section on uninstalling, as they stand there; in a cluster without a policy."""
     chart.install(cluster)

@@ -5,8 +5,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-COMMAND_SECONDS = 120.0
-"""They wait for an API server on the same machine, and for what they are told to wait for."""
+COMMAND_SECONDS = 400.0
+"""Until one that hangs is killed. An API server that met a conflict while it deleted a CRD looks at
+it again after five minutes."""
 
 
 class CommandFailed(RuntimeError):
