@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import random as shared
 import time
 from collections import Counter
 from contextvars import Context
@@ -95,6 +96,8 @@ class Outcome:
 def simulate(seed: int) -> Outcome:
     """Runs one seed, from its beginning to its end, in this thread."""
     quiet()
+    # Libraries draw from the source that a process has: azure-core when it asks for a new token.
+    shared.seed(f"{seed}/libraries")
     began = time.process_time()
     # Looking for cycles while it runs costs a sixth of a seed, and a seed leaves few behind. What
     # is there before is modules and their code, of which nothing is ever garbage.
