@@ -30,7 +30,10 @@ from lab.controlplane import ControlPlane
 LONG_FORM = os.environ.get("CHAOS") == "long"
 MACHINES = 2000 if LONG_FORM else 16
 KILLS = 25 if LONG_FORM else 4
-PACE = 60 if LONG_FORM else 360
+PACE = 20 if LONG_FORM else 360
+"""A run waits for ten minutes of Azure's time for machines to say that they are in it; with two
+thousand of them, and operators that are killed, that may not be seconds."""
+
 PATIENCE = 3000.0 if LONG_FORM else 240.0
 """Real seconds for the whole run."""
 
@@ -73,6 +76,9 @@ def in_waves() -> Manifest:
     return made
 
 
+pytestmark = pytest.mark.timeout(4000)
+
+
 @pytest.fixture(scope="module")
 def world() -> Iterator[GatedWorld]:
     settings = {"AZPATCH_RESYNC_INTERVAL": "60s" if LONG_FORM else "2s"}
@@ -98,12 +104,20 @@ def run_of(world: GatedWorld) -> Manifest | None:
     return items[0] if items else None
 
 
+def members(world: GatedWorld) -> dict[str, Manifest]:
+    """What each machine of the run says of its part in it, by id."""
+    return {
+        target["spec"]["machineId"].lower(): target["status"]["run"]
+        for target in world.targets()
+        if "run" in target["status"]
+    }
+
+
 def phase(world: GatedWorld) -> str | None:
     run = run_of(world)
     return run["status"].get("phase") if run else None
 
 
-@pytest.mark.timeout(4000)
 def test_killed_in_its_waves_a_run_comes_to_its_end(world: GatedWorld) -> None:
     chance = random.Random(5)
     world.wait("the run is there", lambda: run_of(world), in_waves(), patience=PATIENCE)
@@ -129,23 +143,19 @@ def test_killed_in_its_waves_a_run_comes_to_its_end(world: GatedWorld) -> None:
 def test_each_machine_of_it_was_installed_on_once(world: GatedWorld) -> None:
     installs = Counter(one.machine for one in _installs(world))
 
-    states = {
-        target["spec"]["machineId"].lower(): target["status"]["run"]["state"]
-        for target in world.targets()
-    }
-    assert len(states) == MACHINES
-    assert {machine: installs[machine] for machine in states} == dict.fromkeys(states, 1)
+    parts = members(world)
+    assert dict(installs) == dict.fromkeys(parts, 1)
+    run = run_of(world)
+    assert run is not None
+    assert len(parts) == run["status"]["membership"]["total"] > MACHINES * 0.9
     # One whose answer was lost with its operator counts as nobody's.
-    assert set(states.values()) <= {"Succeeded", "Skipped"}
+    assert {part["state"] for part in parts.values()} <= {"Succeeded", "Skipped"}
 
 
 def test_the_canaries_were_done_before_the_rest_began(world: GatedWorld) -> None:
-    waves = {
-        target["spec"]["machineId"].lower(): target["status"]["run"]["wave"]
-        for target in world.targets()
-    }
-    first = [one for one in _installs(world) if waves.get(one.machine) == "canary"]
-    others = [one for one in _installs(world) if waves.get(one.machine) == "rest"]
+    parts, installs = members(world), _installs(world)
+    first = [one for one in installs if parts[one.machine]["wave"] == "canary"]
+    others = [one for one in installs if parts[one.machine]["wave"] == "rest"]
     assert others
     ends = [one.ended for one in first]
     assert max(end for end in ends if end is not None) <= min(one.started for one in others)
