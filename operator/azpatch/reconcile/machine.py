@@ -96,7 +96,7 @@ class MachineReconciler:
         self._context.looks.enough(memory.machine_key)
         try:
             result = await self._settle(key, followed.stored, followed.status, memory)
-        except KubeError:
+        except Exception:
             await self._over(key, followed, memory)
             raise
         await self._over(key, followed, memory)
@@ -159,7 +159,8 @@ class MachineReconciler:
                 result = await self._send(key, decision, decision.step, memory)
             except NotLeading:
                 raise
-            except KubeError:
+            except Exception:
+                # Also where it is a defect that keeps the next one: that would be met each time.
                 await self._end(key, decision)
                 raise
             await self._end(key, decision)

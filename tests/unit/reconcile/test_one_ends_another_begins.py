@@ -203,3 +203,41 @@ async def test_a_declaration_that_cannot_be_read_does_not_keep_the_end_back(
         assert end_is_told(world)
         assert operation(world) is None
     assert installs_reported(world) == 1
+
+
+async def test_a_defect_in_the_look_does_not_keep_the_end_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, looks = world.azure.machine, 0
+
+    async def fails(machine_id: str) -> object:
+        # The first tells whether the machine is back, the second is the one before the POST.
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            raise RuntimeError("an answer that nobody expects")
+        return await real(machine_id)
+
+    async with world.operator_runs():
+        await install_ends(world)
+        monkeypatch.setattr(world.azure, "machine", fails)
+        await world.passes(11 * MINUTE)
+
+        assert looks > 1
+        assert end_is_told(world)
+        assert operation(world) is None
+    assert installs_reported(world) == 1
+
+
+async def test_a_defect_in_the_post_does_not_keep_the_event_of_the_end_back(world: World) -> None:
+    def fails(_machine: str) -> AzureError | None:
+        raise RuntimeError("an answer that nobody expects")
+
+    async with world.operator_runs():
+        await install_ends(world)
+        world.azure.post = fails
+        await world.passes(11 * MINUTE)
+
+        assert end_is_told(world)
+        assert operation(world) == "Assess Intent"
+    assert installs_reported(world) == 1
