@@ -33,7 +33,7 @@ def momentary(before: PatchTargetStatus, after: PatchTargetStatus) -> bool:
     if any(getattr(before, name) != getattr(after, name) for name in _COUNTED):
         return False
     match now.reason:
-        case Reason.WAITING_FOR_SLOT:
+        case Reason.WAITING_FOR_SLOT | Reason.WAITING_FOR_TURN:
             # The intent will tell the rest, too.
             return True
         case Reason.WAITING_FOR_RUN:

@@ -32,7 +32,7 @@ from azpatch.reconcile.routing import own_key
 from azpatch.reconcile.spread import wake_waiting
 from azpatch.reconcile.start import Starter, release
 from azpatch.reconcile.store import Stored
-from azpatch.reconcile.turn import IN_LINE, LONGEST_APPOINTMENT, Line, told
+from azpatch.reconcile.turn import IN_LINE, Line, while_in_line
 from azpatch.reconcile.waiting import again, untold
 
 SHORTLY = timedelta(seconds=1)
@@ -138,10 +138,10 @@ class MachineReconciler:
         return await self._act(key, decision, memory)
 
     async def _act(self, key: Key, decision: Decision, memory: MachineMemory) -> Result:
-        if isinstance(decision.step, Send):
-            memory.untold = None
-        else:
+        if not isinstance(decision.step, Send):
             self._line.leave(memory)
+        elif decision.step.kind is OperationKind.ASSESS:
+            memory.untold = None
         try:
             result = await self._carry_out(key, decision, memory)
         finally:
@@ -238,7 +238,7 @@ class MachineReconciler:
         comes before the look."""
         wait = self._line.join(decision, step.kind, memory)
         if wait:
-            return await self._wait(key, decision, wait, memory)
+            return await self._wait(key, decision, step.kind, wait, memory)
         verified = self._context.clock.monotonic()
         view = await self._look(key, decision, memory)
         if isinstance(view, Result):
@@ -261,7 +261,7 @@ class MachineReconciler:
         if started.began:
             self._tell(key, decision, step, memory)
             self._flight.forget(memory)
-            memory.accepted = started.accepted
+            memory.untold, memory.accepted = None, started.accepted
             memory.next_look = self._context.clock.elapsed() + started.look_after
             self._wake_siblings(decision.stored)
         elif started.obstacle is not None:
@@ -281,17 +281,19 @@ class MachineReconciler:
         self._wake_subscription(decision.stored)
 
     async def _wait(
-        self, key: Key, decision: Decision, wait: timedelta, memory: MachineMemory
+        self,
+        key: Key,
+        decision: Decision,
+        kind: OperationKind,
+        wait: timedelta,
+        memory: MachineMemory,
     ) -> Result:
         """For its turn."""
-        status = told(decision, wait, self._context.clock.now())
-        if status is None and self._context.decided.get(key) != decision.policy.generation:
-            # What was declared is new: the policy must not count by what the old one came to.
-            status = decision.status
+        status, ask_again = while_in_line(self._context, key, decision, kind, wait, memory)
         if status is not None:
             self._tell(key, decision, IN_LINE, memory)
             await self._write(key, decision, status)
-        return Result(min(wait, LONGEST_APPOINTMENT))
+        return Result(ask_again)
 
     def _same(
         self, key: Key, first: Decision, step: Send, memory: MachineMemory

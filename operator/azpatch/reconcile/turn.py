@@ -6,18 +6,21 @@ write, unless it is long enough for a person to wonder.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from azpatch.api.common import ConditionType
 from azpatch.api.reasons import Reason
-from azpatch.api.target import OperationKind, PatchTarget, PatchTargetStatus
+from azpatch.api.target import OperationKind, PatchTargetStatus
+from azpatch.domain.conditions import find
 from azpatch.domain.plan import Idle
 from azpatch.domain.precedence import yields
 from azpatch.domain.target import blocked
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.decision import Decision
 from azpatch.reconcile.memory import MachineMemory, Memory
+from azpatch.reconcile.queue import Key
 from azpatch.reconcile.routing import own_key
+from azpatch.reconcile.waiting import untold
 
 LONG = timedelta(minutes=10)
 """A longer wait is told. In that time Azure takes some 2,600 operations of one subscription and
@@ -60,19 +63,27 @@ class Line:
             self._context.azure.release(memory.machine_key)
 
 
-def told(decision: Decision, wait: timedelta, now: datetime) -> PatchTargetStatus | None:
-    """The status of a machine that waits; None: it stays as it is.
-
-    What was said once is not taken back while the rest of the wait is short, and a machine that has
-    not said anything yet says what is known of it.
-    """
-    if wait > LONG or _says_so(decision.target):
-        return blocked(decision.target, decision.status, IN_LINE, now)
-    return None if decision.target.status.conditions else decision.status
-
-
-def _says_so(target: PatchTarget) -> bool:
-    return any(
-        condition.type == ConditionType.READY and condition.reason == Reason.WAITING_FOR_TURN
-        for condition in target.status.conditions
-    )
+def while_in_line(
+    context: Context,
+    key: Key,
+    decision: Decision,
+    kind: OperationKind,
+    wait: timedelta,
+    memory: MachineMemory,
+) -> tuple[PatchTargetStatus | None, timedelta]:
+    """The status of a machine that waits, None: it stays as it is; and when to ask again."""
+    again = min(wait, LONGEST_APPOINTMENT)
+    waits = blocked(decision.target, decision.status, IN_LINE, context.clock.now())
+    says = find(decision.target.status.conditions, ConditionType.READY)
+    if wait > LONG or (says is not None and says.reason == Reason.WAITING_FOR_TURN):
+        # What was said once is not taken back while the rest of the wait is short.
+        return waits, again
+    if says is None or context.decided.get(key) != decision.policy.generation:
+        # It says what is known of it. What was declared may be new, and the policy must not count
+        # by what the old one came to.
+        return decision.status, again
+    if kind is OperationKind.ASSESS or says.reason == Reason.WAITING_FOR_SLOT:
+        return None, again
+    # It says still that its wave, or its window, keeps the install.
+    moment = untold(context, key, decision, waits, memory)
+    return (waits, again) if moment is None else (None, min(moment, again))

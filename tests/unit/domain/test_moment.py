@@ -48,6 +48,9 @@ OPENED = Attempts(due_since=NOW - HOUR, window_start=NOW)
         ),
         pytest.param(status("WaitingForWave"), status("WaitingForSlot"), id="it asks for a slot"),
         pytest.param(
+            status("WaitingForWave"), status("WaitingForTurn"), id="its install is in the line"
+        ),
+        pytest.param(
             status("WaitingForResourceGraph", compliant="WaitingForResourceGraph"),
             status("WaitingForSlot", assessment=assessed(selected=3)),
             id="the intent tells what was found, too",

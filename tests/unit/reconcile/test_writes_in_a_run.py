@@ -6,11 +6,12 @@ The most that is sent to a machine in one window is two installs, each with the 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from fakes import MINUTE, SECOND, numbered
+from fakes import MINUTE, SECOND, START, numbered
 from test_runs_in_time import EVENING, Fleet, name
 
 from azpatch.kube.port import PATCH_TARGET, Kind, Object
@@ -140,6 +141,43 @@ async def test_an_assessment_that_waits_in_azures_line_costs_one_more() -> None:
 
     assert fleet.states() == {"web-1": "Succeeded"}
     assert fleet.writes["web-1"] == [*ONE_INSTALL[:4], "Working", *ONE_INSTALL[4:]]
+
+
+def line_until(fleet: Fleet, turn: datetime) -> Callable[[str], timedelta]:
+    """From 18:00 on nobody's turn comes before this time."""
+    clock = fleet.world.clock
+    return lambda _machine: (
+        max(turn - clock.now(), 0 * SECOND) if clock.now().hour >= 18 else 0 * SECOND
+    )
+
+
+async def test_an_install_in_azures_line_does_not_say_for_long_that_its_wave_waits() -> None:
+    fleet = Told()
+    fleet.world.azure.turn = line_until(fleet, START.replace(hour=18, minute=9))
+    async with fleet.world.operator_runs():
+        await fleet.until(18)
+        await fleet.passes(20 * SECOND)
+        assert fleet.world.ready(numbered(1)) == "WaitingForWave"
+        await fleet.passes(MINUTE)
+        assert fleet.world.ready(numbered(1)) == "WaitingForTurn"
+        await fleet.until(21)
+
+    assert fleet.states() == {"web-1": "Succeeded"}
+    assert fleet.writes["web-1"] == [ONE_INSTALL[0], "WaitingForTurn", *ONE_INSTALL[1:]]
+
+
+async def test_who_has_said_that_it_waits_for_its_slot_does_not_tell_a_short_line() -> None:
+    fleet = Told(2, maxUnavailable=1)
+    turn = START.replace(hour=18, minute=15)
+    line = line_until(fleet, turn)
+    fleet.world.azure.turn = lambda machine: (
+        line(machine) if fleet.world.ready(machine) == "WaitingForSlot" else 0 * SECOND
+    )
+    async with fleet.world.operator_runs():
+        await fleet.until(21)
+
+    assert fleet.began()["web-2"] >= turn
+    assert fleet.writes["web-2"] == [ONE_INSTALL[0], "WaitingForSlot", *ONE_INSTALL[1:]]
 
 
 async def test_at_rest_no_machine_is_written() -> None:
