@@ -248,8 +248,10 @@ class Starter:
 async def release(context: Context, stored: Stored[PatchTarget]) -> None:
     """Takes the finalizer off, with nothing in flight. In the midst of its part in a run another
     operation follows soon, and the finalizer stays for that, unless the PatchTarget is being
-    deleted. Raises KubeError."""
-    if stored.deleting or stored.parsed is None or not run_entry.midway(stored.parsed.status.run):
+    deleted, or its policy is gone and left it behind. Raises KubeError."""
+    entry = stored.parsed.status.run if stored.parsed is not None else None
+    left = stored.deleting or context.store.policy_of(stored) is None
+    if left or not run_entry.midway(entry):
         await context.remove_finalizer(stored)
 
 

@@ -14,7 +14,7 @@ import pytest
 from fakes import MINUTE, SECOND, START, numbered
 from test_runs_in_time import EVENING, Fleet, name
 
-from azpatch.kube.port import PATCH_TARGET, Kind, Object
+from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, PATCH_TARGET, Kind, Object
 
 GOAL = 16
 """Writes of one PatchTarget, its finalizer's included."""
@@ -222,6 +222,24 @@ async def test_it_goes_with_the_machines_part_in_the_run() -> None:
 
         assert fleet.world.kube.finalizers(PATCH_TARGET) == []
     assert fleet.states() == {"web-1": "Failed"}
+
+
+async def test_it_does_not_stay_where_a_policy_that_is_gone_has_left_its_patch_target() -> None:
+    """`kubectl delete --cascade=orphan`: nobody may be there when that is deleted one day."""
+    fleet = Told(failures=1)
+    kube = fleet.world.kube
+    async with fleet.world.operator_runs():
+        await between_two_installs(fleet)
+        (target,) = kube.all(PATCH_TARGET)
+        del target["metadata"]["ownerReferences"]
+        kube.put(PATCH_TARGET, target)
+        for kind in (PATCH_POLICY, PATCH_RUN):
+            (owner,) = kube.all(kind)
+            await kube.delete(kind, owner)
+        await fleet.passes(10 * MINUTE)
+
+        assert kube.all(PATCH_POLICY) == []
+        assert kube.finalizers(PATCH_TARGET) == []
 
 
 async def test_who_comes_after_a_crash_keeps_it() -> None:
