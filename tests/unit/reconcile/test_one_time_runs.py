@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fakes import HOUR, MINUTE, START, machine, numbered
-from test_runs_in_time import CANARY, EVENING, FIRST, REST, Fleet
+from run_fleet import CANARY, EVENING, FIRST, REST, Fleet
 
 from azpatch.api.run import PatchRun
 from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, Kind, Object, Unavailable

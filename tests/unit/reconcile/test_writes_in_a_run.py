@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from fakes import MINUTE, SECOND, START, numbered
-from test_runs_in_time import EVENING, Fleet, name
+from run_fleet import EVENING, Fleet, name
 
 from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, PATCH_TARGET, Kind, Object
 
