@@ -47,9 +47,11 @@ def need(
     timing: Timing,
     since: datetime,
     now: datetime,
+    undecided: int = 0,
 ) -> Need:
     """One run for each window in which a machine is due, and one at a time. `since`: when the
-    policy was first looked at."""
+    policy was first looked at as it is now; `undecided`: how many machines still go by an older
+    generation."""
     if not policy.spec.runs or policy.spec.suspend:
         return NONE
     found = _window(policy, timing, now)
@@ -62,7 +64,7 @@ def need(
     if not any(may_join(machine) for machine in machines):
         return NONE
     until = _gathering_until(opens, closes, since)
-    if now < until and any(is_awaited(machine) for machine in machines):
+    if now < until and (undecided or any(is_awaited(machine) for machine in machines)):
         return Need(None, until)
     return Need(window)
 

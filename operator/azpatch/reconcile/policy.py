@@ -90,9 +90,10 @@ class PolicyReconciler:
             self._hand_out(key, stored)
         targets = self._targets(key)
         when = self._timing(policy, targets)
+        undecided = self._undecided(policy, stored, targets)
         needed = None
         try:
-            needed = await self._runs.keep(stored, targets, when)
+            needed = await self._runs.keep(stored, targets, when, undecided)
         except KubeError as error:
             failures.append(error)
         status = decide.status(
@@ -100,7 +101,7 @@ class PolicyReconciler:
             [target.parsed for target in targets if target.parsed],
             members.trouble,
             self._context.clock.now(),
-            self._undecided(policy, stored, targets),
+            undecided,
             when,
             self._runs.told(stored),
             held_by_failures(self._context, self._declared(stored), targets),

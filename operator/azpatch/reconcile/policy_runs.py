@@ -28,17 +28,20 @@ class PolicyRuns:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._since: dict[str, datetime] = {}
-        """By uid: when the policy was first looked at. The API server's times are not Azure's."""
+        self._since: dict[str, tuple[int, datetime]] = {}
+        """By uid: the policy's generation, and when that was first looked at. The API server's
+        times are not Azure's."""
 
     async def keep(
         self,
         stored: Stored[PatchPolicy],
         targets: Sequence[Stored[PatchTarget]],
         timing: Timing,
+        undecided: int,
     ) -> datetime | None:
         """Makes the run that is needed now, if one is, and removes what is history. When to look
-        again at the latest; None: when something changes. Raises KubeError."""
+        again at the latest; None: when something changes. `undecided`: see `need`. Raises
+        KubeError."""
         policy = stored.parsed
         assert policy is not None
         runs = self._context.terms.runs(stored)
@@ -47,8 +50,12 @@ class PolicyRuns:
             return None
         now = self._context.clock.now()
         readable = [target.parsed for target in targets if target.parsed]
-        since = self._since.setdefault(stored.uid, now)
-        needed = need(policy, readable, _parsed(runs), timing, since, now)
+        generation, since = self._since.get(stored.uid, (None, now))
+        if generation != stored.generation:
+            # Who is due by what is declared now may be found out only now.
+            since = now
+            self._since[stored.uid] = stored.generation, since
+        needed = need(policy, readable, _parsed(runs), timing, since, now, undecided)
         if needed.window is not None:
             await self._make(policy, needed.window)
         turn = timing.opening.turn

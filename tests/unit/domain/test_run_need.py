@@ -83,9 +83,10 @@ def needed(
     opening: Opening = OPEN,
     since: datetime = NOW - DAY,
     at: datetime = NOW,
+    undecided: int = 0,
 ) -> Need:
     timing = Timing(opening, opening.span, None, None)
-    return need(policy, targets(*statuses), runs, timing, since, at)
+    return need(policy, targets(*statuses), runs, timing, since, at, undecided)
 
 
 def over(name: str, phase: RunPhase = RunPhase.SUCCEEDED, at: datetime = NOW) -> PatchRun:
@@ -216,6 +217,11 @@ def test_an_operator_that_starts_in_a_window_gathers_from_then_on() -> None:
     assert needed(DUE, UNKNOWN, since=late, at=late) == Need(None, late + GATHERING)
     just = NOW + 4 * HOUR
     assert needed(DUE, UNKNOWN, since=just, at=just) == Need(NOW), "there is no time to lose"
+
+
+def test_who_still_goes_by_an_older_generation_is_waited_for_likewise() -> None:
+    assert needed(DUE, DUE, undecided=1) == needed(DUE, UNKNOWN)
+    assert needed(DUE, DUE, undecided=1, at=NOW + GATHERING) == Need(NOW)
 
 
 # --- history, and what the policy tells -----------------------------------------------------------

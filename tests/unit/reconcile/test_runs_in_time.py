@@ -363,6 +363,17 @@ async def test_a_policy_that_only_assesses_from_now_on_ends_its_run() -> None:
         assert len(fleet.installs) == 1
 
 
+async def test_a_policy_that_installs_from_now_on_waits_until_all_have_said_who_is_due() -> None:
+    fleet = Fleet(40, [CANARY, REST])
+    fleet.scheduled(install=None, schedule=None, rollout=None)
+    async with fleet.world.operator_runs():
+        await fleet.until(19, 30)
+        fleet.scheduled({**EVENING, "duration": "5h"})
+        await fleet.until(19, 45)
+        assert fleet.run.status.membership is not None
+        assert fleet.run.status.membership.total == 40
+
+
 async def test_windows_too_short_for_the_installs_of_a_run_stop_it_and_are_told() -> None:
     """They fit what the policy says by now, and not the terms that the run froze."""
     fleet = Fleet(3, [CANARY, REST])
