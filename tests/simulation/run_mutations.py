@@ -24,8 +24,8 @@ def failures_ignored() -> Patches:
     """A wave passes its gate whatever it came to, as long as there is somebody in it."""
     gate = run.gate
 
-    def lax(wave: Any, rollout: Any, unseen: int) -> Any:
-        return None if wave.members else gate(wave, rollout, unseen)
+    def lax(wave: Any, rollout: Any, failures: Any) -> Any:
+        return None if wave.members else gate(wave, rollout, failures)
 
     yield patch.object(run, "gate", lax)
 
@@ -132,7 +132,17 @@ def paused_goes_on() -> Patches:
 
 def failures_not_counted() -> Patches:
     """A run is never paused, however many fail."""
-    yield patch.object(run, "pause_of", lambda rollout, members, unseen: None)
+    yield patch.object(run, "pause_of", lambda rollout, machines, failures: None)
+
+
+def failures_forgotten() -> Patches:
+    """What failed counts as long as its machine is there, and failed."""
+    truly = run.failures_of
+
+    def now(of: Any, members: Any) -> Any:
+        return truly(of.replace(status=of.status.replace(failures=())), members)
+
+    yield patch.object(run, "failures_of", now)
 
 
 def approval_forgotten() -> Patches:

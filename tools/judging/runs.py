@@ -346,30 +346,45 @@ def waves_begun_on_evidence(
         return [f"{', '.join(sorted(new))} began before the machines were recorded"]
     names = [wave["name"] for wave in waves_of(run)]
     last = max(map(names.index, new))
-    broken, failed = [], 0
+    broken = []
     for wave in waves_of(run)[:last]:
         mine = [part for part in parts if part.entry["wave"] == wave["name"]]
         if not mine and compliant(wave):
             continue
-        known = min(max(run["spec"].get("acknowledgedFailures", 0) - failed, 0), _failed(mine))
-        gate = _Gate(run, wave, mine, known)
+        gate = _Gate(run, wave, mine)
         broken += [
             f"{names[last]} began, though of {wave['name']} {why}"
             for why in gate.why_shut(journal, now + slack)
         ]
-        failed += _failed(mine)
     return broken
+
+
+def acknowledged(run: Raw) -> frozenset[str]:
+    """Machines whose failure somebody has seen to: so many, in the order in which the run told of
+    them."""
+    told = _status(run).get("failures") or ()
+    return frozenset(
+        one["machineId"].lower() for one in told[: run["spec"].get("acknowledgedFailures", 0)]
+    )
+
+
+def _gone(run: Raw, parts: Iterable[Part]) -> list[Raw]:
+    """Failures that nobody has seen to, of machines that are not there any more."""
+    there = {part.machine for part in parts} | acknowledged(run)
+    told = _status(run).get("failures") or ()
+    return [
+        one for one in told if one["machineId"].lower() not in there and not one.get("recovered")
+    ]
 
 
 @dataclass(frozen=True)
 class _Gate:
-    """After one wave. Failures that somebody has acknowledged are not of it any more; those of
-    earlier waves are acknowledged first."""
+    """After one wave. Failures that somebody has acknowledged are not of it any more; one that
+    nobody has is, though its machine may be gone."""
 
     run: Raw
     wave: Raw
     parts: Sequence[Part]
-    acknowledged: int
 
     def why_shut(self, journal: Journal, now: datetime) -> Violations:
         going = [part for part in self.parts if part.entry["state"] in UNDER_WAY]
@@ -393,42 +408,45 @@ class _Gate:
         return broken
 
     def _needed(self) -> int:
-        share, of = rollout_of(self.run).get("minSucceeded", "80%"), len(self.parts)
-        of -= self.acknowledged
+        share, seen = rollout_of(self.run).get("minSucceeded", "80%"), acknowledged(self.run)
+        gone = [one for one in _gone(self.run, self.parts) if one.get("wave") == self.wave["name"]]
+        of = len(gone) + sum(not (_bad(part) and part.machine in seen) for part in self.parts)
         if isinstance(share, int):
             return max(1, min(share, of))
         return max(1, -(-of * _percent(share) // 100))
 
     def _lost(self) -> bool:
-        """Somebody did not come back, and not all failures are acknowledged."""
-        lost = [
-            part
+        """Somebody did not come back, and nobody acknowledged it."""
+        seen = acknowledged(self.run)
+        return any(
+            part.entry["state"] == "Failed"
+            and part.entry.get("reason") == "NotBack"
+            and part.machine not in seen
             for part in self.parts
-            if part.entry["state"] == "Failed" and part.entry.get("reason") == "NotBack"
-        ]
-        return bool(lost) and self.acknowledged < _failed(self.parts)
+        )
 
 
-def _failed(parts: Iterable[Part]) -> int:
-    return sum(part.entry["state"] == "Failed" for part in parts)
+def _bad(part: Part) -> bool:
+    """It failed. One that is tried once more has, too."""
+    state = part.entry["state"]
+    return state == "Failed" or (state == "Running" and bool(part.entry.get("reason")))
+
+
+def unseen_failures(run: Raw, parts: Iterable[Part]) -> list[Raw]:
+    """Those that nobody has acknowledged, each with its reason."""
+    parts, seen = list(parts), acknowledged(run)
+    bad = [part.entry for part in parts if _bad(part) and part.machine not in seen]
+    return bad + _gone(run, parts)
 
 
 def too_many_failed(run: Raw, parts: Iterable[Part]) -> str | None:
     """Why the run should be paused: more failed than maxFailed allows, or somebody did not come
-    back, and nobody acknowledged it. One that is tried once more has failed, too."""
-    bad = [
-        part
-        for part in parts
-        if part.entry["state"] == "Failed"
-        or (part.entry["state"] == "Running" and part.entry.get("reason"))
-    ]
-    unseen = len(bad) - run["spec"].get("acknowledgedFailures", 0)
-    if unseen <= 0:
-        return None
-    if any(part.entry.get("reason") == "NotBack" for part in bad):
+    back, and nobody acknowledged it."""
+    bad = unseen_failures(run, parts)
+    if any(one.get("reason") == "NotBack" for one in bad):
         return "a machine did not come back"
-    if unseen > max_failed(run):
-        return f"{unseen} failed, and maxFailed allows {max_failed(run)}"
+    if len(bad) > max_failed(run):
+        return f"{len(bad)} failed, and maxFailed allows {max_failed(run)}"
     return None
 
 
@@ -448,6 +466,9 @@ def wrong_change(before: Raw, after: Raw) -> Violations:
         for field in fixed
         if field in was and was[field] != now.get(field)
     ]
+    told = [[one["machineId"] for one in of.get("failures") or ()] for of in (was, now)]
+    if installs(after) and told[0] != told[1][: len(told[0])]:
+        broken.append(f"a failure of {name} is forgotten, or has another place: {told}")
     if not set(begun(before)) <= set(begun(after)):
         broken.append(f"a wave of {name} has not begun any more")
     return broken

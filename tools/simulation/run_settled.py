@@ -106,7 +106,8 @@ def _stuck(
     names = [wave["name"] for wave in runs.waves_of(run)]
     now = min(names.index(entry_of(one)["wave"]) for one in going)
     if names[now] in runs.begun(run):
-        return None
+        done = [machine_of(one) for one in going if _misses_nothing(one)]
+        return f"is not done with {', '.join(done)}, on which nothing is due" if done else None
     soaks = _soaks_until(run, members, names[:now], journal)
     if soaks is not None and world.clock.now() < soaks:
         return None
@@ -180,10 +181,15 @@ def _soaks_until(
 
 def _is_paused(run: Object, members: list[Object]) -> bool:
     """And there is a failure that nobody acknowledged."""
-    failed = sum(
-        entry_of(one)["state"] == "Failed" or bool(entry_of(one).get("reason")) for one in members
-    )
-    return _paused(run) and bool(failed > run["spec"].get("acknowledgedFailures", 0))
+    parts = [runs.Part(machine_of(one), entry_of(one)) for one in members]
+    return _paused(run) and bool(runs.unseen_failures(run, parts))
+
+
+def _misses_nothing(target: Object) -> bool:
+    """It says so, and that nothing is in flight."""
+    status = target["status"]
+    ready = [c["reason"] for c in status.get("conditions", ()) if c["type"] == "Ready"]
+    return ready == ["UpToDate"] and "operation" not in status
 
 
 def _paused(run: Object) -> bool:

@@ -392,8 +392,9 @@ class Reason(StrEnum):
     )
     NO_WINDOW_LEFT = (
         "NoWindowLeft",
-        (_READY,),
-        "The schedule has no window any more in which an install could start.",
+        _BLOCKED,
+        "The schedule has no window any more in which an install could start. A run that waits for "
+        "one is Stalled.",
     )
     WINDOW_TOO_SHORT = (
         "WindowTooShort",

@@ -224,8 +224,8 @@ class PatchRunSpec(ApiModel):
     approved_by: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     """Who approved it: the user name of whoever sets approved, and no other."""
     acknowledged_failures: Annotated[int, Field(ge=0, le=MEMBERS_LONGEST)] = 0
-    """How many failures somebody has seen to: they count no more, and a run that they had paused
-    goes on."""
+    """How many failures somebody has seen to, from the first that status.failures lists: they
+    count no more, and a run that they had paused goes on."""
 
 
 class Effective(ApiModel):
@@ -287,10 +287,14 @@ class RunFailure(ApiModel):
 
     machine_id: ResourceId
     """The machine's ARM id."""
+    wave: WaveName | None = None
+    """The wave that it was in; absent in an Assess run."""
     reason: Annotated[str, Field(max_length=64)]
     """Why, in one word; docs/api.md lists them all."""
     message: ShortMessage = ""
     """What Azure said."""
+    recovered: bool = False
+    """It did not stay so: its second install succeeded, say. It counts no more."""
 
 
 class PatchRunStatus(ApiModel):
@@ -317,7 +321,8 @@ class PatchRunStatus(ApiModel):
     waves: Annotated[tuple[WaveStatus, ...], ListMap("name"), Field(max_length=WAVES_MOST)] = ()
     """The waves in numbers, in their order."""
     failures: Annotated[tuple[RunFailure, ...], Field(max_length=FAILURES_LISTED)] = ()
-    """Machines on which it failed."""
+    """Machines on which it failed, in the order in which the run saw it, also one that is tried
+    once more, and one that is gone since. acknowledgedFailures counts from the first."""
     failures_omitted: Count | None = None
     """How many more there are than failures lists."""
     approval_deadline: Time | None = None
@@ -343,7 +348,9 @@ class PatchRun(Resource):
     PLURAL: ClassVar[str] = "patchruns"
     SHORT_NAME: ClassVar[str] = "azpr"
     STATUS_DEFAULT: ClassVar[dict[str, int]] = {"observedGeneration": -1}
-    VITAL: ClassVar[frozenset[str]] = frozenset({"phase", "effective", "membership", "waves"})
+    VITAL: ClassVar[frozenset[str]] = frozenset(
+        {"phase", "effective", "membership", "waves", "failures"}
+    )
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("Policy", ".spec.policyRef.name"),
         Column("Phase", ".status.phase"),

@@ -35,6 +35,8 @@ class Turn:
     """When the next may be installed in begins; None: there is none."""
     own: bool = False
     """It is a one-time run, for which the schedule's windows do not hold."""
+    goes_on: bool = False
+    """A window was open before, too: what never closes is cut into weeks."""
 
 
 def became_due(attempts: Attempts | None, now: datetime, turn: Turn | None) -> Attempts:

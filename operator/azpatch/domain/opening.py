@@ -100,7 +100,7 @@ def without_windows(names: Sequence[str]) -> Shut:
     return Shut(
         Reason.NO_WINDOW_LEFT,
         f"The schedule has no window of the wave any more ({', '.join(names)}). Give the policy "
-        "one with that name again, or cancel the PatchRun: the next goes by the policy as it is.",
+        "one with that name again.",
         None,
         UNKNOWN_TURN,
     )
@@ -226,13 +226,25 @@ def _long_enough(calendar: Calendar, needed: timedelta) -> frozenset[str]:
 def _turn(calendar: Calendar, needed: timedelta, now: datetime) -> Turn | None:
     if not calendar.windows:
         return None
-    chain = calendar.chain_at(now, _long_enough(calendar, needed))
+    long_enough = _long_enough(calendar, needed)
+    chain = calendar.chain_at(now, long_enough)
     if chain is None:
         _, later = _now_and_next(calendar, needed, now)
         return Turn(None, None, later.span.start if later else None)
     begins, later = _now_and_next(calendar, needed, chain.end)
     after = begins or later
-    return Turn(chain.start, chain.end, max(after.span.start, chain.end) if after else None)
+    return Turn(
+        chain.start,
+        chain.end,
+        max(after.span.start, chain.end) if after else None,
+        goes_on=_open_before(calendar, chain.start, long_enough),
+    )
+
+
+def _open_before(calendar: Calendar, instant: datetime, names: frozenset[str]) -> bool:
+    """One of these windows is open then, and was a moment before."""
+    there = calendar.occurrences(instant, instant + timedelta.resolution, names)
+    return any(one.span.start < instant for one in there)
 
 
 def _opens(calendar: Calendar, now: datetime) -> datetime | None:

@@ -27,6 +27,7 @@ from azpatch.api.target import RunState
 from azpatch.domain.given import Given, Reading
 from azpatch.domain.pins import pinned
 from azpatch.domain.run_facts import RunFacts, RunMember, named
+from azpatch.domain.run_failures import Failures
 from azpatch.domain.run_gate import Stop, WaveProgress, gate
 from azpatch.domain.words import at, counted
 
@@ -72,7 +73,7 @@ class FirstWave:
 
 
 def first_wave(
-    effective: Effective, waves: Sequence[WaveProgress], unseen: int
+    effective: Effective, waves: Sequence[WaveProgress], failures: Failures
 ) -> FirstWave | None:
     """None: it has not passed its gate, or nothing of it is to be pinned (any more). Its soak is
     not asked: what it was given is read meanwhile."""
@@ -81,7 +82,7 @@ def first_wave(
     if not pinned(effective) or known or len(filled) < 2:
         return None
     wave = filled[0]
-    if not wave.over or gate(wave, effective.rollout, max(unseen, 0)) is not None:
+    if not wave.over or gate(wave, effective.rollout, failures) is not None:
         return None
     members = tuple(
         one
@@ -144,7 +145,7 @@ def _packages(members: Iterable[RunMember], reading: Reading) -> tuple[str, ...]
 def _reading(wave: FirstWave, short: Sequence[RunMember], until: datetime) -> Unread:
     return Unread(
         Reason.READING_PATCH_SET,
-        f"Wave {wave.name} passed its gate. What {named(short)} of it "
+        f"Wave {wave.name} passed its gate. What {_named(short)} of it "
         f"{'was' if len(short) == 1 else 'were'} given is being read from Azure Resource Graph, "
         f"for the waves after it; at {at(until)} what is there is taken.",
         tuple(short),
@@ -155,7 +156,7 @@ def _reading(wave: FirstWave, short: Sequence[RunMember], until: datetime) -> Un
 def _not_shown(wave: FirstWave, short: Sequence[RunMember], hidden: Sequence[str]) -> Unread:
     return Unread(
         Reason.PATCH_SET_NOT_SHOWN,
-        f"Azure Resource Graph does not show what {named(short)} of wave {wave.name} "
+        f"Azure Resource Graph does not show what {_named(short)} of wave {wave.name} "
         f"{'was' if len(short) == 1 else 'were'} given ({_listed(hidden)}), so nothing can be "
         "pinned for the waves after it. It is asked again. See that the identity may read "
         "patchInstallationResults; set spec.cancelled of the PatchRun to end it: the next window's "
@@ -163,6 +164,10 @@ def _not_shown(wave: FirstWave, short: Sequence[RunMember], hidden: Sequence[str
         tuple(short),
         None,
     )
+
+
+def _named(members: Sequence[RunMember]) -> str:
+    return named([one.machine_id for one in members])
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -219,11 +224,11 @@ def pinning(
     effective: Effective,
     waves: Sequence[WaveProgress],
     facts: RunFacts,
-    unseen: int,
+    failures: Failures,
     now: datetime,
 ) -> Pinning:
     """Pins what the first wave was given, once it has passed its gate and that is known."""
-    wave = first_wave(effective, waves, unseen)
+    wave = first_wave(effective, waves, failures)
     if wave is None:
         return Pinning(effective)
     match read(wave, facts.given, now):

@@ -1,7 +1,7 @@
 """One execution of a policy: which phase it is in, which waves have begun, and why no more.
 
 Everything is counted anew from the PatchTargets each time: a crash loses nothing of it. What is
-kept of the last time is which waves have begun, and when.
+kept of the last time is which waves have begun, and when; and what failed, in which order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from azpatch.api.policy import PatchPolicy
 from azpatch.api.reasons import Reason
 from azpatch.api.rollout import Rollout, share_of
 from azpatch.api.run import (
-    FAILURES_LISTED,
     OVER,
     Effective,
     PatchRun,
@@ -28,16 +27,9 @@ from azpatch.domain.forecast import Ahead, forecast
 from azpatch.domain.one_time import expired
 from azpatch.domain.opening import Open, Shut
 from azpatch.domain.patch_set import pinning
-from azpatch.domain.run_facts import (
-    RunFacts,
-    RunMember,
-    failures_of,
-    has_failed,
-    in_numbers,
-    members_of,
-    summed_up,
-)
-from azpatch.domain.run_gate import Stop, WaveProgress, gate, pause_of, to_resume
+from azpatch.domain.run_facts import RunFacts, RunMember, in_numbers, members_of, summed_up
+from azpatch.domain.run_failures import Failures, failures_of
+from azpatch.domain.run_gate import Stop, WaveProgress, gate, pause_of
 from azpatch.domain.run_state import End, Soak, State, findings, state_of
 from azpatch.domain.waves import waves_of
 from azpatch.domain.words import sentences, share
@@ -69,17 +61,17 @@ def progress(
     if membership is None and not facts.awaited and facts.members:
         membership = RunMembership(total=len(facts.members), recorded_time=now)
     waves = [WaveProgress(one, facts, before, now) for one in waves_of(effective.rollout)]
-    unseen = sum(map(has_failed, facts.members)) - run.spec.acknowledged_failures
-    pause = pause_of(effective.rollout, facts.members, unseen)
+    failures = failures_of(run, facts.members)
+    pause = pause_of(effective.rollout, len(facts.members), failures)
     deadline = before.approval_deadline or (facts.deadline if facts.unapproved else None)
     end = _abort(run, facts) or _too_late(run, now) or _expired(facts, deadline, now)
     soak = unread = None
     if membership is not None and end is None:
-        found = pinning(effective, waves, facts, unseen, now)
+        found = pinning(effective, waves, facts, failures, now)
         effective, unread = found.effective, found.unread
         facts = replace(facts, unpinned=unread is not None)
         pause = pause or found.stop
-        end, shut, soak = _through(waves, effective.rollout, max(unseen, 0), facts, pause, now)
+        end, shut, soak = _through(waves, effective.rollout, failures, facts, pause, now)
         pause = pause or shut
     if end is not None:
         pause = unread = None
@@ -88,8 +80,6 @@ def progress(
     over = state.phase in OVER
     machines = in_numbers(facts.members, over=over)
     generation = run.metadata.generation or 0
-    failures = failures_of(facts.members)
-    omitted = len(failures) - FAILURES_LISTED
     starts = [one.start for one in waves if one.start is not None]
     status = PatchRunStatus(
         observed_generation=generation,
@@ -100,8 +90,8 @@ def progress(
         membership=membership,
         machines=machines,
         waves=tuple(one.status(over=over) for one in waves),
-        failures=failures[:FAILURES_LISTED],
-        failures_omitted=omitted if omitted > 0 else None,
+        failures=failures.listed,
+        failures_omitted=failures.omitted,
         approval_deadline=deadline,
         start_time=min(starts, default=None),
         expected_completion_time=_expected(
@@ -143,8 +133,7 @@ def told(run: PatchRun, state: State, now: datetime) -> PatchRunStatus:
 def run_slots(run: PatchRun, effective: Effective, targets: Sequence[PatchTarget]) -> int:
     """maxUnavailable of a run, of its machines; none while failures have it paused."""
     members = members_of(run, targets)
-    unseen = sum(map(has_failed, members)) - run.spec.acknowledged_failures
-    if pause_of(effective.rollout, members, unseen) is not None:
+    if pause_of(effective.rollout, len(members), failures_of(run, members)) is not None:
         return 0
     return share_of(len(members), effective.rollout.max_unavailable)
 
@@ -155,13 +144,13 @@ def run_slots(run: PatchRun, effective: Effective, targets: Sequence[PatchTarget
 def _through(
     waves: Sequence[WaveProgress],
     rollout: Rollout,
-    unseen: int,
+    failures: Failures,
     facts: RunFacts,
     pause: Stop | None,
     now: datetime,
 ) -> tuple[End | None, Stop | None, Soak | None]:
     """Goes through the waves in their order and begins the next, if it may. All members are
-    recorded. `unseen`: failures that nobody acknowledged."""
+    recorded."""
     for number, wave in enumerate(waves):
         if any(one.start is not None for one in waves[number + 1 :]):
             # Its gate has opened, whatever became of its machines since.
@@ -182,10 +171,9 @@ def _through(
             return None, None, None
         if not later:
             break
-        shut = gate(wave, rollout, unseen)
-        if shut is not None and gate(wave, rollout, 0) is None:
-            resumed = f"{shut.message} {to_resume(sum(map(has_failed, facts.members)))}"
-            return None, Stop(shut.reason, resumed), None
+        shut = gate(wave, rollout, failures)
+        if shut is not None and gate(wave, rollout, failures.all_seen()) is None:
+            return None, Stop(shut.reason, f"{shut.message} {failures.to_resume()}"), None
         if shut is not None:
             return End(RunPhase.FAILED, shut.reason, f"{shut.message} {_then(facts)}"), None, None
         until = wave.last_success + (wave.wave.soak or timedelta(0))

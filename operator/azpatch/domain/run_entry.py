@@ -47,6 +47,14 @@ class OpenRun:
         """One of its waves."""
         return next((one for one in waves_of(self.effective.rollout) if one.name == name), None)
 
+    def within_windows(self, found: Opening, wave: str) -> Opening:
+        """Where one window follows the other without end, none is ever seen to close: a wave of the
+        week before has had its window."""
+        begun, turn = self.begun.get(wave), found.turn
+        if begun is None or isinstance(found, Shut) or turn is None or turn.start is None:
+            return found
+        return replace(found, late=True) if turn.goes_on and begun < turn.start else found
+
     def without_windows(self, found: Opening, wave: str, now: datetime) -> Opening:
         """Where those of the schedule do not hold for it, the run itself is the window in which
         installs are counted, and each wave is one of WINDOW for whoever is not there."""
@@ -217,7 +225,12 @@ def progressed(
         return _pending(entry, obstacle if over or obstacle in _AT_ONCE else None, due)
     if status.installation is None:
         return entry.replace(state=RunState.PENDING)
-    again = not over and part.mine.stopped is None and _one_try_left(status)
+    again = (
+        not over
+        and part.mine.stopped is None
+        and _one_try_left(status)
+        and not _put_right(status, due)
+    )
     return _running(entry, status, status.installation, obstacle if over else None, again=again)
 
 
@@ -293,6 +306,11 @@ def _verified(entry: RunEntry, status: PatchTargetStatus, obstacle: Reason | Non
     if failed > len(ASSESSMENT_RETRIES):
         return _ended(entry, RunState.SKIPPED, Reason.ASSESSMENT_FAILED)
     return entry if obstacle is None else _ended(entry, RunState.SKIPPED, obstacle)
+
+
+def _put_right(status: PatchTargetStatus, due: bool | None) -> bool:
+    """Nothing is missing since the last install, however that went: there is nothing to try."""
+    return due is False and not reassessment_due(status)
 
 
 def _one_try_left(status: PatchTargetStatus) -> bool:

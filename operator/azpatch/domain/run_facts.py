@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from azpatch.api.reasons import Reason
-from azpatch.api.run import PatchRun, RunFailure, RunMachines
+from azpatch.api.run import PatchRun, RunMachines
 from azpatch.api.target import AssessmentStatus, Installation, PatchTarget, RunEntry, RunState
 from azpatch.domain.given import Reading
 from azpatch.domain.opening import Opening
@@ -70,20 +69,6 @@ def members_of(run: PatchRun, targets: Sequence[PatchTarget]) -> list[RunMember]
     ]
 
 
-def has_failed(member: RunMember) -> bool:
-    """Also one that is tried once more: two failures are not needed to see that something is
-    wrong."""
-    entry = member.entry
-    return entry.state is RunState.FAILED or (
-        entry.state is RunState.RUNNING and entry.reason is not None
-    )
-
-
-def not_back(member: RunMember) -> bool:
-    """It did not come back after its reboot."""
-    return member.entry.state is RunState.FAILED and member.entry.reason == Reason.NOT_BACK
-
-
 # --- in numbers and words -------------------------------------------------------------------------
 
 
@@ -101,19 +86,6 @@ def counted_by(states: Sequence[RunState], *, over: bool = False) -> RunMachines
         succeeded=states.count(RunState.SUCCEEDED),
         failed=states.count(RunState.FAILED),
         skipped=states.count(RunState.SKIPPED) + (pending if over else 0),
-    )
-
-
-def failures_of(members: Sequence[RunMember]) -> tuple[RunFailure, ...]:
-    """Those that failed, by id, with Azure's words."""
-    return tuple(
-        RunFailure(
-            machine_id=one.machine_id,
-            reason=one.entry.reason or Reason.INSTALL_FAILED,
-            message=azure_said(one.installation),
-        )
-        for one in sorted(members, key=lambda one: one.machine_id)
-        if one.entry.state is RunState.FAILED
     )
 
 
@@ -138,9 +110,9 @@ def summed_up(members: Sequence[RunMember]) -> str:
 _NAMED = 3
 
 
-def named(members: Sequence[RunMember]) -> str:
+def named(machine_ids: Sequence[str]) -> str:
     """Some of them by name, and how many more there are."""
-    names = [one.machine_id.rsplit("/", 1)[-1] for one in members]
+    names = [one.rsplit("/", 1)[-1] for one in machine_ids]
     more = len(names) - _NAMED
     told = ", ".join(names[:_NAMED])
     return f"{told} and {more} more" if more > 0 else told

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,8 +9,10 @@ from azpatch.api.reasons import Reason
 from azpatch.api.rollout import Rollout, Wave
 from azpatch.api.run import PatchRunStatus, WaveStatus
 from azpatch.api.target import RunState
+from azpatch.domain.ids import key
 from azpatch.domain.opening import Open
-from azpatch.domain.run_facts import RunFacts, RunMember, has_failed, named, not_back
+from azpatch.domain.run_facts import RunFacts, named
+from azpatch.domain.run_failures import Failures, is_lost, keys_of
 from azpatch.domain.words import counted
 
 UNTIMELY = Open(None)
@@ -30,6 +31,11 @@ class WaveProgress:
         self._end = told.end_time if told else None
         self._now = now
         self.opening = facts.openings.get(wave.name, UNTIMELY)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Its machines."""
+        return frozenset(key(one.machine_id) for one in self.members)
 
     def count(self, state: RunState) -> int:
         """Its machines that are so far."""
@@ -85,14 +91,15 @@ class Stop:
     message: str
 
 
-def gate(wave: WaveProgress, rollout: Rollout, unseen: int) -> Stop | None:
-    """Why what this wave came to does not vouch for the next; None: it does. `unseen`: failures of
-    the run that nobody acknowledged. Those that somebody did are not of the wave any more."""
-    failed, succeeded = wave.count(RunState.FAILED), wave.count(RunState.SUCCEEDED)
-    of = len(wave.members) - max(0, failed - unseen)
-    needed = max(1, _at_least(of, rollout.min_succeeded))
-    lost = unseen > 0 and any(not_back(one) for one in wave.members)
-    if succeeded >= needed and not lost:
+def gate(wave: WaveProgress, rollout: Rollout, failures: Failures) -> Stop | None:
+    """Why what this wave came to does not vouch for the next; None: it does. A failure that
+    somebody has seen to is not of the wave any more; one that nobody has is, though its machine
+    may be gone."""
+    succeeded = wave.count(RunState.SUCCEEDED)
+    unseen = [one for one in failures.unseen if one.wave == wave.name]
+    of = (wave.keys | keys_of(unseen)) - keys_of(failures.seen)
+    needed = max(1, _at_least(len(of), rollout.min_succeeded))
+    if succeeded >= needed and not any(map(is_lost, unseen)):
         return None
     if not wave.members:
         return Stop(
@@ -123,23 +130,21 @@ def _tally(wave: WaveProgress) -> str:
     return f"of {counted(len(wave.members), 'machine')} {told}"
 
 
-def pause_of(rollout: Rollout, members: Sequence[RunMember], unseen: int) -> Stop | None:
-    """Why failures stop the run; None: they do not. `unseen`: those that nobody acknowledged."""
-    if unseen <= 0:
-        return None
-    bad = [one for one in members if has_failed(one)]
-    lost = [one for one in bad if not_back(one)]
+def pause_of(rollout: Rollout, machines: int, failures: Failures) -> Stop | None:
+    """Why failures stop a run of so many machines; None: they do not."""
+    unseen = [one.machine_id for one in failures.unseen]
+    lost = [one.machine_id for one in failures.unseen if is_lost(one)]
     if lost:
         return Stop(
             Reason.NOT_BACK,
-            f"{named(lost)} did not come back after the reboot. {to_resume(len(bad))}",
+            f"{named(lost)} did not come back after the reboot. {failures.to_resume()}",
         )
-    allowed = failures_allowed(rollout, len(members))
-    if unseen <= allowed:
+    allowed = failures_allowed(rollout, machines)
+    if len(unseen) <= allowed:
         return None
     return Stop(
         Reason.TOO_MANY_FAILED,
-        f"{named(bad)} failed, and rollout.maxFailed allows {allowed}. {to_resume(len(bad))}",
+        f"{named(unseen)} failed, and rollout.maxFailed allows {allowed}. {failures.to_resume()}",
     )
 
 
@@ -147,11 +152,3 @@ def failures_allowed(rollout: Rollout, machines: int) -> int:
     """maxFailed of a run: a count, or a percentage of its machines, rounded down."""
     most = rollout.max_failed
     return most if isinstance(most, int) else machines * int(most.removesuffix("%")) // 100
-
-
-def to_resume(failed: int) -> str:
-    """What a person does about so many failures, in a sentence."""
-    return (
-        f"Look into it; then set spec.acknowledgedFailures of the PatchRun to {failed} to go on, "
-        "or spec.cancelled to end it."
-    )

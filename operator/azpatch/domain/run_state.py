@@ -35,6 +35,10 @@ class Soak:
     wave: str
 
 
+_NEEDS_A_PERSON = (*NEEDS_A_PERSON, Reason.NO_WINDOW_LEFT, Reason.PATCH_SET_NOT_SHOWN)
+"""Why a run that is not halted does not go on by itself. Without a window for the wave whose turn
+it is it would never end, and no other would begin."""
+
 _MAY_COME = (Reason.POLICY_MISSING, Reason.MACHINE_NOT_IN_POLICY)
 
 
@@ -50,7 +54,7 @@ class State:
     def well(self) -> bool:
         """It needs nobody."""
         halted = self.phase in (RunPhase.PAUSED, RunPhase.FAILED)
-        return not halted and self.reason not in (*NEEDS_A_PERSON, Reason.PATCH_SET_NOT_SHOWN)
+        return not halted and self.reason not in _NEEDS_A_PERSON
 
     @property
     def delayed(self) -> bool:
@@ -130,7 +134,11 @@ def _shut(wave: WaveProgress, left: str) -> tuple[Reason, str]:
     shut = wave.opening
     if not isinstance(shut, Shut):
         return Reason.RUN_UNDER_WAY, f"Wave {wave.name} is about to begin."
-    return shut.reason, f"{left} of wave {wave.name} wait. {shut.message}"
+    way_out = _CANCEL if shut.reason is Reason.NO_WINDOW_LEFT else ""
+    return shut.reason, sentences(f"{left} of wave {wave.name} wait. {shut.message}", way_out)
+
+
+_CANCEL = "Or set spec.cancelled of the PatchRun: the next run goes by the policy as it is."
 
 
 def findings(state: State) -> list[Finding]:

@@ -149,9 +149,12 @@ class Terms:
         """Whether machines of this wave of the run may be installed on; None: of no run."""
         windows, lifted = wave.windows if wave else None, run.lifted if run else NOTHING
         found = self._calendars.opening(declared, subscription, now, windows, lifted)
-        if run is None or not lifted.all_windows(wave):
+        name = wave.name if wave else ""
+        if run is None:
             return found
-        return run.without_windows(found, wave.name if wave else "", now)
+        if not lifted.all_windows(wave):
+            return run.within_windows(found, name)
+        return run.without_windows(found, name, now)
 
     def calendar_of(
         self,

@@ -42,12 +42,11 @@ MINUTE = timedelta(minutes=1)
 OPEN = Open(NOW + 4 * HOUR, holds_until=NOW + 4 * HOUR)
 SHUT = Shut(Reason.WAITING_FOR_WINDOW, "Window nights opens tomorrow.", NOW + DAY)
 
-CANARY_AND_REST = terms(
-    waves=[
-        {"name": "canary", "machines": 2, "soak": "24h"},
-        {"name": "rest", "machines": "100%"},
-    ]
-)
+CANARY_AND_REST_WAVES = [
+    {"name": "canary", "machines": 2, "soak": "24h"},
+    {"name": "rest", "machines": "100%"},
+]
+CANARY_AND_REST = terms(waves=CANARY_AND_REST_WAVES)
 
 
 def facts(members: Sequence[RunMember], opening: Opening = OPEN, **changes: Any) -> RunFacts:
@@ -402,6 +401,63 @@ def test_failures_that_somebody_has_seen_to_resume_it() -> None:
     assert told.seen == ("Running", "RunUnderWay")
     told.goes_on([*members[:2], member(3, FAILED), member(4)])
     assert told.status.phase == "Paused", "the next failure counts anew"
+
+
+def test_who_has_seen_to_a_failure_has_not_seen_to_the_next() -> None:
+    """Though the machine that failed first is deleted, which may well be how it was seen to."""
+    told = story([member(1), member(2), member(3, FAILED)], terms(maxFailed=0))
+    assert told.status.phase == "Paused"
+    told.says(acknowledgedFailures=1)
+    told.goes_on([member(1), member(2)])
+    assert told.seen == ("Running", "RunUnderWay")
+
+    told.goes_on([member(1, FAILED), member(2)])
+
+    assert told.seen == ("Paused", "TooManyFailed")
+    assert told.message.startswith("web-1 failed, and")
+    assert "acknowledgedFailures of the PatchRun to 2" in told.message
+
+
+def test_nor_though_it_recovers() -> None:
+    """Its second try was under way while somebody acknowledged the first."""
+    tried = member(3, RUNNING, Reason.INSTALL_FAILED)
+    told = story([member(1), tried], terms(maxFailed=0))
+    told.says(acknowledgedFailures=1)
+    told.goes_on([member(1), member(3, SUCCEEDED)])
+    assert told.seen == ("Running", "RunUnderWay")
+    assert [(one.machine_id, one.recovered) for one in told.status.failures] == [
+        (numbered(3), True)
+    ]
+
+    told.goes_on([member(1, FAILED), member(3, SUCCEEDED), member(4)])
+
+    assert told.seen == ("Paused", "TooManyFailed")
+
+
+def test_a_failure_that_nobody_has_seen_to_is_not_forgotten_with_its_machine() -> None:
+    lost = [canary(1, SUCCEEDED), canary(2, FAILED, Reason.NOT_BACK), rest(3)]
+    told = story(lost, terms(maxFailed="100%", minSucceeded=1, waves=CANARY_AND_REST_WAVES))
+    assert told.seen == ("Paused", "NotBack")
+    told.goes_on([lost[0], lost[2]], at=NOW + DAY)
+    assert told.seen == ("Paused", "NotBack")
+    told.says(acknowledgedFailures=1)
+    told.goes_on([lost[0], lost[2]], at=NOW + DAY)
+    assert told.begun == ["canary", "rest"]
+
+    failed = [canary(1, SUCCEEDED), canary(2, FAILED), rest(3)]
+    told = story(failed)
+    told.goes_on([failed[0], failed[2]], at=NOW + DAY)
+    assert told.seen == ("Paused", "GateNotPassed"), "one of two is not 80 percent"
+
+
+def test_one_that_did_not_come_back_is_seen_to_whatever_fails_later() -> None:
+    lost = member(1, FAILED, Reason.NOT_BACK)
+    told = story([lost, member(2)], terms(maxFailed=5))
+    told.says(acknowledgedFailures=1)
+
+    told.goes_on([lost, member(2, FAILED), member(3)])
+
+    assert told.seen == ("Running", "RunUnderWay")
 
 
 def test_a_gate_opens_for_failures_that_somebody_has_seen_to() -> None:

@@ -66,6 +66,7 @@ def after(
     before: RunEntry = RUNNING,
     status: PatchTargetStatus | None = None,
     obstacle: Reason | None = None,
+    due: bool | None = True,
     **ended: Any,
 ) -> tuple[str, str | None]:
     """State and reason of a machine whose install has ended."""
@@ -75,7 +76,7 @@ def after(
         attempts=Attempts(install_posts=posts),
     )
     opening: Opening = SHUT if shut else OPEN
-    found = progressed(part(before, run), known, obstacle, True, opening)
+    found = progressed(part(before, run), known, obstacle, due, opening)
     assert found is not None
     return found.state, found.reason
 
@@ -133,6 +134,23 @@ def test_the_outcomes_own_reason_is_told(
 
 def test_a_failure_in_a_run_that_is_paused_is_not_tried_again() -> None:
     assert after(Outcome.FAILED, run=STOPPED) == ("Failed", "InstallFailed")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (Outcome.FAILED, ("Failed", "InstallFailed")),
+        (Outcome.SUPERSEDED, ("Skipped", "Superseded")),
+    ],
+)
+def test_nothing_is_tried_again_on_a_machine_that_misses_nothing_any_more(
+    outcome: Outcome, expected: tuple[str, str | None]
+) -> None:
+    assert after(outcome, due=False) == expected
+    before = PatchTargetStatus(
+        assessment=assessed(), installation=installed(outcome, time=NOW + HOUR)
+    )
+    assert after(outcome, status=before, due=False)[0] == "Running", "that was before the install"
 
 
 def test_a_second_try_that_succeeds_takes_the_failure_back() -> None:

@@ -42,6 +42,13 @@ def entry(state: str, wave: str = "canary", reason: str | None = None) -> dict[s
     return {**found, "reason": reason} if reason else found
 
 
+def failure(
+    machine: str, wave: str = "canary", *, reason: str = "InstallFailed", recovered: bool = False
+) -> dict[str, Any]:
+    found = {"machineId": machine, "wave": wave, "reason": reason}
+    return {**found, "recovered": True} if recovered else found
+
+
 def policy(**spec: Any) -> dict[str, Any]:
     return {
         "metadata": {"uid": "policy", "name": "web"},
@@ -179,7 +186,8 @@ def test_a_gate_does_not_open(parts: list[str], acknowledged: int, why: str) -> 
     for machine, state in zip(("one", "two"), parts, strict=False):
         written.installed(machine)
         mine.append(part(machine, state))
-    found = begun(mine, written, spec={"acknowledgedFailures": acknowledged})
+    told = [failure(one.machine) for one in mine if one.entry["state"] == "Failed"]
+    found = begun(mine, written, spec={"acknowledgedFailures": acknowledged}, failures=told)
     assert any(why in one for one in found)
 
 
@@ -187,7 +195,17 @@ def test_an_acknowledged_failure_is_not_of_the_wave_any_more() -> None:
     written = Written()
     written.installed("one")
     parts = [part("one", "Succeeded"), part("two", "Failed", reason="NotBack")]
-    assert begun(parts, written, spec={"acknowledgedFailures": 1}) == []
+    told = [failure("two", reason="NotBack")]
+    assert begun(parts, written, spec={"acknowledgedFailures": 1}, failures=told) == []
+
+
+def test_a_failure_that_nobody_acknowledged_is_of_the_wave_though_its_machine_is_gone() -> None:
+    written = Written()
+    written.installed("one")
+    parts = [part("one", "Succeeded")]
+    assert begun(parts, written, failures=[failure("two")]) != []
+    assert begun(parts, written, failures=[failure("two", recovered=True)]) == []
+    assert begun(parts, written, failures=[failure("two", "rest")]) == []
 
 
 def test_who_did_not_come_back_holds_the_next_wave() -> None:
@@ -236,9 +254,23 @@ def test_max_unavailable_is_of_the_recorded_machines_rounded_down(share: Any, sl
 def test_failures_beyond_max_failed_pause_a_run(
     allowed: Any, acknowledged: int, paused: bool
 ) -> None:
-    run = a_run(rollout={"maxFailed": allowed}, spec={"acknowledgedFailures": acknowledged})
+    run = a_run(
+        rollout={"maxFailed": allowed},
+        spec={"acknowledgedFailures": acknowledged},
+        failures=[failure("one"), failure("two")],
+    )
     parts = [part("one", "Failed"), part("two", "Running", reason="InstallFailed")]
     assert (runs.too_many_failed(run, parts) is not None) == paused
+
+
+def test_what_was_acknowledged_of_a_machine_that_is_gone_is_not_so_of_another() -> None:
+    run = a_run(
+        rollout={"maxFailed": 0},
+        spec={"acknowledgedFailures": 1},
+        failures=[failure("gone", reason="NotBack")],
+    )
+    assert runs.too_many_failed(run, []) is None
+    assert runs.too_many_failed(run, [part("one", "Failed")]) is not None
 
 
 # --- terms, and what must not change --------------------------------------------------------------
@@ -291,6 +323,10 @@ def pinning(linux: bool = True, packages: tuple[str, ...] = ("curl=8.1",)) -> di
     return run
 
 
+def failed(*machines: str) -> dict[str, Any]:
+    return a_run(failures=[failure(one) for one in machines])
+
+
 @pytest.mark.parametrize(
     ("before", "after", "wrong"),
     [
@@ -303,6 +339,9 @@ def pinning(linux: bool = True, packages: tuple[str, ...] = ("curl=8.1",)) -> di
         pytest.param(a_run(), a_run(membership={"total": 4}), True, id="and stay so"),
         pytest.param(a_run(), a_run(rollout={"maxFailed": 1}), True, id="terms may not"),
         pytest.param(a_run(waves=BOTH), a_run(), True, id="a wave that began has begun"),
+        pytest.param(failed("two"), failed("two", "one"), False, id="failures may be added"),
+        pytest.param(failed("one", "two"), failed("two"), True, id="and are not forgotten"),
+        pytest.param(failed("two"), failed("one", "two"), True, id="and keep their places"),
     ],
 )
 def test_what_of_a_run_may_change(before: Any, after: Any, wrong: bool) -> None:

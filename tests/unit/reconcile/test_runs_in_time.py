@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from dying import dies_before
 from fakes import (
+    DAY,
     HOUR,
     MINUTE,
     START,
@@ -163,6 +164,46 @@ async def test_a_wave_installs_in_its_own_windows_only() -> None:
         assert fleet.seen == ("Succeeded", "Complete")
 
 
+async def test_a_run_whose_wave_has_no_window_any_more_says_what_a_person_must_do() -> None:
+    late = {**EVENING, "name": "late", "startTime": "22:00"}
+    waves = [{**CANARY, "windows": ["evening"]}, {**REST, "windows": ["late"]}]
+    fleet = Fleet(3, waves)
+    fleet.scheduled(EVENING, late)
+    async with fleet.world.operator_runs():
+        await fleet.until(18, 30)
+        fleet.rollout = {**fleet.rollout, "waves": [waves[0], {**REST, "windows": ["later"]}]}
+        fleet.scheduled(EVENING, {**late, "name": "later"})
+        await fleet.until(20)
+        assert fleet.seen == ("Waiting", "NoWindowLeft")
+        stalled = next(one for one in fleet.run.status.conditions if one.type == "Stalled")
+        assert "(late). Give the policy one with that name again." in stalled.message
+        assert "spec.cancelled" in stalled.message
+        ready = next(one for one in fleet.world.told().status.conditions if one.type == "Ready")
+        assert (ready.status, ready.reason) == ("False", "RunPaused")
+        fleet.world.says(fleet.run, cancelled=True)
+        await fleet.until(23, 59, day=1)
+    assert len(fleet.began()) == 3
+
+
+async def test_where_windows_never_close_a_machine_that_is_off_is_waited_for_a_week_at_most() -> (
+    None
+):
+    whole = {**EVENING, "startTime": "00:00", "duration": "24h"}
+    fleet = Fleet(1)
+    fleet.add(2, power_state="Stopped")
+    fleet.scheduled(whole, {**whole, "name": "noon", "startTime": "12:00"})
+    async with fleet.world.operator_runs():
+        await fleet.passes(HOUR)
+        assert fleet.states() == {"web-1": "Succeeded", "web-2": "Pending"}
+        fleet.add(3)
+        await fleet.passes(6 * DAY)
+        assert set(fleet.began()) == {"web-1"}
+        await fleet.passes(DAY)
+        first = fleet.world.runs()[0]
+        assert first.status.phase == "Succeeded"
+        assert set(fleet.began()) == {"web-1", "web-3"}
+
+
 # --- failures -------------------------------------------------------------------------------------
 
 
@@ -191,6 +232,40 @@ async def test_a_canary_that_fails_pauses_the_run_and_acknowledged_it_goes_on() 
         ready = next(one for one in fleet.world.told().status.conditions if one.type == "Ready")
         assert (ready.status, ready.reason) == ("True", "UpToDate") or ready.reason == "RetryLater"
     assert [one.machine_id for one in fleet.run.status.failures] == [canary_id(bad)]
+
+
+async def test_a_failure_that_the_assessment_after_it_puts_right_is_not_tried_again() -> None:
+    """What failed was brought all the same, or somebody else brought it."""
+    fleet = Fleet(3, [{**CANARY, "machines": 2}, REST], minSucceeded=1)
+    async with fleet.world.operator_runs():
+        await fleet.until(18, 1)
+        bad, _ = sorted(fleet.wave("canary"))
+        fleet.broken = lambda machine_name: machine_name == bad
+        fleet.patched.add(key(canary_id(bad)))
+        await fleet.until(18, 30)
+        assert fleet.states()[bad] == "Failed"
+        assert fleet.seen == ("Waiting", "Soaking")
+        await fleet.until(20)
+        assert fleet.seen == ("Succeeded", "Complete")
+    assert len(fleet.installs) == 3
+
+
+async def test_a_machine_whose_failure_was_seen_to_may_be_deleted_and_the_next_failure_counts() -> (
+    None
+):
+    fleet = Fleet(4, maxUnavailable=1, maxFailed=0)
+    fleet.broken = lambda _machine: True
+    async with fleet.world.operator_runs():
+        await fleet.until(18, 30)
+        assert fleet.seen == ("Paused", "TooManyFailed")
+        (first,) = fleet.began()
+        fleet.world.says(fleet.run, acknowledgedFailures=1)
+        del fleet.world.azure.views[key(canary_id(first))]
+        await fleet.until(20, 30)
+        assert first not in fleet.states()
+        assert fleet.seen == ("Paused", "TooManyFailed")
+        assert len(fleet.began()) == 2, "one failure was seen to, and a second stopped it"
+    assert [name(one.machine_id) for one in fleet.run.status.failures] == list(fleet.began())
 
 
 async def test_more_failures_than_allowed_stop_what_has_not_begun() -> None:
