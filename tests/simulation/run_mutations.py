@@ -167,6 +167,7 @@ RUNS: dict[str, tuple[Callable[[], Patches], int, int]] = {
     "runs: cancelled, and goes on": (cancelled_goes_on, 78, 2),
     "runs: paused, and goes on": (paused_goes_on, 92, 2),
     "runs: failures not counted": (failures_not_counted, 145, 2),
+    "runs: failures forgotten with their machines": (failures_forgotten, 4, 1),
     "runs: approval forgotten": (approval_forgotten, 16, 2),
     "runs: the latest patch set": (latest_patch_set, 124, 2),
 }
