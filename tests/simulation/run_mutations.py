@@ -104,8 +104,8 @@ def cancelled_goes_on() -> Patches:
     def blind(of: Any, **more: Any) -> Any:
         return opened(of.replace(spec=of.spec.replace(cancelled=False)), **more)
 
-    def deaf(of: Any, facts: Any) -> Any:
-        return abort(of.replace(spec=of.spec.replace(cancelled=False)), facts)
+    def deaf(of: Any, *rest: Any) -> Any:
+        return abort(of.replace(spec=of.spec.replace(cancelled=False)), *rest)
 
     for module in (terms, install_run):
         yield patch.object(module, "open_run", blind)

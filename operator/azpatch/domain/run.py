@@ -64,7 +64,7 @@ def progress(
     failures = failures_of(run, facts.members)
     pause = pause_of(effective.rollout, len(facts.members), failures)
     deadline = before.approval_deadline or (facts.deadline if facts.unapproved else None)
-    end = _abort(run, facts) or _too_late(run, now) or _expired(facts, deadline, now)
+    end = _abort(run, facts, pause) or _too_late(run, now) or _expired(facts, deadline, now)
     soak = unread = None
     if membership is not None and end is None:
         found = pinning(effective, waves, facts, failures, now)
@@ -188,7 +188,7 @@ def _then(facts: RunFacts) -> str:
     return "The next window's run begins with it again."
 
 
-def _abort(run: PatchRun, facts: RunFacts) -> End | None:
+def _abort(run: PatchRun, facts: RunFacts, pause: Stop | None) -> End | None:
     if run.spec.cancelled:
         return End(RunPhase.CANCELLED, Reason.RUN_CANCELLED, "spec.cancelled is true.")
     if facts.abandoned:
@@ -197,13 +197,15 @@ def _abort(run: PatchRun, facts: RunFacts) -> End | None:
             Reason.RUN_CANCELLED,
             f"PatchPolicy {run.spec.policy_ref.name} is gone, or does not install any more.",
         )
-    if run.status.effective is not None and not facts.members and not facts.awaited:
-        return End(
-            RunPhase.SUCCEEDED,
-            Reason.COMPLETE,
-            sentences("No machine is due: nothing was to do.", _left_out(facts)),
-        )
-    return None
+    if run.status.effective is None or facts.members or facts.awaited:
+        return None
+    if pause is not None:
+        return End(RunPhase.FAILED, pause.reason, "None of its machines is there any more.")
+    return End(
+        RunPhase.SUCCEEDED,
+        Reason.COMPLETE,
+        sentences("No machine is due: nothing was to do.", _left_out(facts)),
+    )
 
 
 def _expired(facts: RunFacts, deadline: datetime | None, now: datetime) -> End | None:

@@ -450,6 +450,14 @@ def test_a_failure_that_nobody_has_seen_to_is_not_forgotten_with_its_machine() -
     assert told.seen == ("Paused", "GateNotPassed"), "one of two is not 80 percent"
 
 
+def test_a_run_whose_machines_failed_and_are_gone_did_not_succeed() -> None:
+    told = story([member(1, FAILED, Reason.NOT_BACK)])
+
+    told.goes_on([])
+
+    assert told.seen == ("Failed", "NotBack")
+
+
 def test_one_that_did_not_come_back_is_seen_to_whatever_fails_later() -> None:
     lost = member(1, FAILED, Reason.NOT_BACK)
     told = story([lost, member(2)], terms(maxFailed=5))
