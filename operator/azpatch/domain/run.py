@@ -93,7 +93,7 @@ def progress(
         failures=failures.listed,
         failures_omitted=failures.omitted,
         approval_deadline=deadline,
-        start_time=min(starts, default=None),
+        start_time=before.start_time or min(starts, default=None),
         expected_completion_time=_expected(
             state, waves, effective, facts, soak.until if soak else now
         ),

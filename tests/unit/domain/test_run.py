@@ -162,6 +162,15 @@ def test_the_members_are_counted_once_and_the_first_wave_begins() -> None:
     assert told.status.start_time == NOW
 
 
+def test_when_it_began_stays_whatever_the_clock_says_later() -> None:
+    told = story([canary(1, RUNNING), rest(2)])
+
+    told.goes_on([canary(1, SUCCEEDED, ended=NOW - 2 * DAY), rest(2)], at=NOW - HOUR)
+
+    assert told.begun == ["canary", "rest"]
+    assert told.status.start_time == NOW
+
+
 def test_in_a_freeze_the_first_wave_waits() -> None:
     told = Story()
     told.goes_on([canary(1, PENDING)], Shut(Reason.FROZEN, "Freeze peak holds.", NOW + DAY))
