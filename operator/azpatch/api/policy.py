@@ -374,7 +374,8 @@ class PolicyMachines(ApiModel):
     failed: Count = 0
     """Machines whose last install failed, did not come back, or has no known result."""
     overdue: Count = 0
-    """Machines that have been due for two whole windows (with schedule.always: for 48 hours)."""
+    """Machines that have been due for two whole windows of those of their wave (with
+    schedule.always: for 48 hours)."""
     conflicts: Count = 0
     """Matched machines that another policy governs."""
 

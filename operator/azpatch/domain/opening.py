@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 from azpatch.api.durations import format_go, format_iso
 from azpatch.api.reasons import Reason
@@ -122,9 +123,15 @@ class Timing:
     """The stretch of a window in which installs may start now, or may next; None also without
     windows."""
     overdue_since: datetime | None
-    """See `overdue_since`."""
+    """See `overdue_since`; by all of the policy's windows."""
     holds_until: datetime | None
     """When to ask again; None: not before the schedule or a freeze is changed."""
+    overdue_by_wave: Mapping[str, datetime | None] = field(default_factory=dict)
+    """Likewise by the windows of each wave that has windows of its own, by the wave's name."""
+
+    def overdue_since_in(self, wave: str | None) -> datetime | None:
+        """Of a machine that is in this wave, or was in its last run; None: it was in no run."""
+        return self.overdue_by_wave.get(wave or "", self.overdue_since)
 
 
 UNTIMED = Timing(UNSCHEDULED, None, None, None)
@@ -132,21 +139,26 @@ UNTIMED = Timing(UNSCHEDULED, None, None, None)
 
 
 def timing(
-    there: Sequence[tuple[Opening, Calendar | None]], needed: timedelta, now: datetime
+    there: Sequence[tuple[Opening, Calendar | None]],
+    needed: timedelta,
+    now: datetime,
+    waves: Mapping[str, Calendar] = MappingProxyType({}),
 ) -> Timing:
-    """`there`: for each of the policy's subscriptions, with a calendar where it can be read."""
+    """`there`: for each of the policy's subscriptions, with a calendar where it can be read;
+    `waves`: those with windows of their own, by name."""
     if not there:
         return UNTIMED
     calendars = [one for _, one in there if one is not None]
     openings = [one for one, _ in there]
+    asks = [one.holds_until for one in openings]
+    asks += [_closes(calendar, needed, now) for calendar in calendars[:1]]
     return Timing(
         opening=soonest(openings),
         next=min((one.span for one in openings if one.span is not None), default=None),
         # Freezes do not count here, so any of them will do.
         overdue_since=overdue_since(calendars[0], needed, now) if calendars else None,
-        holds_until=min(
-            (one.holds_until for one in openings if one.holds_until is not None), default=None
-        ),
+        holds_until=min((at for at in asks if at is not None), default=None),
+        overdue_by_wave={name: overdue_since(one, needed, now) for name, one in waves.items()},
     )
 
 
@@ -245,6 +257,14 @@ def _open_before(calendar: Calendar, instant: datetime, names: frozenset[str]) -
     """One of these windows is open then, and was a moment before."""
     there = calendar.occurrences(instant, instant + timedelta.resolution, names)
     return any(one.span.start < instant for one in there)
+
+
+def _closes(calendar: Calendar, needed: timedelta, now: datetime) -> datetime | None:
+    """When the next window ends of those that are open, whatever closes it: a wave's may while
+    another goes on, and who was due in it may be overdue then."""
+    names = _long_enough(calendar, needed)
+    going = calendar.occurrences(now, now + timedelta.resolution, names)
+    return min((one.span.end for one in going), default=None)
 
 
 def _opens(calendar: Calendar, now: datetime) -> datetime | None:

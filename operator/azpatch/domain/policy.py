@@ -63,7 +63,7 @@ def status(
     return PatchPolicyStatus(
         observed_generation=generation,
         conditions=merge(policy.status.conditions, findings, generation, now),
-        machines=counts(machines, timing.overdue_since),
+        machines=counts(machines, timing),
         problems=tuple(problems[:PROBLEMS_LISTED]),
         problems_omitted=omitted if omitted > 0 else None,
         oldest_assessment_time=min(times, default=None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,8 +12,9 @@ from azpatch.api.policy import PatchPolicy, PatchPolicySpec, PolicyMachines
 from azpatch.api.reasons import Reason
 from azpatch.api.rollout import share_of
 from azpatch.api.target import Outcome, PatchTarget, PatchTargetStatus
-from azpatch.domain.attempts import overdue
+from azpatch.domain.attempts import OVERDUE_AFTER, WINDOW, overdue
 from azpatch.domain.conditions import Status, find
+from azpatch.domain.opening import Timing
 
 _FAILED = (Outcome.FAILED, Outcome.NOT_BACK, Outcome.UNKNOWN)
 
@@ -85,8 +86,8 @@ def machines_of(policy: PatchPolicy, targets: Sequence[PatchTarget]) -> list[Pol
     return machines
 
 
-def counts(machines: Sequence[PolicyMachine], overdue_since: datetime | None) -> PolicyMachines:
-    """The machines in numbers. `overdue_since`: see `attempts.overdue`."""
+def counts(machines: Sequence[PolicyMachine], timing: Timing) -> PolicyMachines:
+    """The machines in numbers. `timing`: since when who has been due is overdue."""
     governed = [m for m in machines if m.governed]
     counted = [m for m in governed if not m.skipped]
     support = Counter(m.support for m in counted)
@@ -101,9 +102,27 @@ def counts(machines: Sequence[PolicyMachine], overdue_since: datetime | None) ->
         non_compliant=sum(m.compliant == "False" for m in counted),
         in_progress=sum(m.status.operation is not None for m in machines),
         failed=sum(_failed(m.status) for m in governed),
-        overdue=sum(overdue(m.status.attempts, overdue_since) for m in governed),
+        overdue=sum(_overdue(m.status, timing) for m in governed),
         conflicts=len(machines) - len(governed),
     )
+
+
+def _overdue(status: PatchTargetStatus, timing: Timing) -> bool:
+    """By the windows of the wave that its last run had it in."""
+    wave = status.run.wave if status.run else None
+    return overdue(status.attempts, timing.overdue_since_in(wave))
+
+
+def next_overdue(
+    policy: PatchPolicy, targets: Iterable[PatchTarget], now: datetime
+) -> datetime | None:
+    """With schedule.always, when the next machine is overdue if it is due until then. With windows
+    some are from when one ends, which `Timing.holds_until` tells."""
+    if policy.spec.schedule is None or policy.spec.runs:
+        return None
+    due = (one.status.attempts.due_since for one in targets if one.status.attempts)
+    at = (since + OVERDUE_AFTER * WINDOW for since in due if since is not None)
+    return min((one for one in at if one > now), default=None)
 
 
 def _failed(status: PatchTargetStatus) -> bool:

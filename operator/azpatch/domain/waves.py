@@ -30,6 +30,13 @@ def waves_of(rollout: Rollout) -> tuple[Wave, ...]:
     return rollout.waves or (ALL,)
 
 
+def windows_of_waves(*rollouts: Rollout | None) -> Mapping[str, tuple[str, ...]]:
+    """Names of the windows of each wave that has windows of its own, by the wave's name; of two
+    waves of one name the last one's."""
+    waves = {one.name: one for rollout in rollouts if rollout for one in rollout.waves}
+    return {name: one.windows for name, one in waves.items() if one.windows is not None}
+
+
 def assign(
     waves: Sequence[Wave], candidates: Sequence[Candidate], taken: Mapping[str, str]
 ) -> Mapping[str, str]:

@@ -21,9 +21,10 @@ from azpatch.domain.ids import key as machine_key
 from azpatch.domain.membership import Member, Membership, Scope, membership
 from azpatch.domain.naming import target_name
 from azpatch.domain.opening import UNTIMED, Timing, timing
-from azpatch.domain.policy_machines import holds_slots, slot_limit
+from azpatch.domain.policy_machines import holds_slots, next_overdue, slot_limit
 from azpatch.domain.run import run_slots
 from azpatch.domain.run_entry import open_run
+from azpatch.domain.waves import windows_of_waves
 from azpatch.kube.port import PATCH_RUN, PATCH_TARGET, Conflict, KubeError, Object
 from azpatch.reconcile import metrics
 from azpatch.reconcile.context import Context
@@ -89,8 +90,9 @@ class PolicyReconciler:
             failures += await self._delete(members, targets)
             self._hand_out(key, stored)
         targets = self._targets(key)
-        when = self._timing(policy, targets)
+        when = self._timing(stored, targets)
         undecided = self._undecided(policy, stored, targets)
+        known = [target.parsed for target in targets if target.parsed]
         needed = None
         try:
             needed = await self._runs.keep(stored, targets, when, undecided)
@@ -98,7 +100,7 @@ class PolicyReconciler:
             failures.append(error)
         status = decide.status(
             policy,
-            [target.parsed for target in targets if target.parsed],
+            known,
             members.trouble,
             self._context.clock.now(),
             undecided,
@@ -110,7 +112,8 @@ class PolicyReconciler:
         if failures:
             # What could be done is done; the rest is tried again.
             raise failures[0]
-        wakes = [at for at in (when.holds_until, needed) if at is not None]
+        overdue = next_overdue(policy, known, self._context.clock.now())
+        wakes = [at for at in (when.holds_until, needed, overdue) if at is not None]
         waits = [rest, self._until(min(wakes, default=None))]
         return Result(min((one for one in waits if one is not None), default=None))
 
@@ -172,18 +175,32 @@ class PolicyReconciler:
     def _until(self, when: datetime | None) -> timedelta | None:
         return None if when is None else max(when - self._context.clock.now(), SHORTLY)
 
-    def _timing(self, policy: PatchPolicy, targets: Iterable[Stored[PatchTarget]]) -> Timing:
+    def _timing(
+        self, stored: Stored[PatchPolicy], targets: Iterable[Stored[PatchTarget]]
+    ) -> Timing:
         """By the schedule, and the freezes of the subscriptions that its machines are in."""
+        policy = stored.parsed
+        assert policy is not None
         install = policy.spec.install
         if install is None:
             return UNTIMED
         now, calendars = self._context.clock.now(), self._context.calendars
         machines = (str(target.raw["spec"]["machineId"]) for target in targets)
+        subscriptions = subscriptions_of(self._context.store, machines)
         there = [
             (calendars.opening(policy, one, now), calendars.calendar(policy, one))
-            for one in subscriptions_of(self._context.store, machines)
+            for one in subscriptions
         ]
-        return timing(there, install.maximum_duration, now)
+        # The run that is under way has its waves by terms of its own.
+        named = windows_of_waves(policy.spec.rollout, self._declared(stored).spec.rollout)
+        waves = {
+            name: found
+            for name, windows in named.items()
+            for one in subscriptions
+            # Where a wave's windows are gone, the policy's are all that there is to go by.
+            if (found := calendars.calendar(policy, one, windows)) is not None
+        }
+        return timing(there, install.maximum_duration, now, waves)
 
     def _scopes(self) -> dict[str, Scope]:
         scopes = {}

@@ -247,6 +247,40 @@ def test_with_a_schedule_that_is_always_open_who_was_due_for_two_days() -> None:
     assert overdue_since(windows(), TWO_HOURS, at("05-08 12:00")) == at("05-06 12:00")
 
 
+def test_each_wave_is_overdue_by_its_own_windows() -> None:
+    """On a Tuesday, of nights and weekends."""
+    now, both = at("05-12 12:00"), windows(NIGHTS, SATURDAYS)
+    waves = {"canary": windows(NIGHTS), "rest": windows(SATURDAYS)}
+
+    found = timing([(opening(both, TWO_HOURS, now), both)], TWO_HOURS, now, waves)
+
+    assert found.overdue_since_in("canary") == at("05-10 22:00")
+    assert found.overdue_since_in("rest") == at("05-02 22:00")
+    assert found.overdue_since_in("without windows of its own") == at("05-10 22:00")
+    assert found.overdue_since_in(None) == at("05-10 22:00")
+
+
+def test_a_wave_that_has_not_had_its_windows_is_not_overdue_though_the_policy_has() -> None:
+    now, young = at("05-12 12:00"), {**SATURDAYS, "startDate": "2026-05-09"}
+
+    nights = windows(NIGHTS)
+    told = [(opening(nights, TWO_HOURS, now), nights)]
+    found = timing(told, TWO_HOURS, now, {"rest": windows(young)})
+
+    assert found.overdue_since_in("rest") is None
+    assert found.overdue_since_in(None) is not None
+
+
+def test_a_window_that_ends_within_another_is_looked_at_when_it_does() -> None:
+    """Who missed it may be overdue from then on."""
+    long = {**NIGHTS, "name": "long", "startTime": "20:00", "duration": "10h"}
+    now, both = at("05-12 23:00"), windows(NIGHTS, long)
+
+    found = timing([(opening(both, TWO_HOURS, now), both)], TWO_HOURS, now)
+
+    assert found.holds_until == at("05-13 02:00")
+
+
 def test_the_next_stretch_is_what_freezes_leave() -> None:
     frozen = ("2026-05-01T00:00:00", "2026-05-02T23:00:00")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -35,11 +36,13 @@ from azpatch.api.target import (
     Outcome,
     PatchTarget,
     PatchTargetStatus,
+    RunEntry,
+    RunState,
     Verdict,
 )
 from azpatch.domain.opening import Open, Shut, Timing
 from azpatch.domain.policy import status
-from azpatch.domain.policy_machines import operation_of, slot_limit
+from azpatch.domain.policy_machines import next_overdue, operation_of, slot_limit
 from azpatch.domain.run_need import NO_RUNS, Runs
 from azpatch.domain.subscription import Trouble
 from azpatch.domain.windows import Span
@@ -477,6 +480,47 @@ def test_machines_in_numbers() -> None:
         "overdue": 1,
         "conflicts": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("wave", "due", "count"),
+    [
+        pytest.param("canary", 3 * DAY, 1, id="it missed two of its wave's windows"),
+        pytest.param("canary", DAY, 0, id="not two of them"),
+        pytest.param("rest", 3 * DAY, 0, id="its wave's are a week apart"),
+        pytest.param("rest", 15 * DAY, 1, id="and it missed two"),
+        pytest.param("new", 300 * DAY, 0, id="its wave's were not so many"),
+        pytest.param("of yore", 3 * DAY, 1, id="no wave has that name, the policy's windows count"),
+        pytest.param(None, 3 * DAY, 1, id="it was in no run, the policy's windows count"),
+    ],
+)
+def test_overdue_is_who_missed_the_windows_of_its_wave(
+    wave: str | None, due: timedelta, count: int
+) -> None:
+    entry = wave and RunEntry(name=RUN, uid="u", wave=wave, state=RunState.SKIPPED)
+    waves = {"canary": NOW - 2 * DAY, "rest": NOW - 14 * DAY, "new": None}
+    machine = target(run=entry, attempts=Attempts(due_since=NOW - due))
+
+    found = of([machine], timing=replace(ANY_TIME, overdue_by_wave=waves)).machines
+
+    assert found is not None
+    assert found.overdue == count
+
+
+@pytest.mark.parametrize(
+    ("schedule", "when"),
+    [
+        pytest.param({"always": {}}, NOW + DAY, id="after 48 hours, the first that is not yet"),
+        pytest.param(NIGHTS, None, id="with windows it is told by their ends"),
+    ],
+)
+def test_when_the_next_machine_is_overdue(schedule: dict[str, Any], when: datetime | None) -> None:
+    due = [
+        target(number, attempts=Attempts(due_since=NOW - since))
+        for number, since in enumerate((2 * DAY, DAY, timedelta(0)))
+    ]
+
+    assert next_overdue(patch_policy(schedule=schedule), [*due, target(9)], NOW) == when
 
 
 def test_the_oldest_assessment_of_a_governed_machine_is_told() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azpatch.api.rollout import Rollout, Wave
-from azpatch.domain.waves import ALL, Candidate, assign, waves_of
+from azpatch.domain.waves import ALL, Candidate, assign, waves_of, windows_of_waves
 
 CANARY, REST = Wave(name="canary", machines="5%"), Wave(name="rest", machines="100%")
 
@@ -102,6 +102,20 @@ def test_who_is_off_goes_last() -> None:
     found = assign([Wave(name="canary", machines="50%"), REST], [*off, *machines(50)], {})
 
     assert {key for key, wave in found.items() if wave == "rest"} == {one.key for one in off}
+
+
+def test_which_waves_have_windows_of_their_own() -> None:
+    ones = Rollout(waves=(Wave(name="canary", machines=1, windows=("night",)), REST))
+    runs = Rollout(
+        waves=(
+            Wave(name="canary", machines=1),
+            Wave(name="rest", machines="100%", windows=("weekend",)),
+        )
+    )
+
+    assert windows_of_waves(None) == {}
+    assert windows_of_waves(ones) == {"canary": ("night",)}
+    assert windows_of_waves(ones, runs) == {"rest": ("weekend",)}, "the last one's count"
 
 
 def test_what_is_recorded_stays() -> None:

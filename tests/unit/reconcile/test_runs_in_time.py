@@ -107,6 +107,32 @@ async def test_a_run_begins_without_a_machine_that_does_not_say_that_it_is_in_it
         assert set(fleet.states()) == {"web-1", "web-3"}
 
 
+async def test_who_missed_the_windows_of_its_own_wave_is_overdue() -> None:
+    fleet = Fleet(
+        3,
+        [
+            {"name": "canary", "tags": {"ring": ["0"]}, "windows": ["evening"]},
+            {**REST, "windows": ["weekend"]},
+        ],
+    )
+    saturdays = {"weekly": {"days": ["Saturday"]}, "startTime": "18:00", "duration": "4h"}
+    fleet.scheduled(EVENING, {"name": "weekend", **saturdays})
+    fleet.add(4, tags={"ring": "0"}, power_state="Stopped")
+    async with fleet.world.operator_runs():
+        await fleet.until(21, 59, day=1)
+        assert fleet.wave("canary") == {"web-4"}
+        assert overdue(fleet) == 0
+        await fleet.until(22, 1, day=1)
+        assert overdue(fleet) == 1, "the canary; the others' window is on Saturday"
+    assert fleet.installs == []
+
+
+def overdue(fleet: Fleet) -> int:
+    machines = fleet.world.told().status.machines
+    assert machines is not None
+    return machines.overdue
+
+
 async def test_with_a_schedule_that_is_always_open_there_is_no_run() -> None:
     fleet = Fleet(2)
     fleet.scheduled(schedule={"always": {}}, rollout=None)
