@@ -11,7 +11,8 @@ from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 from azpatch.api.schedule import Monthly, Nth, Weekday, Window
-from azpatch.domain import windows
+from azpatch.domain import policy_machines, windows
+from azpatch.domain.opening import Timing
 from azpatch.domain.windows import DAY, Occurrence, Span, instant
 from azpatch.reconcile import calendars
 from azpatch.reconcile.policy_runs import PolicyRuns
@@ -130,6 +131,16 @@ def one_run_a_month() -> Patches:
     yield patch.object(PolicyRuns, "_make", make)
 
 
+def overdue_forgotten() -> Patches:
+    """Nobody is counted who missed windows."""
+    yield patch.object(policy_machines, "overdue", lambda attempts, since: False)
+
+
+def overdue_by_the_policys_windows() -> Patches:
+    """Who missed windows of the policy is counted, whether they are its wave's or not."""
+    yield patch.object(Timing, "overdue_since_in", lambda self, wave: self.overdue_since)
+
+
 MONTHS: dict[str, tuple[Callable[[], Patches], int, int]] = {
     "months: lengths on the wall": (lengths_on_the_wall, 167, 1),
     "months: a skipped time dropped": (skipped_time_dropped, 27, 1),
@@ -138,5 +149,7 @@ MONTHS: dict[str, tuple[Callable[[], Patches], int, int]] = {
     "months: an nth weekday read as one of the nth week": (nth_week, 287, 1),
     "months: the end of a month rolled over": (rolled_over, 187, 1),
     "months: one run a month": (one_run_a_month, 7, 1),
+    "months: overdue machines forgotten": (overdue_forgotten, 47, 1),
+    "months: overdue by the policy's windows": (overdue_by_the_policys_windows, 167, 1),
 }
 """How to make each, the first seed of those that catch it, and how many there are."""

@@ -3,7 +3,7 @@ due in it.
 
 Each window of the judge's own calendar is looked at twice: a while after it has opened, when who
 waits for it must have seen that, and at its end, when whoever was due must have been sent an
-install or have told why not.
+install or have told why not. A while after its end the policy must report who is overdue.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from simulation.apiserver import WatchEvent
 from simulation.injections import Troublemaker
 from simulation.judge import AWAKE, Judge
 from simulation.months import INVENTORY, Publication
+from simulation.overdue import TOLD_WITHIN, Overdue
 from simulation.run_settled import SHUT, WAITS, unsettled_runs, waits_rightly
 from simulation.settled import waits_for_its_time
 from simulation.targets import machine_of, owned
@@ -63,11 +64,12 @@ class MonthRules:
         world: World,
         judge: Judge,
         trouble: Troublemaker,
+        overdue: Overdue,
         publications: list[Publication],
         length: timedelta,
     ) -> None:
         self._world, self._judge, self._trouble = world, judge, trouble
-        self._publications = publications
+        self._overdue, self._publications = overdue, publications
         self._due: dict[str, list[_Due]] = {}
         """In the windows that are open, by uid of the PatchTarget."""
         self.judged = 0
@@ -83,6 +85,7 @@ class MonthRules:
             if opens > start and closes - needed > opens + FIRST_LOOK:
                 look = partial(self._first_look, policy, opens, closes)
                 self._at(opens + FIRST_LOOK, look)
+            self._at(closes + TOLD_WITHIN, partial(self._reported))
 
     def _at(self, at: datetime, act: partial[None]) -> None:
         seconds = (at - self._world.clock.now()).total_seconds()
@@ -170,6 +173,15 @@ class MonthRules:
             told = ", ".join(sorted(due.reasons))
             why = f"nothing was sent from {opens} to {closes}, though it was due; it says {told}"
             self._judge.broken("6 it gets there", why, due.machine)
+
+    def _reported(self) -> None:
+        wrong = self._overdue.look() if self._quiet() else {}
+        if wrong:
+            self._at(self._world.clock.now() + TOLD_WITHIN, partial(self._still_wrong, wrong))
+
+    def _still_wrong(self, wrong: dict[str, str]) -> None:
+        if self._quiet():
+            self._overdue.look_again(wrong)
 
     def _others_at_work(self, policy: Object, due: _Due, opens: datetime, closes: datetime) -> bool:
         """It said to wait for a slot, and others of the policy were installed on meanwhile."""

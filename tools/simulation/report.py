@@ -23,6 +23,7 @@ class Report:
         self._one_time = 0
         self._months = 0
         self._windows = 0
+        self._overdue = 0
 
     def add(self, outcome: Outcome) -> None:
         """One more seed."""
@@ -35,6 +36,7 @@ class Report:
         self._one_time += outcome.one_time
         self._months += outcome.months
         self._windows += outcome.windows
+        self._overdue += outcome.overdue
         if outcome.violation is not None:
             self.failures.append(outcome.seed)
 
@@ -65,7 +67,7 @@ class Report:
             f" {self._operations['Assess']} assessments and {self._operations['Install']} installs"
             f" of the operator, {self._one_time} runs that people made, "
             f"{self._months} worlds of weeks, in whose windows machines were due "
-            f"{self._windows} times, "
+            f"{self._windows} times, {self._overdue} times a machine was overdue, "
             f"{sum(self._cells.values())} troubles, "
             f"{self._seconds / max(self.seeds, 1):.2f} s of processor time a seed\n"
             + (

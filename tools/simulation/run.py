@@ -35,6 +35,7 @@ from simulation.apiserver import WatchEvent
 from simulation.injections import KINDS, Injection, Troublemaker, name_of
 from simulation.judge import Judge
 from simulation.loop import run as run_virtual
+from simulation.overdue import TOLD_WITHIN, Overdue
 from simulation.run_settled import unsettled_runs
 from simulation.settled import unsettled
 from simulation.steps import PATCH_VERBS, Step, Steps
@@ -87,6 +88,8 @@ class Outcome:
     """1 of a world that lasts for weeks."""
     windows: int = 0
     """How often a machine was due in a window of one, and looked at."""
+    overdue: int = 0
+    """How often a machine was overdue when that was looked at."""
     seconds: float = 0.0
     """Of processor time."""
     fingerprint: int = 0
@@ -138,6 +141,7 @@ class _Run:
         self.world = World(seed, fleet, interval)
         self.outcome = Outcome(seed, machines=len(self.world.cloud.machines))
         self.judge = Judge(self.world)
+        self.overdue = Overdue(self.world, self.judge)
         self.steps = Steps(self.world.api)
         self.trouble = Troublemaker(self.world, self.world.random("trouble"))
         self.months: month_rules.MonthRules | None = None
@@ -165,7 +169,7 @@ class _Run:
         run_people.RunPeople(world, trouble)
         happens = months.Months(world, trouble, self.plan, self.trouble_for)
         self.months = month_rules.MonthRules(
-            world, self.judge, trouble, happens.publications, self.trouble_for
+            world, self.judge, trouble, self.overdue, happens.publications, self.trouble_for
         )
 
     async def run(self) -> Outcome:
@@ -215,18 +219,26 @@ class _Run:
             self.judge.waits()
             if not self._left(patient=self.patient):
                 self.judge.claims()
+                await self._reported()
                 return
         # A run may go on, from window to window, for longer than that is waited for.
         patient = self.patient and not rollouts.has_waves(self.world.fleet)
         for _ in range(LAST_LOOKS):
             left = self._left(patient=patient, last=True)
             if not left:
+                await self._reported()
                 return
             await self._until(self.look_every)
             if self.world.ended.is_set():
                 return
         machine, why = left[0]
         self.judge.stuck(machine, why, len(left))
+
+    async def _reported(self) -> None:
+        """Who is overdue is, or has been when it is looked again."""
+        if wrong := self.overdue.look():
+            await self._until(TOLD_WITHIN)
+            self.overdue.look_again(wrong)
 
     def _left(self, *, patient: bool, last: bool = False) -> list[tuple[str, str]]:
         """Who is not where it belongs: machines, and runs."""
@@ -290,6 +302,7 @@ class _Run:
         outcome, violation = self.outcome, self.judge.violation
         outcome.hours = self.world.loop.time() / 3600
         outcome.one_time = self.world.one_time
+        outcome.overdue = self.overdue.seen
         if self.months is not None:
             outcome.months, outcome.windows = 1, self.months.judged
         outcome.fingerprint = hash(self.world.story.fingerprint())
