@@ -20,6 +20,7 @@ from azpatch.api.target import SUBSCRIPTION_LABEL, PatchTarget
 from azpatch.domain.arc import not_accepted
 from azpatch.domain.availability import given_up, held_by_failure, unavailable
 from azpatch.domain.conditions import Finding, find, merge
+from azpatch.domain.growth import newcomers
 from azpatch.domain.opening import NEEDS_A_PERSON, UNTIMED, Shut, Timing
 from azpatch.domain.policy_machines import PolicyMachine, counts, holds_slots, machines_of
 from azpatch.domain.policy_problems import PASSING, kept_by, problems_of, worst_of
@@ -152,7 +153,9 @@ def _ready(
         return [_fine(Reason.WORKING, f"Operations are in flight on {flying}.")]
     install = policy.spec.install is not None
     rest = sentences(
-        _rest(machines, install), _forecast(unpaid) if (unpaid := _unpaid(governed)) else ""
+        _rest(machines, install),
+        newcomers(policy, governed),
+        _forecast(unpaid) if (unpaid := _unpaid(governed)) else "",
     )
     if not install:
         return [_fine(Reason.ASSESS_ONLY, f"The policy assesses and does not install. {rest}")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -17,6 +17,7 @@ from azpatch.api.target import POLICY_LABEL, SUBSCRIPTION_LABEL, PatchTarget
 from azpatch.domain import policy as decide
 from azpatch.domain.availability import follows_unavailable, unavailable
 from azpatch.domain.grants import Namespace
+from azpatch.domain.growth import MANY_MORE_MACHINES, growth, told
 from azpatch.domain.ids import key as machine_key
 from azpatch.domain.membership import Member, Membership, Scope, membership
 from azpatch.domain.naming import target_name
@@ -25,7 +26,7 @@ from azpatch.domain.policy_machines import holds_slots, next_overdue, slot_limit
 from azpatch.domain.run import run_slots
 from azpatch.domain.run_entry import open_run
 from azpatch.domain.waves import windows_of_waves
-from azpatch.kube.port import PATCH_RUN, PATCH_TARGET, Conflict, KubeError, Object
+from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, PATCH_TARGET, Conflict, KubeError, Object
 from azpatch.reconcile import metrics
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.policy_runs import PolicyRuns, owned_by
@@ -54,6 +55,8 @@ class PolicyReconciler:
         """What was declared when the policy's machines were last told to decide anew."""
         self._runs = PolicyRuns(context)
         self._sparing = Sparing(context.clock)
+        self._joining: dict[str, frozenset[str]] = {}
+        """By uid of the policy: machines that had no PatchTarget at the last look."""
         self._uids: dict[Key, str] = {}
         """Of the policies that were seen."""
 
@@ -86,7 +89,7 @@ class PolicyReconciler:
         )
         failures: list[KubeError] = []
         if not stored.deleting:
-            failures += await self._create(policy, members, targets)
+            failures += await self._create(stored, members, targets)
             failures += await self._delete(members, targets)
             self._hand_out(key, stored)
         targets = self._targets(key)
@@ -145,6 +148,7 @@ class PolicyReconciler:
         self._context.terms.forget(uid)
         self._runs.forget(uid)
         self._sparing.forget(uid)
+        self._joining.pop(uid, None)
 
     async def _release(self, key: Key, stored: Stored[PatchPolicy]) -> None:
         """Takes the finalizer off when no operation needs the policy."""
@@ -245,13 +249,35 @@ class PolicyReconciler:
 
     async def _create(
         self,
-        policy: PatchPolicy,
+        stored: Stored[PatchPolicy],
         members: Membership,
         targets: Sequence[Stored[PatchTarget]],
     ) -> list[KubeError]:
+        policy = stored.parsed
+        assert policy is not None
         present = {machine_key(target.raw["spec"]["machineId"]) for target in targets}
-        missing = [member for key_, member in members.members.items() if key_ not in present]
-        return await _in_turns(self._create_one(policy, member) for member in missing)
+        missing = {k: member for k, member in members.members.items() if k not in present}
+        await self._tell_growth(stored, len(present), missing.keys())
+        return await _in_turns(self._create_one(policy, member) for member in missing.values())
+
+    async def _tell_growth(
+        self, stored: Stored[PatchPolicy], had: int, missing: Collection[str]
+    ) -> None:
+        """An Event when many machines join. Of those that the API server did not take before it
+        was told then, or they are a new policy's."""
+        assert stored.parsed is not None
+        before = self._joining.get(stored.uid, frozenset())
+        self._joining[stored.uid] = frozenset(missing)
+        grown = growth(stored.parsed, had, len(self._joining[stored.uid] - before))
+        if grown is not None:
+            await self._context.kube.event(
+                PATCH_POLICY,
+                stored.raw,
+                warning=True,
+                reason=MANY_MORE_MACHINES,
+                action="Reconcile",
+                note=told(stored.parsed, grown),
+            )
 
     async def _create_one(self, policy: PatchPolicy, member: Member) -> None:
         try:
