@@ -141,15 +141,20 @@ def overdue_by_the_policys_windows() -> Patches:
     yield patch.object(Timing, "overdue_since_in", lambda self, wave: self.overdue_since)
 
 
-MONTHS: dict[str, tuple[Callable[[], Patches], int, int]] = {
-    "months: lengths on the wall": (lengths_on_the_wall, 167, 1),
-    "months: a skipped time dropped": (skipped_time_dropped, 27, 1),
-    "months: a repeated time taken at its second": (repeated_time_second, 47, 1),
-    "months: a freeze read in the schedule's zone": (freeze_in_the_schedules_zone, 7, 1),
-    "months: an nth weekday read as one of the nth week": (nth_week, 287, 1),
-    "months: the end of a month rolled over": (rolled_over, 187, 1),
-    "months: one run a month": (one_run_a_month, 7, 1),
-    "months: overdue machines forgotten": (overdue_forgotten, 47, 1),
-    "months: overdue by the policy's windows": (overdue_by_the_policys_windows, 167, 1),
+MONTHS: dict[str, tuple[Callable[[], Patches], int, int, str]] = {
+    "months: lengths on the wall": (lengths_on_the_wall, 167, 1, "9 claims"),
+    "months: a skipped time dropped": (skipped_time_dropped, 27, 1, "9 claims"),
+    "months: a repeated time taken at its second": (repeated_time_second, 47, 1, "9 claims"),
+    "months: a freeze read in the schedule's zone": (
+        freeze_in_the_schedules_zone,
+        7,
+        1,
+        "2, 7 declared",
+    ),
+    "months: an nth weekday read as one of the nth week": (nth_week, 287, 1, "2, 7 declared"),
+    "months: the end of a month rolled over": (rolled_over, 187, 1, "2, 7 declared"),
+    "months: one run a month": (one_run_a_month, 7, 1, "9 claims"),
+    "months: overdue machines forgotten": (overdue_forgotten, 47, 1, "6 overdue"),
+    "months: overdue by the policy's windows": (overdue_by_the_policys_windows, 167, 1, "6 overdue"),
 }
-"""How to make each, the first seed of those that catch it, and how many there are."""
+"""How to make each, the first seed of those that catch it, their number, and the invariant."""

@@ -108,7 +108,7 @@ def recovery_that_does_not_look() -> Patches:
     return [
         patch.object(flight, "judge", hasty),
         # The look before each POST would find what recovery does not.
-        patch.object(look, "_going", lambda view: None),
+        patch.object(look, "_going", lambda view, status, now: None),
     ]
 
 
@@ -226,8 +226,8 @@ def rows_ignored_on_arc() -> Patches:
     """What Resource Graph shows to be at work on an Arc-enabled server does not count."""
     going = look._going
 
-    def careless(view: Any) -> Any:
-        return None if view.machine.kind is MachineKind.ARC_SERVER else going(view)
+    def careless(view: Any, status: Any, now: Any) -> Any:
+        return None if view.machine.kind is MachineKind.ARC_SERVER else going(view, status, now)
 
     return [patch.object(look, "_going", careless)]
 
@@ -275,12 +275,17 @@ def zones_ignored() -> Patches:
 
 @dataclass(frozen=True)
 class Mutation:
-    """How to make it, and which seeds catch it."""
+    """How to make it, which seeds catch it, and by what."""
 
     make: Callable[[], Patches]
     first: int
     within: int
     """Seeds from `first` on, one of which must fail."""
+    by: str
+    """The invariant that the first of these to fail finds broken. An operator that fails at
+    everything would be caught too, and prove nothing."""
+    word: str = ""
+    """What the violation says besides: whoever stands still breaks the sixth."""
 
 
 def _listed(make: Callable[[], Iterator[AbstractContextManager[Any]]]) -> Callable[[], Patches]:
@@ -290,31 +295,43 @@ def _listed(make: Callable[[], Iterator[AbstractContextManager[Any]]]) -> Callab
 LISTED = {**RUNS, **ONE_TIME, **MONTHS}
 
 MUTATIONS = {
-    "intent forgotten": Mutation(intent_forgotten, 0, 3),
-    "intent written after the POST": Mutation(intent_after_the_post, 0, 3),
-    "the POST retried": Mutation(post_retried, 3, 5),
-    "recovery that does not look": Mutation(recovery_that_does_not_look, 3, 10),
-    "finalizer released early": Mutation(finalizer_released_early, 24, 1),
-    "a stale row trusted": Mutation(stale_row_trusted, 0, 8),
-    "budget off by one": Mutation(budget_off_by_one, 0, 10),
-    "spread ignored": Mutation(spread_ignored, 16, 12),
-    "deadline ignored": Mutation(deadline_ignored, 30, 1),
-    "absence taken for deletion": Mutation(absence_taken_for_deletion, 0, 10),
-    "vmId ignored": Mutation(vm_id_ignored, 0, 8),
-    "giving up after an error": Mutation(giving_up_after_an_error, 5, 6),
-    "a lost answer never retried": Mutation(lost_answer_never_retried, 174, 1),
+    "intent forgotten": Mutation(intent_forgotten, 0, 3, "intent"),
+    "intent written after the POST": Mutation(intent_after_the_post, 0, 3, "intent"),
+    "the POST retried": Mutation(post_retried, 3, 5, "1 at most one"),
+    "recovery that does not look": Mutation(recovery_that_does_not_look, 3, 10, "1 at most one"),
+    "finalizer released early": Mutation(finalizer_released_early, 24, 1, "finalizer"),
+    "a stale row trusted": Mutation(stale_row_trusted, 0, 8, "5 evidence"),
+    "budget off by one": Mutation(budget_off_by_one, 0, 10, "3 maxUnavailable"),
+    "spread ignored": Mutation(spread_ignored, 16, 12, "3 spread"),
+    "deadline ignored": Mutation(deadline_ignored, 30, 1, "6 it gets there", "Install in flight"),
+    "absence taken for deletion": Mutation(absence_taken_for_deletion, 0, 10, "absence"),
+    "vmId ignored": Mutation(
+        vm_id_ignored,
+        0,
+        8,
+        "6 it gets there",
+        "its status is of the machine that had the name before",
+    ),
+    "giving up after an error": Mutation(
+        giving_up_after_an_error, 5, 6, "6 it gets there", "Ready=AssessmentFailed"
+    ),
+    "a lost answer never retried": Mutation(
+        lost_answer_never_retried, 174, 1, "6 it gets there", "Assess in flight"
+    ),
     # Seeds in which a registration is long on its way.
-    "a registration not waited for": Mutation(registration_hurried, 174, 1),
-    "the verdict ignored": Mutation(lambda: [*verdict_ignored()], 0, 3),
-    "the gate ignored": Mutation(lambda: [*gate_ignored()], 2, 8),
-    "Arc: what runs ignored": Mutation(rows_ignored_on_arc, 20, 6),
+    "a registration not waited for": Mutation(
+        registration_hurried, 174, 1, "a feature is registered once"
+    ),
+    "the verdict ignored": Mutation(lambda: [*verdict_ignored()], 0, 3, "5 support"),
+    "the gate ignored": Mutation(lambda: [*gate_ignored()], 2, 8, "5 support"),
+    "Arc: what runs ignored": Mutation(rows_ignored_on_arc, 20, 6, "1 at most one"),
     # Seeds in which an answer about a server is lost and its row comes late.
-    "Arc: absence of a row hurried": Mutation(absence_hurried_on_arc, 75, 5),
-    "Arc: a URL taken for an activity": Mutation(url_taken_for_activity_on_arc, 14, 8),
-    "Arc: billing ignored": Mutation(billing_ignored, 4, 9),
-    "a window's end ignored": Mutation(window_end_ignored, 21, 1),
-    "freezes ignored": Mutation(freezes_ignored, 21, 1),
-    "time zones ignored": Mutation(zones_ignored, 13, 1),
+    "Arc: absence of a row hurried": Mutation(absence_hurried_on_arc, 75, 5, "1 at most one"),
+    "Arc: a URL taken for an activity": Mutation(url_taken_for_activity_on_arc, 14, 8, "9 claims"),
+    "Arc: billing ignored": Mutation(billing_ignored, 4, 9, "5 support"),
+    "a window's end ignored": Mutation(window_end_ignored, 21, 1, "2, 7 declared"),
+    "freezes ignored": Mutation(freezes_ignored, 21, 1, "2, 7 declared"),
+    "time zones ignored": Mutation(zones_ignored, 13, 1, "2, 7 declared"),
     **{name: Mutation(_listed(make), *seeds) for name, (make, *seeds) in LISTED.items()},
 }
 

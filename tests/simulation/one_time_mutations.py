@@ -80,10 +80,10 @@ def two_let_in() -> Patches:
     yield patch.object(Terms, "run", lambda self, policy: ALONE.get() or of(self, policy))
 
 
-ONE_TIME: dict[str, tuple[Callable[[], Patches], int, int]] = {
-    "one-time: notAfter ignored": (not_after_ignored, 46, 1),
-    "one-time: Immediate in a freeze": (immediate_in_a_freeze, 34, 1),
-    "one-time: unapproved": (a_persons_run_unapproved, 445, 1),
-    "one-time: two let in": (two_let_in, 16, 1),
+ONE_TIME: dict[str, tuple[Callable[[], Patches], int, int, str]] = {
+    "one-time: notAfter ignored": (not_after_ignored, 46, 1, "2 notAfter"),
+    "one-time: Immediate in a freeze": (immediate_in_a_freeze, 34, 1, "2, 7 declared"),
+    "one-time: unapproved": (a_persons_run_unapproved, 445, 1, "2, 7 declared"),
+    "one-time: two let in": (two_let_in, 16, 1, "run"),
 }
-"""How to make each, the first seed of those that catch it, and how many there are."""
+"""How to make each, the first seed of those that catch it, their number, and the invariant."""

@@ -156,19 +156,19 @@ def latest_patch_set() -> Patches:
     yield patch.object(decision, "pins_of", lambda part, machine: None)
 
 
-RUNS: dict[str, tuple[Callable[[], Patches], int, int]] = {
-    "runs: failures ignored": (failures_ignored, 24, 1),
-    "runs: an empty wave passes": (empty_wave_passes, 215, 2),
-    "runs: soak from the wave's start": (soak_from_the_start, 92, 2),
-    "runs: a share rounded up": (share_rounded_up, 145, 2),
-    "runs: unknown machines forgotten": (unknown_forgotten, 38, 2),
-    "runs: the latest terms": (latest_terms, 185, 2),
-    "runs: not recorded": (not_recorded, 23, 2),
-    "runs: cancelled, and goes on": (cancelled_goes_on, 78, 2),
-    "runs: paused, and goes on": (paused_goes_on, 92, 2),
-    "runs: failures not counted": (failures_not_counted, 145, 2),
-    "runs: failures forgotten with their machines": (failures_forgotten, 4, 1),
-    "runs: approval forgotten": (approval_forgotten, 16, 2),
-    "runs: the latest patch set": (latest_patch_set, 124, 2),
+RUNS: dict[str, tuple[Callable[[], Patches], int, int, str]] = {
+    "runs: failures ignored": (failures_ignored, 24, 1, "4 waves"),
+    "runs: an empty wave passes": (empty_wave_passes, 215, 2, "4 waves"),
+    "runs: soak from the wave's start": (soak_from_the_start, 92, 2, "4 waves"),
+    "runs: a share rounded up": (share_rounded_up, 145, 2, "3 maxUnavailable"),
+    "runs: unknown machines forgotten": (unknown_forgotten, 38, 2, "3 maxUnavailable"),
+    "runs: the latest terms": (latest_terms, 185, 2, "run"),
+    "runs: not recorded": (not_recorded, 23, 2, "2, 7 declared"),
+    "runs: cancelled, and goes on": (cancelled_goes_on, 78, 2, "2, 7 declared"),
+    "runs: paused, and goes on": (paused_goes_on, 92, 2, "3 maxFailed"),
+    "runs: failures not counted": (failures_not_counted, 145, 2, "3 maxFailed"),
+    "runs: failures forgotten with their machines": (failures_forgotten, 4, 1, "run"),
+    "runs: approval forgotten": (approval_forgotten, 16, 2, "2, 7 declared"),
+    "runs: the latest patch set": (latest_patch_set, 124, 2, "4 waves"),
 }
-"""How to make each, the first seed of those that catch it, and how many there are."""
+"""How to make each, the first seed of those that catch it, their number, and the invariant."""

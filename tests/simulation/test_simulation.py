@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
+from inspect import Parameter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mutations import MUTATIONS
@@ -16,6 +19,8 @@ SEEDS_A_TEST = 25
 TESTS = 6 if os.environ.get("SLOW") else 3
 """Some of the seeds of `make simulate`, in pieces that test processes share; twice as many in
 `make test-slow`."""
+
+PLACES = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def run(*arguments: str | Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
@@ -63,7 +68,23 @@ def test_a_wrong_operator_is_caught(name: str) -> None:
     program = Path(__file__).with_name("mutations.py")
     ended = run(program, name, str(mutation.first), str(mutation.within))
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.strip() != "not caught"
+    _, _, violation = ended.stdout.strip().partition(" ")
+    assert violation.startswith(f"{mutation.by}: "), ended.stdout
+    assert mutation.word in violation
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_wrong_function_takes_what_the_right_one_takes(name: str) -> None:
+    """Else it is its TypeError that is caught."""
+    of_functions: list[Any] = [
+        one for one in MUTATIONS[name].make() if callable(getattr(one.getter(), one.attribute))
+    ]
+    for one in of_functions:
+        right = getattr(one.getter(), one.attribute)
+        takes = inspect.signature(right).parameters.values()
+        named = {each.name: None for each in takes if each.kind is each.KEYWORD_ONLY}
+        others = [each for each in takes if each.kind in PLACES]
+        inspect.signature(one.new).bind(*others, **named)
 
 
 def test_a_failing_seed_prints_its_story_and_how_to_see_it_again() -> None:
