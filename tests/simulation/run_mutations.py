@@ -151,6 +151,18 @@ def approval_forgotten() -> Patches:
         yield patch.object(module, "needs_approval", lambda of, approval: False)
 
 
+def approval_by_the_runs_terms() -> Patches:
+    """Whether an approval is needed is read from the run: what its policy asks for since does not
+    count."""
+    needs = run_entry.needs_approval
+
+    def frozen(of: Any, approval: Any) -> bool:
+        return needs(of, False)
+
+    for module in (run_entry, install_run):
+        yield patch.object(module, "needs_approval", frozen)
+
+
 def latest_patch_set() -> Patches:
     """What the policy selects now in the place of what the run has pinned."""
     yield patch.object(decision, "pins_of", lambda part, machine: None)
@@ -169,6 +181,7 @@ RUNS: dict[str, tuple[Callable[[], Patches], int, int, str]] = {
     "runs: failures not counted": (failures_not_counted, 145, 2, "3 maxFailed"),
     "runs: failures forgotten with their machines": (failures_forgotten, 4, 1, "run"),
     "runs: approval forgotten": (approval_forgotten, 16, 2, "2, 7 declared"),
+    "runs: approval by the run's terms": (approval_by_the_runs_terms, 279, 1, "2, 7 declared"),
     "runs: the latest patch set": (latest_patch_set, 124, 2, "4 waves"),
 }
 """How to make each, the first seed of those that catch it, their number, and the invariant."""

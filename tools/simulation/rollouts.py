@@ -158,10 +158,10 @@ def _policy(random: Random, built: Built, subscriptions: int) -> Object:
     schedule = _schedule(random, raw["spec"]["install"])
     names = [window["name"] for window in schedule["windows"]]
     spec = {**raw["spec"], "schedule": schedule, "rollout": rollout(random, names)}
-    return {**raw, "spec": _with_approval(spec)}
+    return {**raw, "spec": with_approval(spec)}
 
 
-def _with_approval(spec: Raw) -> Raw:
+def with_approval(spec: Raw) -> Raw:
     """Some ask for one. Drawn by what the policy says, so that nothing else is drawn otherwise."""
     random = Random(json.dumps(spec, sort_keys=True))
     if random.random() >= APPROVAL:

@@ -182,12 +182,13 @@ class RunPeople:
         self._trouble.apply(policy, install=install)
 
     def edit_rollout(self, run: Object) -> None:
-        """Other waves, another budget."""
+        """Other waves, another budget; some ask for an approval from now on."""
         policy = self._policy(run)
         windows = (policy or {}).get("spec", {}).get("schedule", {}).get("windows", ())
         if policy is not None and windows:
             names = [window["name"] for window in windows]
-            self._trouble.apply(policy, rollout=rollouts.rollout(self._random, names))
+            spec = {**policy["spec"], "rollout": rollouts.rollout(self._random, names)}
+            self._trouble.apply(policy, rollout=rollouts.with_approval(spec)["rollout"])
 
     def broaden(self, run: Object) -> None:
         """More machines."""
