@@ -62,6 +62,13 @@ def test_another_seed_tells_another_story() -> None:
     assert run("-c", tell.format(3)).stdout != run("-c", tell.format(4)).stdout
 
 
+def test_trouble_that_never_struck_in_a_step_is_a_failure_where_that_is_asked_for() -> None:
+    ended = run("-m", "simulation", "--seeds=1", "--require-coverage")
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "no seed failed" in ended.stdout
+    assert "never happened: the clock jumps, in step intent" in ended.stdout
+
+
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_wrong_operator_is_caught(name: str) -> None:
     mutation = MUTATIONS[name]

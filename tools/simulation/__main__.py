@@ -12,13 +12,21 @@ import click
 from simulation.report import Report
 from simulation.run import Outcome, simulate
 
+COVERED_FROM = 2500
+"""Seeds after which an empty cell is a fault of the simulation and not chance. None is impossible;
+in 2,250 seeds the rarest happened 5 times and the next 10: of 250 sets of 2,500, one lacks it."""
+
 
 @click.command()
 @click.option("--seeds", default=200, show_default=True, help="How many.")
 @click.option("--first-seed", default=0, show_default=True, help="The first of them.")
 @click.option("--processes", default=0, help="0: as many as there are processors.")
-@click.option("--require-coverage", is_flag=True, help="An empty cell of the table is a failure.")
-def main(seeds: int, first_seed: int, processes: int, require_coverage: bool) -> None:
+@click.option(
+    "--require-coverage/--allow-gaps",
+    default=None,
+    help=f"Whether an empty cell of the table is a failure; it is from {COVERED_FROM} seeds on.",
+)
+def main(seeds: int, first_seed: int, processes: int, require_coverage: bool | None) -> None:
     """Simulate the whole operator in virtual time, a fleet and its troubles for each seed."""
     if os.environ.get("PYTHONHASHSEED") != "0":
         # The order of sets of strings is part of what a seed decides.
@@ -32,7 +40,8 @@ def main(seeds: int, first_seed: int, processes: int, require_coverage: bool) ->
             click.echo(report.failure(outcome))
     click.echo(report.table())
     click.echo(report.summary())
-    missing = report.empty_cells() if require_coverage else []
+    covers = seeds >= COVERED_FROM if require_coverage is None else require_coverage
+    missing = report.empty_cells() if covers else []
     for kind, step in missing:
         click.echo(f"never happened: {kind}, in step {step}")
     sys.exit(1 if report.failures or missing else 0)
