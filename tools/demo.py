@@ -28,6 +28,7 @@ from rich.padding import Padding
 from demo_cluster import Seen, View, look, posts
 from demo_screen import Lines, console, explanations, origins, screen, summary
 from demo_story import missing
+from judging.leaks import leaks, secrets_of
 from lab import chart
 from lab.binaries import ROOT, BinariesMissing, binaries
 from lab.child import ChildFailed
@@ -175,6 +176,7 @@ def _watch(stage: Stage) -> list[str]:
             if not unexpected or time.monotonic() > deadline or not stage.operator.running:
                 break
             time.sleep(LOOK_SECONDS)
+    unexpected = [*unexpected, *secrets_shown(stage)]
     _report(stage, view, unexpected, stage.clock.now() - stage.began)
     return unexpected
 
@@ -190,6 +192,23 @@ def _approve(stage: Stage, run: Seen) -> None:
 
 def _look(stage: Stage) -> tuple[View, Counter[tuple[str, str]]]:
     return look(stage.controlplane.admin), posts(stage.azsim.journal)
+
+
+def secrets_shown(stage: Stage) -> list[str]:
+    """Where a token, or what else is secret, stands in what anybody may read: logs, objects, events
+    and metrics."""
+    issued = stage.azsim.issued()
+    if not issued["tokens"]:
+        return ["nobody signed in to Azure"]
+    shown = {
+        log.name: log.read_text() for log in (stage.operator.log, stage.controlplane.audit_log)
+    }
+    for kinds in ("azpatch", "events.events.k8s.io", "configmaps,leases"):
+        get = stage.controlplane.kubectl("get", kinds, "--all-namespaces", "--output=yaml")
+        shown[f"kubectl get {kinds}"] = get.stdout
+    if stage.operator.running:
+        shown["/metrics"] = stage.operator.metrics()
+    return leaks(shown, secrets_of([issued]))
 
 
 # --- end ------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import base64
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock, patch
 from urllib.parse import quote_plus
 
 import pytest
@@ -452,3 +453,27 @@ def test_a_secret_that_is_planted_in_an_object_is_found(world: World, kind: str)
     assert "kubectl get azpatch" in found
     assert kind in found
     assert world.leaks() == []
+
+
+def test_a_secret_that_is_shown_is_told_also_after_an_error() -> None:
+    broken, error = World("unused", fleet, pace=1, seed=0), ValueError("what went wrong")
+    broken.controlplane, broken.azsim = Mock(), Mock()
+    with (
+        patch.object(World, "leaks", return_value=["a token in a log"]),
+        pytest.raises(AssertionError, match="a token in a log") as told,
+    ):
+        broken.__exit__(ValueError, error, None)
+
+    assert told.value.__cause__ is error
+    broken.controlplane.stop.assert_called_once()
+
+
+def test_that_secrets_could_not_be_looked_for_does_not_hide_an_error() -> None:
+    broken, error = World("unused", fleet, pace=1, seed=0), ValueError("what went wrong")
+    broken.controlplane, broken.azsim = Mock(), Mock()
+    with patch.object(World, "leaks", side_effect=OSError("no API server")):
+        broken.__exit__(ValueError, error, None)
+        with pytest.raises(OSError, match="no API server"):
+            broken.__exit__(None, None, None)
+
+    assert error.__notes__ == ["its secrets were not searched for: OSError('no API server')"]

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
 from rich.console import Console
 
-from demo import FOLDER, MANIFESTS, NAMESPACES, TRY
+from demo import FOLDER, MANIFESTS, NAMESPACES, TRY, secrets_shown
 from demo_cluster import Condition, Seen, View, posts
 from demo_screen import WIDTH, Lines, doing, summary
 from demo_story import RUNS, SAMPLES, SUBSCRIPTIONS, missing
@@ -119,6 +120,8 @@ def applied(crds: ControlPlane) -> Iterator[ControlPlane]:
     crds.kubectl("delete", "namespace", *NAMESPACES, "--wait=false")
 
 
+TOKEN = f"{'h' * 40}.{'p' * 90}.{'s' * 80}"
+
 RUN: dict[str, Any] = {
     "apiVersion": "azpatch.dev/v1alpha1",
     "kind": "PatchRun",
@@ -217,6 +220,33 @@ def test_a_line_names_the_policy_of_a_machine_that_is_under_several() -> None:
         "+0:00  k            is no longer under shop/one",
         "+0:00  m            is no longer under shop/two",
     ]
+
+
+@pytest.mark.parametrize(
+    ("issued", "log", "told"),
+    [
+        pytest.param([TOKEN], "signed in", [], id="nothing"),
+        pytest.param(
+            [TOKEN], f"signed in: {TOKEN}", ["operator.log: one of tokens"] * 2, id="a token"
+        ),
+        pytest.param([], "", ["nobody signed in"], id="nothing to look for"),
+    ],
+)
+def test_a_secret_that_is_shown_is_not_the_expected_end(
+    issued: list[str], log: str, told: list[str], tmp_path: Path
+) -> None:
+    operator_log, audit_log = tmp_path / "operator.log", tmp_path / "audit.log"
+    operator_log.write_text(log)
+    audit_log.touch()
+    stage = Mock(operator=Mock(log=operator_log), controlplane=Mock(audit_log=audit_log))
+    stage.azsim.issued.return_value = {"tokens": issued}
+    stage.controlplane.kubectl.return_value.stdout = "items: []"
+    stage.operator.metrics.return_value = "azpatch_leader 1.0"
+
+    found = secrets_shown(stage)
+
+    assert len(found) == len(told)
+    assert all(line.startswith(words) for line, words in zip(found, told, strict=True))
 
 
 @pytest.mark.parametrize("width", [80, WIDTH])

@@ -98,15 +98,22 @@ class World:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        found: Violations = []
         try:
-            found = self.leaks() if error is None else []
+            found = self.leaks()
+        except Exception as untold:
+            # What broke the world is to be seen, and not that it could not be searched for it.
+            if error is None:
+                raise
+            error.add_note(f"its secrets were not searched for: {untold!r}")
         finally:
             for process in (*self._replicas, self.azsim):
                 process.stop()
             if self._nursery is not None:
                 self._nursery.stop()
             self.controlplane.stop()
-        assert found == [], f"secrets are shown: {found}\nlogs: {self.folder}"
+        if found:
+            raise AssertionError(f"secrets are shown: {found}\nlogs: {self.folder}") from error
 
     # -- secrets ------------------------------------------------------------------------------
 
@@ -133,7 +140,7 @@ class World:
         return texts
 
     def leaks(self) -> Violations:
-        """Where a secret is shown. Every World is asked this at its end."""
+        """Where a secret is shown. Every World is asked this at its end, whatever the end."""
         return leaks(self.shown(), self.secrets())
 
     def azure_time(self) -> datetime:
