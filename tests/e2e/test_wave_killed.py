@@ -8,6 +8,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 import pytest
 from gated import GatedWorld
@@ -23,8 +24,17 @@ from manifests import (
     vm_id,
 )
 
+from judging import runs
 from judging.azure_journal import Operation
-from judging.invariants import Rollout, at_most_one_in_flight, max_unavailable_kept
+from judging.claims import status_claims_nothing_else
+from judging.invariants import (
+    Rollout,
+    Verdict,
+    at_most_one_in_flight,
+    max_unavailable_kept,
+    verdicts_kept,
+)
+from judging.lock import Version, lock_kept
 from lab.controlplane import ControlPlane
 
 LONG_FORM = os.environ.get("CHAOS") == "long"
@@ -163,12 +173,52 @@ def test_the_canaries_were_done_before_the_rest_began(world: GatedWorld) -> None
 
 def test_no_invariant_was_broken(world: GatedWorld) -> None:
     machines = frozenset(vm_id(name).lower() for name in NAMES)
-    journal = world.journal()
+    journal, versions = world.journal(), world.versions()
 
     assert at_most_one_in_flight(journal, {OPERATOR}) == []
     kept = max_unavailable_kept(journal, [Rollout(NAME, machines, UNAVAILABLE)], {OPERATOR})
     assert kept == []
+    verdicts = [Verdict(machine, assess=True, install=True) for machine in machines]
+    assert verdicts_kept(journal, verdicts, {OPERATOR}) == []
+    assert lock_kept(journal, versions, {OPERATOR}) == []
+    assert status_claims_nothing_else(journal, world.targets(), {OPERATOR}) == []
+    assert not any(request.status == 429 for request in journal.requests())
     assert world.kills == KILLS
+
+
+def test_its_run_kept_what_runs_promise(world: GatedWorld) -> None:
+    journal, versions, run = world.journal(), world.versions(), run_of(world)
+    assert run is not None
+    parts = [
+        runs.Part(machine, entry, _attempts(versions, machine, entry["uid"]))
+        for machine, entry in members(world).items()
+    ]
+    rest = run["status"]["waves"][1]
+
+    began = datetime.fromisoformat(rest["startTime"])
+    assert runs.waves_begun_on_evidence(run, (), parts, journal, began) == []
+    assert [claim for part in parts for claim in runs.wrong_success(part, journal)] == []
+    assert runs.wrong_counts(run, [part.entry for part in parts]) == []
+    assert list(_wrong_moves(versions)) == []
+
+
+def _attempts(versions: Sequence[Version], machine: str, run: str) -> set[str]:
+    """What was sent to a machine for a run, by its uid: as its PatchTarget said at some time."""
+    statuses = [one.target.get("status") or {} for one in versions if one.key == machine]
+    return {
+        status["operation"]["attemptId"]
+        for status in statuses
+        if status.get("operation", {}).get("kind") == "Install" and status["run"]["uid"] == run
+    }
+
+
+def _wrong_moves(versions: Sequence[Version]) -> Iterator[str]:
+    """Of each machine in the run, from one version of its PatchTarget to the next."""
+    before: dict[str, Manifest] = {}
+    for version in versions:
+        entry = (version.target.get("status") or {}).get("run") or {}
+        yield from runs.wrong_move(before.get(version.uid, {}), entry, None)
+        before[version.uid] = entry
 
 
 def _installs(world: GatedWorld) -> Sequence[Operation]:
