@@ -273,6 +273,12 @@ def numbered(number: int) -> str:
     return VM.replace("web-1", f"web-{number}")
 
 
+def longest(number: int) -> str:
+    """Id of a machine, as long as the API takes any: a resource group of 90, a name of 64."""
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{'g' * 90}"
+    return f"{group}/providers/Microsoft.Compute/virtualMachines/{number:v>64}"
+
+
 def member(
     number: int = 1,
     state: RunState = RunState.PENDING,

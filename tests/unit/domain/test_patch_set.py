@@ -17,6 +17,7 @@ from domain_builders import (
     arc_server,
     entry,
     installed,
+    longest,
     machine,
     numbered,
     patch_policy,
@@ -32,16 +33,16 @@ from azpatch.api.patch_set import (
     PatchSet,
     PinnedSystem,
 )
+from azpatch.api.policy import NAME_LENGTH
 from azpatch.api.reasons import Reason
-from azpatch.api.rollout import NOTHING_TO_PIN_FOR, Rollout
+from azpatch.api.rollout import NOTHING_TO_PIN_FOR, WAVES_MOST, Rollout
 from azpatch.api.run import (
     FAILURES_LISTED,
     Effective,
     PatchRun,
     PatchRunStatus,
-    RunFailure,
 )
-from azpatch.api.target import Installation, PatchTargetStatus, RunState
+from azpatch.api.target import AzureError, Installation, PatchTargetStatus, RunState
 from azpatch.domain.facts import GuestStatus, InstallationResult, InstalledPatch, MissingPatch
 from azpatch.domain.given import Given, Reading
 from azpatch.domain.opening import Open
@@ -61,7 +62,12 @@ from azpatch.domain.run_entry import Part, open_run, progressed
 from azpatch.domain.run_facts import RunFacts, RunMember
 from azpatch.domain.selection import Selection
 
-PENDING, SUCCEEDED, SKIPPED = RunState.PENDING, RunState.SUCCEEDED, RunState.SKIPPED
+PENDING, SUCCEEDED, FAILED, SKIPPED = (
+    RunState.PENDING,
+    RunState.SUCCEEDED,
+    RunState.FAILED,
+    RunState.SKIPPED,
+)
 MINUTE = timedelta(minutes=1)
 JAMMY, NOBLE = "ubuntu 22.04", "ubuntu 24.04"
 WAVES = [{"name": "canary", "machines": 2, "soak": "1h"}, {"name": "rest", "machines": "100%"}]
@@ -314,24 +320,41 @@ def test_more_of_one_system_stalls_the_run_and_says_how_it_ends() -> None:
     assert "patchSet Latest" in run.message
 
 
-def test_a_run_that_pins_as_much_as_may_be_fits_in_64_kib() -> None:
-    """With as many failures as it lists, of which Azure said much."""
-    linux = LinuxPatchSet(
-        wave="canary",
-        recorded_time=NOW,
-        systems=tuple(
-            PinnedSystem(name=name, packages=many(SYSTEM_BYTES_MOST - 64))
-            for name in (JAMMY, NOBLE)
-        ),
+def test_a_run_of_ten_thousand_that_pins_as_much_as_may_be_fits_in_64_kib() -> None:
+    """With as many failures as it lists, of which Azure said much, and names as long as can be."""
+    systems = tuple(
+        PinnedSystem(name=name, packages=many(SYSTEM_BYTES_MOST - 48)) for name in (JAMMY, NOBLE)
     )
-    effective = pinned_terms().replace(patch_set=PatchSet(linux=linux))
-    failures = tuple(
-        RunFailure(machine_id=numbered(n), reason=Reason.RESULT_UNKNOWN, message="m" * 192)
-        for n in range(FAILURES_LISTED)
-    )
-    run = patch_run(PatchRunStatus(effective=effective, failures=failures))
+    names = [f"{number:w>63}" for number in range(WAVES_MOST)]
+    waves = [{"name": name, "machines": 100, "soak": "24h"} for name in names[:-1]]
+    waves.append({"name": names[-1], "machines": "100%"})
+    linux = LinuxPatchSet(wave=names[0], recorded_time=NOW, systems=systems)
+    rollout = {"patchSet": "Pinned", "maxFailed": "100%", "waves": waves}
+    policy = patch_policy(schedule=NIGHTS, rollout=rollout, install=INSTALL)
+    effective = dated(admitted(policy), NOW)
+    assert effective.patch_set is not None
+    effective = effective.replace(patch_set=effective.patch_set.replace(linux=linux))
+    failed = installed(error=AzureError(code="C" * 128, message="m" * 192))
+    members = [
+        RunMember(
+            longest(number),
+            entry(FAILED, Reason.PREVIEW_FEATURE_NOT_REGISTERED, wave=names[number % WAVES_MOST]),
+            failed,
+        )
+        for number in range(10_000)
+    ]
+    name = "p" * NAME_LENGTH
+    run = patch_run(PatchRunStatus(effective=effective), name=f"{name}-202612112100", policy=name)
+    facts = RunFacts(members, awaited=0, openings=dict.fromkeys(names, Open(None)))
 
-    assert 48 * 1024 < len(json.dumps(run.to_object(), separators=(",", ":"))) < 60 * 1024
+    run = run.replace(status=progress(run, "u" * 36, effective, facts, NOW).status)
+
+    assert len(run.status.failures) == FAILURES_LISTED
+    assert {len(one.message) for one in run.status.failures} == {192}
+    pinned = json.dumps([one.to_object() for one in systems], separators=(",", ":"))
+    assert PATCH_SET_BYTES_MOST - 64 < len(pinned) <= PATCH_SET_BYTES_MOST
+    size = len(json.dumps(run.to_object(), separators=(",", ":")))
+    assert PATCH_SET_BYTES_MOST + 24 * 1024 < size < 64 * 1024
 
 
 def test_more_of_several_does_too() -> None:

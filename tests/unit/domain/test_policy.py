@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -20,17 +21,19 @@ from domain_builders import (
     assessed,
     condition,
     installed,
+    longest,
     operation,
     patch_policy,
     patch_run,
     patch_target,
 )
 
-from azpatch.api.common import Condition, OperationName, Support
-from azpatch.api.policy import NextWindow, PatchPolicy, PatchPolicyStatus
+from azpatch.api.common import Condition, OperationName, Support, status_json
+from azpatch.api.policy import NAME_LENGTH, NextWindow, PatchPolicy, PatchPolicyStatus
 from azpatch.api.reasons import Reason
 from azpatch.api.run import PatchRun, PatchRunStatus, RunPhase
 from azpatch.api.target import (
+    MESSAGE_LENGTH,
     SUBSCRIPTION_LABEL,
     Attempts,
     Outcome,
@@ -551,6 +554,8 @@ def test_the_oldest_assessment_of_a_governed_machine_is_told() -> None:
 
 
 class TestProblems:
+    WITH_RUNS = patch_policy(schedule=NIGHTS)
+
     def test_the_worst_first_and_what_passes_by_itself_not_at_all(self) -> None:
         found = of(
             [
@@ -580,6 +585,35 @@ class TestProblems:
     def test_at_most_20(self) -> None:
         found = of([target(n, ready="VMStopped") for n in range(25)])
         assert (len(found.problems), found.problems_omitted) == (20, 5)
+
+    def test_of_ten_thousand_machines_in_every_trouble_a_status_fits_in_64_kib(self) -> None:
+        """With names as long as can be, of which as much is said as can be."""
+        reasons, told = list(Reason), "m" * MESSAGE_LENGTH
+        targets = [
+            patch_target(
+                PatchTargetStatus(
+                    installation=installed(Outcome.NOT_BACK),
+                    conditions=tuple(
+                        condition(type_, "False", reasons[number % len(reasons)], told)
+                        for type_ in ("Ready", "Supported", "Compliant")
+                    ),
+                ),
+                machine_id=longest(number),
+            )
+            for number in range(10_000)
+        ]
+        # A run's Ready is told whole.
+        said = condition("Ready", "False", "TooManyFailed", "r" * 400)
+        name = f"{'p' * NAME_LENGTH}-202612112100"
+        paused = patch_run(PatchRunStatus(phase=RunPhase.PAUSED, conditions=(said,)), name=name)
+        timing = replace(ANY_TIME, next=Span(NOW, NOW + DAY))
+
+        found = of(targets, self.WITH_RUNS, timing=timing, runs=Runs(paused, paused, NOW))
+
+        assert (len(found.problems), bool(found.problems_omitted)) == (20, True)
+        assert {one.message for one in found.problems} == {told}
+        size = len(json.dumps(status_json(found), separators=(",", ":")))
+        assert 20 * (len(told) + len(longest(1))) < size < 64 * 1024
 
 
 class TestSlots:
