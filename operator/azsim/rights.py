@@ -46,6 +46,8 @@ class Rights:
         self._assignments = {
             object_id.lower(): tuple(granted) for object_id, granted in assignments.items()
         }
+        self._giving: dict[tuple[str, str], list[str]] = {}
+        """What `scopes_giving` found: each query of Resource Graph asks, and nothing changes it."""
 
     def of(self, object_id: str) -> tuple[Assignment, ...]:
         """All assignments of a principal."""
@@ -63,6 +65,12 @@ class Rights:
 
     def scopes_giving(self, object_id: str, action: str) -> list[str]:
         """Where the principal has the action, as scopes that do not contain each other."""
+        found = self._giving.get((object_id, action))
+        if found is None:
+            found = self._giving[object_id, action] = self._scopes_giving(object_id, action)
+        return list(found)
+
+    def _scopes_giving(self, object_id: str, action: str) -> list[str]:
         scopes = {g.scope.rstrip("/").lower() for g in self.of(object_id) if g.gives(action)}
         return sorted(s for s in scopes if not any(s != o and within(s, o) for o in scopes))
 
