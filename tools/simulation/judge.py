@@ -68,6 +68,8 @@ class Judge:
     def __init__(self, world: World) -> None:
         self._world = world
         self._entries: list[Any] = []
+        self._journal = Journal(())
+        """Of as many of them as there were when it was last asked for."""
         self._registrations: list[Any] = []
         """What there is in the journal about preview features."""
         self.declarations = Declarations(world.api, world.clock.now, world.clock_errors)
@@ -348,7 +350,9 @@ class Judge:
 
     def journal(self) -> Journal:
         """Azure's journal so far, as far as it is about patching."""
-        return Journal(self._entries)
+        if len(self._journal.entries) != len(self._entries):
+            self._journal = Journal(self._entries)
+        return self._journal
 
     def claims(self) -> None:
         """9: the status of every PatchTarget says what the journal shows."""
