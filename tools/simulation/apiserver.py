@@ -57,7 +57,8 @@ class ApiServer:
         self._objects: dict[Name, Object] = {}
         self._version = 0
         self.watchers: list[Callable[[WatchEvent], None]] = []
-        """Told of every change at once, in order."""
+        """Told of every change at once, in order, but not of the Lease's renewals: they are most of
+        all changes, and nobody watches it."""
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -220,6 +221,8 @@ class ApiServer:
         return {**raw, "metadata": {**raw["metadata"], "resourceVersion": str(self._version)}}
 
     def _tell(self, event: WatchEvent) -> None:
+        if event.kind == LEASE and event.change == "MODIFIED":
+            return
         for watcher in list(self.watchers):
             watcher(event)
 
