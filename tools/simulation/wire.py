@@ -7,14 +7,17 @@ has left arrives, whatever becomes of who sent it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Context
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import aiohttp
 from azure.core.exceptions import ServiceRequestError
 from azure.core.pipeline.transport import AsyncHttpTransport
+from azure.core.rest._helpers import get_charset_encoding
 from azure.core.rest._http_response_impl_async import AsyncHttpResponseImpl
 from multidict import CIMultiDict
 
@@ -81,6 +84,13 @@ class Wire(AsyncHttpTransport[Any, Any]):
         await asyncio.sleep(duration)
 
 
+@dataclass(frozen=True)
+class _Headers:
+    """What azure-core reads the encoding of an answer from."""
+
+    headers: Mapping[str, str]
+
+
 class _Connection:
     """What the SDK closes below an answer."""
 
@@ -115,6 +125,12 @@ def _encoded(body: Any) -> bytes:
     return bytes(value)
 
 
+@cache
+def _encoding(content_type: str) -> str | None:
+    """As azure-core reads it off each answer anew, with a parser of e-mails."""
+    return get_charset_encoding(_Headers({"Content-Type": content_type}))
+
+
 def _answer(request: Any, response: Response) -> AsyncHttpResponseImpl:
     content = response.content()
     headers = CIMultiDict(response.headers)
@@ -128,4 +144,5 @@ def _answer(request: Any, response: Response) -> AsyncHttpResponseImpl:
         stream_download_generator=None,
     )
     made._content = content
+    made.encoding = _encoding(made.content_type)
     return made
