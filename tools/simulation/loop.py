@@ -14,7 +14,8 @@ import selectors
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from heapq import heapify, heappop, heappush
+from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
 
 ResultT = TypeVar("ResultT")
 Ts = TypeVarTuple("Ts")
@@ -84,12 +85,18 @@ class Livelock(Exception):
 AT_ONCE = 20_000
 """Turns of the loop at one moment: far more than any moment of a simulation needs."""
 
+RESOLUTION = 1e-9
+"""Seconds: what is due so shortly after another is due with it."""
+
+MANY, TOO_MANY = 100, 0.5
+"""Of more than so many appointments, those that were called off are looked for when they are more
+than that share (asyncio; in which order those of one time are kept depends on it)."""
+
 
 class _Selector(selectors.BaseSelector):
-    """Waits by moving the time."""
+    """Knows the files that asyncio opens for itself. Nothing ever comes from them."""
 
     def __init__(self) -> None:
-        self.wait: Callable[[float | None], None] = lambda _timeout: None
         self._keys: dict[Any, selectors.SelectorKey] = {}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
@@ -101,38 +108,86 @@ class _Selector(selectors.BaseSelector):
         return self._keys.pop(fileobj)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self.wait(timeout)
         return []
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         return self._keys
 
 
+class _Appointment(float):
+    """A time, and what is due then. Between two of these a heap sees at once which is earlier;
+    between two handles of asyncio it asks a method of Python's."""
+
+    __slots__ = ("handle",)
+    handle: Any
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """See the module. `time` is seconds since the simulation's start."""
+    """See the module. `time` is seconds since the simulation's start.
+
+    A turn calls what asyncio's would call, in its order, also where several appointments are of one
+    time, and leaves out what only files, threads and debugging need.
+    """
 
     def __init__(self) -> None:
         self._virtual = 0.0
         self._turns = 0
-        waiter = _Selector()
-        super().__init__(waiter)
-        waiter.wait = self._wait
+        self._appointments: list[_Appointment] = []
+        """A heap."""
+        self._called_off = 0
+        """How many of them are."""
+        super().__init__(_Selector())
+        self._soon: deque[asyncio.Handle] = getattr(self, "_ready")  # noqa: B009
 
     def time(self) -> float:
         """Virtual seconds."""
         return self._virtual
 
-    def _wait(self, timeout: float | None) -> None:
-        if timeout is None:
-            raise Deadlock
+    def _run_once(self) -> None:
+        """One turn: what is due now, and nothing that is only asked for meanwhile."""
+        appointments, soon = self._appointments, self._soon
+        self._forget_called_off()
         self._turns += 1
         if self._turns > AT_ONCE:
             raise Livelock
-        if timeout > 0:
+        if not soon:
+            self._wait()
+        end = self._virtual + RESOLUTION
+        while appointments and appointments[0] < end:
+            handle = heappop(appointments).handle
+            handle._scheduled = False
+            soon.append(handle)
+        for _ in range(len(soon)):
+            handle = soon.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    def _wait(self) -> None:
+        """Until the next appointment."""
+        if not self._appointments:
+            raise Deadlock
+        # The appointment itself, not a sum that rounding may leave short of it.
+        when = float(self._appointments[0])
+        if when > self._virtual:
             self._turns = 0
-            scheduled: list[asyncio.TimerHandle] = getattr(self, "_scheduled")  # noqa: B009
-            # The appointment itself, not a sum that rounding may leave short of it.
-            self._virtual = max(self._virtual, scheduled[0].when())
+            self._virtual = when
+
+    def _forget_called_off(self) -> None:
+        appointments = self._appointments
+        if len(appointments) > MANY and self._called_off / len(appointments) > TOO_MANY:
+            for one in appointments:
+                one.handle._scheduled = not one.handle._cancelled
+            appointments[:] = [one for one in appointments if one.handle._scheduled]
+            heapify(appointments)
+            self._called_off = 0
+        while appointments and appointments[0].handle._cancelled:
+            self._called_off -= 1
+            heappop(appointments).handle._scheduled = False
+
+    def _timer_handle_cancelled(self, handle: Any) -> None:
+        """Called by asyncio's handles."""
+        if handle._scheduled:
+            self._called_off += 1
 
     def call_soon(
         self, callback: Callback[*Ts], *args: *Ts, context: Context | None = None
@@ -142,8 +197,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         context = copy_context() if context is None else context
         process = context.get(PROCESS)
         if process is None:
-            return super().call_soon(callback, *args, context=context)
-        return super().call_soon(process.step, callback, args, context, context=context)
+            handle = asyncio.Handle(callback, args, self, context)
+        else:
+            handle = asyncio.Handle(process.step, (callback, args, context), self, context)
+        self._soon.append(handle)
+        return handle
 
     def call_at(
         self,
@@ -156,9 +214,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         # An empty context is false.
         context = copy_context() if context is None else context
         process = context.get(PROCESS)
+        timer: Any
         if process is None:
-            return super().call_at(when, callback, *args, context=context)
-        return super().call_at(when, process.step, callback, args, context, context=context)
+            timer = asyncio.TimerHandle(when, callback, args, self, context)
+        else:
+            timer = asyncio.TimerHandle(
+                when, process.step, (callback, args, context), self, context
+            )
+        timer._scheduled = True
+        appointment = _Appointment(when)
+        appointment.handle = timer
+        heappush(self._appointments, appointment)
+        return cast(asyncio.TimerHandle, timer)
 
     def add_signal_handler(self, sig: int, callback: Callback[*Ts], *args: *Ts) -> None:
         """Simulated processes get no signals."""
