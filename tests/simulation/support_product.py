@@ -24,10 +24,11 @@ from azpatch.kube.port import Object
 from judging import documents
 from judging.azure_journal import Journal, Kind, parse
 from judging.support import Case, Circumstances, Found, Gate, allowing, support_kept
-from simulation import fleets, images, run
+from simulation import fleets, images
 from simulation.fleets import START
 from simulation.images import KINDS, Built
 from simulation.loop import run as run_virtual
+from simulation.unheard import quiet
 from simulation.world import World
 
 LONG_ENOUGH = timedelta(minutes=35)
@@ -241,7 +242,7 @@ def _declared(number: int) -> Object:
 
 def journal(chosen: Sequence[Row]) -> Journal:
     """What Azure received from the operator, and what happened in its machines."""
-    run.quiet()
+    quiet()
 
     async def live() -> Journal:
         world = World(1, fleet(chosen), INVENTORY)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import random as shared
 import time
 from collections import Counter
@@ -14,8 +13,6 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 from unittest.mock import patch
-
-import structlog
 
 from azpatch.kube.port import PATCH_RUN, PATCH_TARGET, Object
 from azsim.journal import Entry, EventEntry, RequestEntry
@@ -40,6 +37,7 @@ from simulation.run_settled import unsettled_runs
 from simulation.settled import unsettled
 from simulation.steps import PATCH_VERBS, Step, Steps
 from simulation.targets import entry_of
+from simulation.unheard import quiet, unmeasured
 from simulation.world import World
 
 LAST_LOOKS = 4
@@ -107,7 +105,8 @@ def simulate(seed: int) -> Outcome:
     gc.freeze()
     gc.disable()
     try:
-        outcome = run_virtual(lambda: _run(seed))
+        with unmeasured():
+            outcome = run_virtual(lambda: _run(seed))
     finally:
         gc.enable()
         gc.collect()
@@ -118,12 +117,6 @@ def simulate(seed: int) -> Outcome:
 
 async def _run(seed: int) -> Outcome:
     return await _Run(seed).run()
-
-
-def quiet() -> None:
-    """Logs of a hundred thousand steps cost more than the steps."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    logging.disable(logging.CRITICAL)
 
 
 class _Run:
@@ -174,7 +167,10 @@ class _Run:
 
     async def run(self) -> Outcome:
         loop, start = self.world.loop, self.world.fleet.start.timestamp()
-        with patch("time.time", lambda: start + loop.time()):
+        with (
+            patch("time.time", lambda: start + loop.time()),
+            patch("uuid.uuid1", self.world.request_ids.__next__),
+        ):
             self.world.start_operator()
             await self._until(self.trouble_for)
             self._calm()

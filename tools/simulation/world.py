@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable
 from contextvars import Context
 from datetime import datetime, timedelta
+from itertools import count
 from random import Random
+from uuid import UUID
 
 from azpatch.kube.port import AZURE_SUBSCRIPTION, NAMESPACE, PATCH_POLICY, Kind, Object
 from azsim import fleetfile
@@ -100,6 +102,9 @@ class World:
         """How many runs people made."""
         self.clock_errors = {timedelta(0)}
         """By how much an operator's wall clock was ever wrong."""
+        self.request_ids = map(UUID, map("{:032x}".format, count(1)))
+        """Of requests to which the operator gives none of its own. azure-core's would be of the
+        computer and its time: dear, and others each time that a seed runs."""
         self.ended = asyncio.Event()
         """Set when there is no point in going on."""
         self._interval = inventory_interval
