@@ -155,6 +155,11 @@ MONTHS: dict[str, tuple[Callable[[], Patches], int, int, str]] = {
     "months: the end of a month rolled over": (rolled_over, 187, 1, "2, 7 declared"),
     "months: one run a month": (one_run_a_month, 7, 1, "9 claims"),
     "months: overdue machines forgotten": (overdue_forgotten, 47, 1, "6 overdue"),
-    "months: overdue by the policy's windows": (overdue_by_the_policys_windows, 167, 1, "6 overdue"),
+    "months: overdue by the policy's windows": (
+        overdue_by_the_policys_windows,
+        167,
+        1,
+        "6 overdue",
+    ),
 }
 """How to make each, the first seed of those that catch it, their number, and the invariant."""

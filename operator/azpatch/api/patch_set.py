@@ -14,8 +14,8 @@ SYSTEM_BYTES_MOST = 16 * 1024
 bound for an install's body; a run that pins more is no patch day any more, but an upgrade."""
 
 PATCH_SET_BYTES_MOST = 32 * 1024
-"""Of all of them together. With 50 failures, which take 21 KiB, and its terms a PatchRun stays
-below 64 KiB."""
+"""Of all of them together. With the failures that it lists and its terms a PatchRun stays below
+64 KiB."""
 
 SYSTEM_OVERHEAD = 32
 """Bytes of a distribution and version beside its name and packages, as JSON."""

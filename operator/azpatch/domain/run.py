@@ -34,6 +34,9 @@ from azpatch.domain.run_state import End, Soak, State, findings, state_of
 from azpatch.domain.waves import waves_of
 from azpatch.domain.words import sentences, share
 
+TAGS_AGAIN = timedelta(seconds=30)
+"""Until it is looked again whether the tags that a wave goes by have been read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -100,7 +103,11 @@ def progress(
         completion_time=(before.completion_time or now) if over else None,
     )
     begins_by = run.spec.not_after if status.start_time is None else None
-    looks = (begins_by, unread.until if unread else None)
+    looks = (
+        begins_by,
+        unread.until if unread else None,
+        now + TAGS_AGAIN if facts.untold else None,
+    )
     again = None if over else _again(facts, soak, looks, now)
     return Progress(status, again, unread.members if unread else ())
 
@@ -161,6 +168,8 @@ def _through(
         later = [one for one in waves[number + 1 :] if one.members]
         if not wave.members and not later:
             break
+        if not wave.members and wave.name in facts.untold:
+            return None, None, None
         if wave.start is None and not wave.over:
             held = facts.suspended or facts.unapproved or facts.unpinned
             may = pause is None and not held and isinstance(wave.opening, Open)

@@ -37,6 +37,8 @@ class RunFacts:
     up_to_date: frozenset[str] = frozenset()
     """Waves by tags in which nobody is due, because every machine that has the tags is compliant,
     and there is one."""
+    untold: frozenset[str] = frozenset()
+    """Those of which that is not known, because the tags of a machine are not."""
     suspended: bool = False
     """The policy is."""
     unapproved: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -123,15 +123,22 @@ def state_of(
         waits = f"{left} of wave {wave.name} wait for their turn" if wave.open else ""
         told = "; ".join(part for part in (flying, waits) if part)
         return State(RunPhase.RUNNING, Reason.RUN_UNDER_WAY, f"Wave {wave.name}: {told}.")
-    return State(RunPhase.WAITING, *_shut(wave, left))
+    return State(RunPhase.WAITING, *_shut(wave, left, facts.untold))
 
 
 def _dot(text: str) -> str:
     return f"{text}." if text else ""
 
 
-def _shut(wave: WaveProgress, left: str) -> tuple[Reason, str]:
+def _shut(wave: WaveProgress, left: str, untold: Collection[str]) -> tuple[Reason, str]:
     shut = wave.opening
+    if not isinstance(shut, Shut) and untold:
+        return (
+            Reason.INVENTORY_PENDING,
+            f"Nobody is due in wave {min(untold)}. Whether all of its machines are compliant is "
+            "not known while the tags of some machines of the policy have not been read; the "
+            "AzureSubscriptions and PatchTargets say why.",
+        )
     if not isinstance(shut, Shut):
         return Reason.RUN_UNDER_WAY, f"Wave {wave.name} is about to begin."
     way_out = _CANCEL if shut.reason is Reason.NO_WINDOW_LEFT else ""

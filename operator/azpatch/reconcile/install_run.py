@@ -126,12 +126,14 @@ class InstallRuns:
         policy = case.policy.parsed
         assert policy is not None
         members, scope = members_of(case.run, case.targets), case.run.spec.machines
+        empty = self._empty(case, policy, members)
         return RunFacts(
             members=members,
             awaited=awaited,
             openings=self._openings(case, members, now),
             calendars=self._calendars(case, members),
-            up_to_date=self._up_to_date(case, policy, members),
+            up_to_date=frozenset(wave for wave, compliant in empty.items() if compliant),
+            untold=frozenset(wave for wave, compliant in empty.items() if compliant is None),
             suspended=policy.spec.suspend,
             unapproved=needs_approval(case.run, policy.spec.approval.mode is ApprovalMode.REQUIRED),
             deadline=self._deadline(case, now),
@@ -141,25 +143,32 @@ class InstallRuns:
             abandoned=policy.spec.install is None or case.policy.deleting,
         )
 
-    def _up_to_date(
+    def _empty(
         self, case: _Case, policy: PatchPolicy, members: Sequence[RunMember]
-    ) -> frozenset[str]:
+    ) -> dict[str, bool | None]:
+        """Waves by tags that have no member: whether all that they mean are compliant."""
         taken = {one.entry.wave for one in members}
         waves = [one for one in waves_of(case.effective.rollout) if one.tags is not None]
         empty = [one for one in waves if one.name not in taken]
-        if not empty:
-            return frozenset()
-        machines = machines_of(policy, case.targets)
-        return frozenset(one.name for one in empty if self._compliant(one, machines))
+        machines = machines_of(policy, case.targets) if empty else []
+        return {one.name: self._compliant(one, machines) for one in empty}
 
-    def _compliant(self, wave: Wave, machines: Sequence[PolicyMachine]) -> bool:
-        """All of the wave's machines are, and there is one."""
+    def _compliant(self, wave: Wave, machines: Sequence[PolicyMachine]) -> bool | None:
+        """All of the wave's machines are, and there is one; None: not known, for the tags of a
+        machine are not."""
         carrying = carries(wave.tags or {})
-        found = []
+        found, unread = [], False
         for machine in machines:
-            known = self._context.inventory.machine(machine.target.spec.machine_id)
-            if machine.governed and not machine.skipped and known and carrying(known.tags):
+            machine_id = machine.target.spec.machine_id
+            known = self._context.inventory.machine(machine_id)
+            if not machine.governed or machine.skipped:
+                continue
+            if known is None:
+                unread = unread or not self._context.inventory.is_gone(machine_id)
+            elif carrying(known.tags):
                 found.append(machine.compliant == "True")
+        if unread and all(found):
+            return None
         return bool(found) and all(found)
 
     def _deadline(self, case: _Case, now: datetime) -> datetime | None:

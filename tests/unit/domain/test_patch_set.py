@@ -334,7 +334,7 @@ def test_a_run_of_ten_thousand_that_pins_as_much_as_may_be_fits_in_64_kib() -> N
     effective = dated(admitted(policy), NOW)
     assert effective.patch_set is not None
     effective = effective.replace(patch_set=effective.patch_set.replace(linux=linux))
-    failed = installed(error=AzureError(code="C" * 128, message="m" * 192))
+    failed = installed(error=AzureError(code="C" * 128, message="文" * 192))
     members = [
         RunMember(
             longest(number),
@@ -353,7 +353,7 @@ def test_a_run_of_ten_thousand_that_pins_as_much_as_may_be_fits_in_64_kib() -> N
     assert {len(one.message) for one in run.status.failures} == {192}
     pinned = json.dumps([one.to_object() for one in systems], separators=(",", ":"))
     assert PATCH_SET_BYTES_MOST - 64 < len(pinned) <= PATCH_SET_BYTES_MOST
-    size = len(json.dumps(run.to_object(), separators=(",", ":")))
+    size = len(json.dumps(run.to_object(), separators=(",", ":"), ensure_ascii=False).encode())
     assert PATCH_SET_BYTES_MOST + 24 * 1024 < size < 64 * 1024
 
 

@@ -27,7 +27,7 @@ from azpatch.api.reasons import Reason
 from azpatch.api.run import FAILURES_LISTED, Effective, PatchRun, PatchRunStatus
 from azpatch.api.target import AzureError, PatchTargetStatus, RunState
 from azpatch.domain.opening import Open, Opening, Shut
-from azpatch.domain.run import Progress, admitted, progress, run_slots, without_policy
+from azpatch.domain.run import TAGS_AGAIN, Progress, admitted, progress, run_slots, without_policy
 from azpatch.domain.run_facts import RunFacts, RunMember, members_of
 from azpatch.domain.run_gate import failures_allowed
 
@@ -263,6 +263,20 @@ def test_one_whose_machines_are_all_compliant_is_passed_over() -> None:
     assert told.begun == ["rest"]
     told.goes_on([rest(1)])
     assert told.begun == ["rest"], "also when one of them is due again"
+
+
+def test_while_the_tags_of_a_machine_are_not_known_a_wave_by_tags_is_waited_for() -> None:
+    waves = [{"name": "ring", "tags": {"ring": ["0"]}}, {"name": "rest", "machines": "100%"}]
+    told = Story(terms(waves=waves))
+
+    found = told.goes_on([rest(1)], untold=frozenset({"ring"}))
+    assert told.seen == ("Waiting", "InventoryPending")
+    assert told.begun == []
+    assert found.again == NOW + TAGS_AGAIN
+    told.goes_on([rest(1)], SHUT, untold=frozenset({"ring"}))
+    assert told.seen == ("Waiting", "WaitingForWindow")
+    told.goes_on([rest(1)], up_to_date=frozenset({"ring"}))
+    assert told.begun == ["rest"]
 
 
 def test_waves_at_the_end_that_have_no_machine_do_not_matter() -> None:
@@ -659,7 +673,7 @@ def test_conditions_are_as_kstatus_wants_them(
     assert {one.observed_generation for one in told.status.conditions} == {1}
 
 
-def test_at_most_fifty_failures_are_listed() -> None:
+def test_so_many_failures_are_listed() -> None:
     told = story([member(number, FAILED) for number in range(60)], terms(maxFailed="100%"))
 
     assert len(told.status.failures) == FAILURES_LISTED

@@ -680,6 +680,29 @@ async def test_the_next_operator_knows_the_tags_before_it_says_who_is_in_which_w
         assert fleet.wave("rest") == {"web-3", "web-4"}
 
 
+async def test_the_next_operator_passes_over_no_wave_by_tags_that_it_has_not_read() -> None:
+    """Nor does it end the run for a wave that nobody seems to be in."""
+    rings = [{"name": f"ring-{one}", "tags": {"ring": [one]}, "soak": "1h"} for one in "01"]
+    fleet = Fleet(0, [*rings, REST])
+    fleet.add(1, tags={"ring": "0"})
+    fleet.add(2, tags={"ring": "1"})
+    fleet.add(3)
+    fleet.world.due(numbered(2), critical_and_security=0)
+    fleet.world.azure.patches[key(numbered(2))] = ()
+    async with fleet.world.operator_runs():
+        await fleet.until(18, 30)
+        assert fleet.seen == ("Waiting", "Soaking")
+    await fleet.until(19, 30)
+    fleet.world.azure.broken["snapshot"] = Retry("Busy", "Later.")
+    async with fleet.world.operator_runs():
+        await fleet.passes(5 * MINUTE)
+        assert fleet.seen == ("Waiting", "InventoryPending")
+        assert set(fleet.began()) == {"web-1"}
+        fleet.world.azure.broken.clear()
+        await fleet.passes(15 * MINUTE)
+        assert set(fleet.began()) == {"web-1", "web-3"}
+
+
 async def story(point: int | None) -> tuple[Fleet, int]:
     """A wave of two machines and one of one, soon; before its write number `point` the operator
     dies. One success opens the gate: an install whose beginning it could not write down is none."""
