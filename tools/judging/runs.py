@@ -361,19 +361,33 @@ def waves_begun_on_evidence(
 
 def acknowledged(run: Raw) -> frozenset[str]:
     """Machines whose failure somebody has seen to: so many, in the order in which the run told of
-    them."""
+    them; but for those that recovered."""
     told = _status(run).get("failures") or ()
     return frozenset(
-        one["machineId"].lower() for one in told[: run["spec"].get("acknowledgedFailures", 0)]
+        one["machineId"].lower()
+        for one in told[: run["spec"].get("acknowledgedFailures", 0)]
+        if not one.get("recovered")
     )
 
 
-def _gone(run: Raw, parts: Iterable[Part]) -> list[Raw]:
-    """Failures that nobody has seen to, of machines that are not there any more."""
-    there = {part.machine for part in parts} | acknowledged(run)
-    told = _status(run).get("failures") or ()
+def _of_before(run: Raw, parts: Iterable[Part]) -> list[Raw]:
+    """Failures that nobody has seen to, of machines that are gone, or that something has kept from
+    coming to any other end."""
+    now = {part.machine for part in parts if _bad(part) or part.entry["state"] == "Succeeded"}
+    told, past = _status(run).get("failures") or (), now | acknowledged(run)
     return [
-        one for one in told if one["machineId"].lower() not in there and not one.get("recovered")
+        one for one in told if one["machineId"].lower() not in past and not one.get("recovered")
+    ]
+
+
+def wrong_recoveries(run: Raw, parts: Iterable[Part]) -> Violations:
+    """9: a failed machine that is said to have recovered, and did not succeed."""
+    states = {part.machine: part.entry["state"] for part in parts}
+    return [
+        f"{name_of(machine)} is said to have recovered, and is {states[machine]}"
+        for one in _status(run).get("failures") or ()
+        if one.get("recovered")
+        and states.get(machine := one["machineId"].lower(), "Succeeded") != "Succeeded"
     ]
 
 
@@ -409,8 +423,12 @@ class _Gate:
 
     def _needed(self) -> int:
         share, seen = rollout_of(self.run).get("minSucceeded", "80%"), acknowledged(self.run)
-        gone = [one for one in _gone(self.run, self.parts) if one.get("wave") == self.wave["name"]]
-        of = len(gone) + sum(not (_bad(part) and part.machine in seen) for part in self.parts)
+        gone = {
+            one["machineId"].lower()
+            for one in _of_before(self.run, self.parts)
+            if one.get("wave") == self.wave["name"]
+        }
+        of = len({part.machine for part in self.parts} - seen | gone)
         if isinstance(share, int):
             return max(1, min(share, of))
         return max(1, -(-of * _percent(share) // 100))
@@ -436,7 +454,7 @@ def unseen_failures(run: Raw, parts: Iterable[Part]) -> list[Raw]:
     """Those that nobody has acknowledged, each with its reason."""
     parts, seen = list(parts), acknowledged(run)
     bad = [part.entry for part in parts if _bad(part) and part.machine not in seen]
-    return bad + _gone(run, parts)
+    return bad + _of_before(run, parts)
 
 
 def too_many_failed(run: Raw, parts: Iterable[Part]) -> str | None:

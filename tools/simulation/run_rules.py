@@ -119,6 +119,7 @@ class RunRules:
             lambda wave: self._compliant(run, wave),
         )
         self._all("4 waves", early)
+        self._all("9 claims", runs.wrong_recoveries(run, parts))
         if "membership" in run["status"] and "membership" not in (before.get("status") or {}):
             total = run["status"]["membership"]["total"]
             if total != len(parts):

@@ -24,9 +24,12 @@ from azpatch.api.markers import Column, Form, ListMap, Rule, condition_column
 from azpatch.api.patch_set import PatchSet
 from azpatch.api.rollout import WAVES_MOST, Rollout, WaveName
 
-FAILURES_LISTED = 32
+FAILURES_LISTED = 24
 """With messages of 192 characters of three bytes, in a run that pins as much as may be, this is
 what fits in 64 KiB."""
+
+DIGESTS_KEPT = 500
+"""Of more failures than are listed: their order is what acknowledgedFailures goes by."""
 
 MEMBERS_LONGEST = 100_000
 
@@ -296,7 +299,7 @@ class RunFailure(ApiModel):
     message: ShortMessage = ""
     """What Azure said."""
     recovered: bool = False
-    """It did not stay so: its second install succeeded, say. It counts no more."""
+    """Its second install succeeded. It counts no more."""
 
 
 class PatchRunStatus(ApiModel):
@@ -327,6 +330,11 @@ class PatchRunStatus(ApiModel):
     once more, and one that is gone since. acknowledgedFailures counts from the first."""
     failures_omitted: Count | None = None
     """How many more there are than failures lists."""
+    failure_digests: Annotated[
+        tuple[Annotated[str, Field(max_length=8)], ...], Field(max_length=DIGESTS_KEPT)
+    ] = ()
+    """Which these are, in their order: the first 8 hexadecimal digits of the SHA-256 of each
+    machine's id in lower case."""
     approval_deadline: Time | None = None
     """When it is Cancelled if nobody has approved it: the end of the window that it was made for;
     of a one-time run notAfter, if that is sooner."""
@@ -351,7 +359,7 @@ class PatchRun(Resource):
     SHORT_NAME: ClassVar[str] = "azpr"
     STATUS_DEFAULT: ClassVar[dict[str, int]] = {"observedGeneration": -1}
     VITAL: ClassVar[frozenset[str]] = frozenset(
-        {"phase", "effective", "membership", "waves", "failures"}
+        {"phase", "effective", "membership", "waves", "failures", "failureDigests"}
     )
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("Policy", ".spec.policyRef.name"),

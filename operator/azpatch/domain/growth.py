@@ -3,13 +3,11 @@ not have known how far."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from azpatch.api.common import ConditionType
 from azpatch.api.policy import PatchPolicy
 from azpatch.domain.conditions import find
-from azpatch.domain.policy_machines import PolicyMachine
 from azpatch.domain.words import counted
 
 MANY = 10
@@ -65,21 +63,6 @@ def _what_comes(policy: PatchPolicy) -> str:
             "window is open and none is under way."
         )
     return f"{comes} If they are not meant, set spec.suspend to true, and narrow spec.target."
-
-
-def newcomers(policy: PatchPolicy, machines: Sequence[PolicyMachine]) -> str:
-    """A sentence about machines that are due and in no run yet, where they are many beside those
-    that were in one; else "". An Event is forgotten after an hour, and the window days away."""
-    if not policy.spec.runs:
-        return ""
-    had = sum(m.status.run is not None or m.status.installation is not None for m in machines)
-    new = sum(
-        m.status.run is None and m.status.installation is None and m.compliant == "False"
-        for m in machines
-    )
-    if not had or not _many(had, new):
-        return ""
-    return f"{new} of them are new to the policy and wait for their first PatchRun."
 
 
 def _many(had: int, more: int) -> bool:

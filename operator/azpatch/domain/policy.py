@@ -20,7 +20,6 @@ from azpatch.api.target import SUBSCRIPTION_LABEL, PatchTarget
 from azpatch.domain.arc import not_accepted
 from azpatch.domain.availability import given_up, held_by_failure, unavailable
 from azpatch.domain.conditions import Finding, find, merge
-from azpatch.domain.growth import newcomers
 from azpatch.domain.opening import NEEDS_A_PERSON, UNTIMED, Shut, Timing
 from azpatch.domain.policy_machines import PolicyMachine, counts, holds_slots, machines_of
 from azpatch.domain.policy_problems import PASSING, kept_by, problems_of, worst_of
@@ -154,7 +153,6 @@ def _ready(
     install = policy.spec.install is not None
     rest = sentences(
         _rest(machines, install),
-        newcomers(policy, governed),
         _forecast(unpaid) if (unpaid := _unpaid(governed)) else "",
     )
     if not install:
@@ -193,6 +191,7 @@ _RUN_WAITS = (
     Reason.SOAKING,
     Reason.READING_PATCH_SET,
     Reason.RECORDING_MEMBERS,
+    Reason.INVENTORY_PENDING,
 )
 
 

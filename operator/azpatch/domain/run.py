@@ -30,7 +30,7 @@ from azpatch.domain.patch_set import pinning
 from azpatch.domain.run_facts import RunFacts, RunMember, in_numbers, members_of, summed_up
 from azpatch.domain.run_failures import Failures, failures_of
 from azpatch.domain.run_gate import Stop, WaveProgress, gate, pause_of
-from azpatch.domain.run_state import End, Soak, State, findings, state_of
+from azpatch.domain.run_state import End, Soak, State, Untold, findings, state_of
 from azpatch.domain.waves import waves_of
 from azpatch.domain.words import sentences, share
 
@@ -68,18 +68,18 @@ def progress(
     pause = pause_of(effective.rollout, len(facts.members), failures)
     deadline = before.approval_deadline or (facts.deadline if facts.unapproved else None)
     end = _abort(run, facts, pause) or _too_late(run, now) or _expired(facts, deadline, now)
-    soak = unread = None
+    between = unread = None
     if membership is not None and end is None:
         found = pinning(effective, waves, facts, failures, now)
         effective, unread = found.effective, found.unread
         facts = replace(facts, unpinned=unread is not None)
         pause = pause or found.stop
-        end, shut, soak = _through(waves, effective.rollout, failures, facts, pause, now)
+        end, shut, between = _through(waves, effective.rollout, failures, facts, pause, now)
         pause = pause or shut
     if end is not None:
         pause = unread = None
     facts = replace(facts, deadline=deadline)
-    state = state_of(waves, facts, membership, pause, soak, end, unread)
+    state = state_of(waves, facts, membership, pause, between, end, unread)
     over = state.phase in OVER
     machines = in_numbers(facts.members, over=over)
     generation = run.metadata.generation or 0
@@ -95,20 +95,17 @@ def progress(
         waves=tuple(one.status(over=over) for one in waves),
         failures=failures.listed,
         failures_omitted=failures.omitted,
+        failure_digests=failures.digests,
         approval_deadline=deadline,
         start_time=before.start_time or min(starts, default=None),
         expected_completion_time=_expected(
-            state, waves, effective, facts, soak.until if soak else now
+            state, waves, effective, facts, between.until if isinstance(between, Soak) else now
         ),
         completion_time=(before.completion_time or now) if over else None,
     )
     begins_by = run.spec.not_after if status.start_time is None else None
-    looks = (
-        begins_by,
-        unread.until if unread else None,
-        now + TAGS_AGAIN if facts.untold else None,
-    )
-    again = None if over else _again(facts, soak, looks, now)
+    looks = (begins_by, unread.until if unread else None, _goes_on(between, now))
+    again = None if over else _again(facts, looks, now)
     return Progress(status, again, unread.members if unread else ())
 
 
@@ -155,21 +152,18 @@ def _through(
     facts: RunFacts,
     pause: Stop | None,
     now: datetime,
-) -> tuple[End | None, Stop | None, Soak | None]:
+) -> tuple[End | None, Stop | None, Soak | Untold | None]:
     """Goes through the waves in their order and begins the next, if it may. All members are
     recorded."""
     for number, wave in enumerate(waves):
-        if any(one.start is not None for one in waves[number + 1 :]):
-            # Its gate has opened, whatever became of its machines since.
+        after = waves[number + 1 :]
+        if _is_passed_over(wave, after, facts):
             continue
-        if not wave.members and wave.name in facts.up_to_date:
-            # It was patched before, under this policy, and an assessment says that it went well.
-            continue
-        later = [one for one in waves[number + 1 :] if one.members]
+        later = [one for one in after if one.members]
         if not wave.members and not later:
             break
         if not wave.members and wave.name in facts.untold:
-            return None, None, None
+            return None, None, Untold(wave.name)
         if wave.start is None and not wave.over:
             held = facts.suspended or facts.unapproved or facts.unpinned
             may = pause is None and not held and isinstance(wave.opening, Open)
@@ -189,6 +183,18 @@ def _through(
         if now < until:
             return None, None, Soak(until, wave.name)
     return _all_over(facts, pause), None, None
+
+
+def _is_passed_over(wave: WaveProgress, after: Sequence[WaveProgress], facts: RunFacts) -> bool:
+    if any(one.start is not None for one in after):
+        # Its gate has opened, whatever became of its machines since.
+        return True
+    if wave.members:
+        return False
+    # It was patched before, under this policy, and an assessment says that it went well; or
+    # nobody waits for what is not known of it.
+    left = any(not one.over for one in after)
+    return wave.name in facts.up_to_date or (wave.name in facts.untold and not left)
 
 
 def _then(facts: RunFacts) -> str:
@@ -275,12 +281,15 @@ def _expected(
     return forecast(ahead, at_once, effective.install.maximum_duration, since)
 
 
-def _again(
-    facts: RunFacts, soak: Soak | None, looks: Iterable[datetime | None], now: datetime
-) -> datetime | None:
+def _goes_on(between: Soak | Untold | None, now: datetime) -> datetime | None:
+    if between is None:
+        return None
+    return between.until if isinstance(between, Soak) else now + TAGS_AGAIN
+
+
+def _again(facts: RunFacts, looks: Iterable[datetime | None], now: datetime) -> datetime | None:
     times: list[datetime | None] = [one.holds_until for one in facts.openings.values()]
     times += [one.next for one in facts.openings.values() if isinstance(one, Shut)]
-    times += [soak.until] if soak else []
     times += [facts.deadline] if facts.unapproved else []
     times += looks
     return min((one for one in times if one is not None and one > now), default=None)

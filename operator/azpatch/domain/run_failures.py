@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from azpatch.api.reasons import Reason
-from azpatch.api.run import FAILURES_LISTED, PatchRun, RunFailure
+from azpatch.api.run import DIGESTS_KEPT, FAILURES_LISTED, PatchRun, RunFailure
 from azpatch.api.target import RunState
 from azpatch.domain.ids import key
 from azpatch.domain.run_facts import RunMember, azure_said
+
+_GONE = "a machine that is gone"
+"""In place of the id of one of which only the digest was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +25,8 @@ class Failures:
     """All that there were so far."""
 
     known: tuple[RunFailure, ...]
-    """Beyond the first FAILURES_LISTED, which the run's status keeps, those of machines that are
-    still there."""
+    digests: tuple[str, ...]
+    """Of those beyond FAILURES_LISTED."""
     acknowledged: int
     """So many that a person has seen to, from the first on."""
 
@@ -59,13 +63,25 @@ class Failures:
 
 
 def failures_of(run: PatchRun, members: Sequence[RunMember]) -> Failures:
-    """Those that the run has told of before, and those that its members show since."""
-    now = {key(one.machine_id): one for one in members}
-    told = [_now(one, now.get(key(one.machine_id))) for one in run.status.failures]
-    before = keys_of(told)
-    bad = [one for one in members if has_failed(one) and key(one.machine_id) not in before]
-    new = [_failure(one) for one in sorted(bad, key=lambda one: one.machine_id)]
-    return Failures((*told, *new), run.spec.acknowledged_failures)
+    """Those that the run has told of before, and those that its members show since. Of more than
+    DIGESTS_KEPT beyond those that are listed the last ones have no order."""
+    listed, digests = run.status.failures, run.status.failure_digests
+    bad = [one for one in members if has_failed(one)]
+    if not listed and not bad:
+        return Failures((), (), run.spec.acknowledged_failures)
+    before = keys_of(listed)
+    now = {k: one for one in members if (k := key(one.machine_id)) in before}
+    told = [_now(one, now.get(key(one.machine_id))) for one in listed]
+    there = {_digest(one): one for one in members} if digests else {}
+    told += [_unlisted(there.get(digest)) for digest in digests]
+    fresh = [
+        one for one in bad if key(one.machine_id) not in before and _digest(one) not in digests
+    ]
+    fresh.sort(key=lambda one: one.machine_id)
+    known = (*told, *map(_failure, fresh))
+    beyond = fresh[max(0, FAILURES_LISTED - len(listed)) :]
+    kept = (*digests, *map(_digest, beyond))[:DIGESTS_KEPT]
+    return Failures(known, kept, run.spec.acknowledged_failures)
 
 
 def keys_of(failures: Collection[RunFailure]) -> frozenset[str]:
@@ -88,10 +104,19 @@ def is_lost(failure: RunFailure) -> bool:
 
 
 def _now(failure: RunFailure, member: RunMember | None) -> RunFailure:
-    """Of a machine that is gone nothing more becomes known."""
+    """Of a machine that is gone nothing more becomes known; and that something else kept the second
+    try from being made, or from coming to its end, takes nothing back."""
     if member is None:
         return failure
-    return _failure(member) if has_failed(member) else failure.replace(recovered=True)
+    if member.entry.state is RunState.SUCCEEDED:
+        return failure.replace(recovered=True)
+    return _failure(member) if has_failed(member) else failure
+
+
+def _unlisted(member: RunMember | None) -> RunFailure:
+    if member is None:
+        return RunFailure(machine_id=_GONE, reason=Reason.INSTALL_FAILED)
+    return _now(_failure(member), member)
 
 
 def _failure(member: RunMember) -> RunFailure:
@@ -101,6 +126,10 @@ def _failure(member: RunMember) -> RunFailure:
         reason=member.entry.reason or Reason.INSTALL_FAILED,
         message=azure_said(member.installation),
     )
+
+
+def _digest(member: RunMember) -> str:
+    return sha256(key(member.machine_id).encode()).hexdigest()[:8]
 
 
 def _not_recovered(failures: Sequence[RunFailure]) -> tuple[RunFailure, ...]:

@@ -105,7 +105,8 @@ def gate(wave: WaveProgress, rollout: Rollout, failures: Failures) -> Stop | Non
         return Stop(
             Reason.GATE_NOT_PASSED,
             f"Wave {wave.name} has no machine that is due, and no compliant one, so nothing "
-            "vouches for those after it. See that its tags mean machines.",
+            "vouches for those after it. See that its tags mean machines, and that the "
+            "AzureSubscriptions of the policy's machines are Ready.",
         )
     return Stop(
         Reason.GATE_NOT_PASSED,

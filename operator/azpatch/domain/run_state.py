@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,6 +32,13 @@ class Soak:
     """What the next wave waits for, with nothing wrong."""
 
     until: datetime
+    wave: str
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """Whether a wave by tags that has nobody due may be passed over is not known yet."""
+
     wave: str
 
 
@@ -67,7 +74,7 @@ def state_of(
     facts: RunFacts,
     membership: RunMembership | None,
     pause: Stop | None,
-    soak: Soak | None,
+    between: Soak | Untold | None,
     end: End | None,
     unread: Unread | None = None,
 ) -> State:
@@ -109,11 +116,18 @@ def state_of(
             sentences("The policy is suspended: nothing more is started.", _dot(flying)),
         )
     wave = next((one for one in waves if one.members and not one.over), None)
-    if soak is not None:
+    if isinstance(between, Soak):
         return State(
             RunPhase.WAITING,
             Reason.SOAKING,
-            f"Wave {soak.wave} passed its gate. The next begins at {at(soak.until)}.",
+            f"Wave {between.wave} passed its gate. The next begins at {at(between.until)}.",
+        )
+    if between is not None:
+        return State(
+            RunPhase.WAITING,
+            Reason.INVENTORY_PENDING,
+            f"Nobody is due in wave {between.wave}. Whether all of its machines are compliant is "
+            "known when the tags of the policy's machines have been read.",
         )
     if unread is not None:
         return State(RunPhase.WAITING, unread.reason, unread.message)
@@ -123,22 +137,15 @@ def state_of(
         waits = f"{left} of wave {wave.name} wait for their turn" if wave.open else ""
         told = "; ".join(part for part in (flying, waits) if part)
         return State(RunPhase.RUNNING, Reason.RUN_UNDER_WAY, f"Wave {wave.name}: {told}.")
-    return State(RunPhase.WAITING, *_shut(wave, left, facts.untold))
+    return State(RunPhase.WAITING, *_shut(wave, left))
 
 
 def _dot(text: str) -> str:
     return f"{text}." if text else ""
 
 
-def _shut(wave: WaveProgress, left: str, untold: Collection[str]) -> tuple[Reason, str]:
+def _shut(wave: WaveProgress, left: str) -> tuple[Reason, str]:
     shut = wave.opening
-    if not isinstance(shut, Shut) and untold:
-        return (
-            Reason.INVENTORY_PENDING,
-            f"Nobody is due in wave {min(untold)}. Whether all of its machines are compliant is "
-            "not known while the tags of some machines of the policy have not been read; the "
-            "AzureSubscriptions and PatchTargets say why.",
-        )
     if not isinstance(shut, Shut):
         return Reason.RUN_UNDER_WAY, f"Wave {wave.name} is about to begin."
     way_out = _CANCEL if shut.reason is Reason.NO_WINDOW_LEFT else ""

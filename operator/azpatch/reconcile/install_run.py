@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -36,7 +36,7 @@ SHORTLY = timedelta(seconds=1)
 
 PATIENCE = timedelta(minutes=10)
 """Azure time in which no machine says that it is in a run, and some are awaited: it begins without
-them."""
+them. And in which tags are waited for that have not been read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,8 @@ class InstallRuns:
         self._awaited: dict[str, tuple[int, datetime]] = {}
         """By uid of the run: how many machines did not say yet that they are in it, and since when
         there are so many. The API server's times are not Azure's."""
+        self._untold: dict[str, datetime] = {}
+        """By uid of the run: since when tags have not been read that it needs."""
 
     async def reconcile(self, stored: Stored[PatchRun], run: PatchRun) -> Result:
         """Of a run that is not over: gather, decide, write status, tell the machines."""
@@ -98,6 +100,7 @@ class InstallRuns:
         """The run is over, or gone."""
         self._context.terms.withdraw(run_uid)
         self._awaited.pop(run_uid, None)
+        self._untold.pop(run_uid, None)
         self._patch_sets.forget(run_uid)
 
     # --- gather -----------------------------------------------------------------------------------
@@ -127,13 +130,14 @@ class InstallRuns:
         assert policy is not None
         members, scope = members_of(case.run, case.targets), case.run.spec.machines
         empty = self._empty(case, policy, members)
+        untold = frozenset(wave for wave, compliant in empty.items() if compliant is None)
         return RunFacts(
             members=members,
             awaited=awaited,
             openings=self._openings(case, members, now),
             calendars=self._calendars(case, members),
             up_to_date=frozenset(wave for wave, compliant in empty.items() if compliant),
-            untold=frozenset(wave for wave, compliant in empty.items() if compliant is None),
+            untold=untold if self._patient(case.run, untold, now) else frozenset(),
             suspended=policy.spec.suspend,
             unapproved=needs_approval(case.run, policy.spec.approval.mode is ApprovalMode.REQUIRED),
             deadline=self._deadline(case, now),
@@ -146,16 +150,19 @@ class InstallRuns:
     def _empty(
         self, case: _Case, policy: PatchPolicy, members: Sequence[RunMember]
     ) -> dict[str, bool | None]:
-        """Waves by tags that have no member: whether all that they mean are compliant."""
+        """Waves by tags that have no member, after the last that has begun: whether all that they
+        mean are compliant."""
         taken = {one.entry.wave for one in members}
-        waves = [one for one in waves_of(case.effective.rollout) if one.tags is not None]
-        empty = [one for one in waves if one.name not in taken]
+        begun = {one.name for one in case.run.status.waves if one.start_time is not None}
+        waves = waves_of(case.effective.rollout)
+        past = max((number for number, one in enumerate(waves, 1) if one.name in begun), default=0)
+        empty = [one for one in waves[past:] if one.tags is not None and one.name not in taken]
         machines = machines_of(policy, case.targets) if empty else []
         return {one.name: self._compliant(one, machines) for one in empty}
 
     def _compliant(self, wave: Wave, machines: Sequence[PolicyMachine]) -> bool | None:
         """All of the wave's machines are, and there is one; None: not known, for the tags of a
-        machine are not."""
+        machine have not been read. Those of one that Azure does not show nothing will tell."""
         carrying = carries(wave.tags or {})
         found, unread = [], False
         for machine in machines:
@@ -164,12 +171,20 @@ class InstallRuns:
             if not machine.governed or machine.skipped:
                 continue
             if known is None:
-                unread = unread or not self._context.inventory.is_gone(machine_id)
+                unread = unread or not self._read(machine_id)
             elif carrying(known.tags):
                 found.append(machine.compliant == "True")
         if unread and all(found):
             return None
         return bool(found) and all(found)
+
+    def _patient(self, run: PatchRun, untold: Collection[str], now: datetime) -> bool:
+        """Tags that were not read for so long may never be: then nothing vouches."""
+        uid = run.metadata.uid or ""
+        if not untold:
+            self._untold.pop(uid, None)
+            return True
+        return now < self._untold.setdefault(uid, now) + PATIENCE
 
     def _deadline(self, case: _Case, now: datetime) -> datetime | None:
         """When the window ends that is open, or the next: of the whole policy, as the run was made.
@@ -216,9 +231,11 @@ class InstallRuns:
     def _where(
         self, case: _Case, members: Sequence[RunMember]
     ) -> Iterator[tuple[Wave, list[AzureSubscription]]]:
-        """The waves, each with the subscriptions that its machines are in."""
+        """The waves, each with the subscriptions that its machines are in, but for those that are
+        through."""
+        going = [one for one in members if one.entry.under_way]
         for wave in waves_of(case.effective.rollout):
-            machines = (one.machine_id for one in members if one.entry.wave == wave.name)
+            machines = (one.machine_id for one in going if one.entry.wave == wave.name)
             yield wave, subscriptions_of(self._context.store, machines)
 
     # --- members ----------------------------------------------------------------------------------

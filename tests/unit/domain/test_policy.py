@@ -431,27 +431,6 @@ class TestTiming:
             "web-1 (WaitingForWindow)."
         )
 
-    def test_many_that_wait_for_their_first_run_are_told(self) -> None:
-        """Somebody may not have meant them, and the window is days away."""
-        was_in_a_run = RunEntry(name=RUN, uid="u", wave="all", state=RunState.SUCCEEDED)
-        due = [
-            target(number, ready="WaitingForWindow", compliant=("False", "PatchesMissing"))
-            for number in range(10, 20)
-        ]
-        policy, timing = patch_policy(schedule=NIGHTS), self.shut(Reason.WAITING_FOR_WINDOW)
-        tells = "10 of them are new to the policy and wait for their first PatchRun."
-
-        def message(*old: PatchTarget, policy: PatchPolicy = policy) -> str:
-            return of([*old, *due], policy, timing=timing).conditions[0].message
-
-        assert tells in message(target(1, run=was_in_a_run))
-        assert "new to the policy" not in message(), "all are, of a new policy"
-        many = [target(number, run=was_in_a_run) for number in range(20, 41)]
-        assert "new to the policy" not in message(*many), "ten to twenty-one are not many"
-        assert "new to the policy" not in message(
-            target(1, installation=installed(Outcome.SUCCEEDED)), policy=POLICY
-        ), "without windows there are no runs"
-
     def test_with_nothing_due_there_is_nothing_to_wait_for(self) -> None:
         found = of([target()], timing=self.shut(Reason.FROZEN))
 

@@ -273,8 +273,9 @@ def test_while_the_tags_of_a_machine_are_not_known_a_wave_by_tags_is_waited_for(
     assert told.seen == ("Waiting", "InventoryPending")
     assert told.begun == []
     assert found.again == NOW + TAGS_AGAIN
-    told.goes_on([rest(1)], SHUT, untold=frozenset({"ring"}))
-    assert told.seen == ("Waiting", "WaitingForWindow")
+    told.goes_on([rest(1, SKIPPED, Reason.UP_TO_DATE)], untold=frozenset({"ring"}))
+    assert told.seen == ("Succeeded", "Complete"), "nobody waits for it any more"
+    told = Story(terms(waves=waves))
     told.goes_on([rest(1)], up_to_date=frozenset({"ring"}))
     assert told.begun == ["rest"]
 
@@ -455,6 +456,39 @@ def test_nor_though_it_recovers() -> None:
     told.goes_on([member(1, FAILED), member(3, SUCCEEDED), member(4)])
 
     assert told.seen == ("Paused", "TooManyFailed")
+
+
+@pytest.mark.parametrize("state", [SKIPPED, PENDING], ids=str)
+def test_only_a_success_takes_a_failure_back(state: RunState) -> None:
+    """Not that its second try came to nothing: its grant was taken away, say, or it was rebuilt."""
+    tried = member(3, RUNNING, Reason.INSTALL_FAILED)
+    told = story([member(1), tried], terms(maxFailed=1))
+
+    told.goes_on([member(1, FAILED), member(3, state), member(4)])
+
+    assert told.seen == ("Paused", "TooManyFailed")
+
+
+def test_the_order_of_failures_is_kept_beyond_those_that_are_listed() -> None:
+    many = range(40, 40 + FAILURES_LISTED + 8)
+    failed = [member(number, FAILED) for number in many]
+    told = story([*failed, member(33), member(99), member(200)], terms(maxFailed=2))
+    told.says(acknowledgedFailures=len(failed))
+    told.goes_on([*failed, member(33), member(99), member(200)])
+    assert told.seen == ("Running", "RunUnderWay")
+
+    told.goes_on([*failed, member(33, FAILED, Reason.NOT_BACK), member(99), member(200)])
+    assert told.seen == ("Paused", "NotBack"), "though its id is before those that are not listed"
+    assert told.message.startswith("web-33 did not come back")
+    told.says(acknowledgedFailures=len(failed) + 1)
+    lost = member(33, FAILED, Reason.NOT_BACK)
+    told.goes_on([*failed[:-1], lost, member(99, FAILED), member(100, FAILED), member(200)])
+    assert told.seen == ("Running", "RunUnderWay"), "two new ones, and the one that is gone counts"
+    told.goes_on(
+        [*failed[:-1], lost, *(member(number, FAILED) for number in (99, 100, 101)), member(200)]
+    )
+    assert told.seen == ("Paused", "TooManyFailed")
+    assert told.status.failures_omitted == 8 + 4
 
 
 def test_a_failure_that_nobody_has_seen_to_is_not_forgotten_with_its_machine() -> None:

@@ -273,6 +273,20 @@ def test_what_was_acknowledged_of_a_machine_that_is_gone_is_not_so_of_another() 
     assert runs.too_many_failed(run, [part("one", "Failed")]) is not None
 
 
+@pytest.mark.parametrize(
+    ("state", "right"), [("Succeeded", True), ("Skipped", False), ("Failed", False)]
+)
+def test_recovered_is_who_succeeded_in_the_end(state: str, right: bool) -> None:
+    run = a_run(failures=[failure("one", recovered=True), failure("gone", recovered=True)])
+    assert (runs.wrong_recoveries(run, [part("one", state)]) == []) == right
+
+
+def test_a_failure_counts_though_the_machine_was_skipped_in_the_end() -> None:
+    run = a_run(rollout={"maxFailed": 0}, failures=[failure("one")])
+    assert runs.too_many_failed(run, [part("one", "Skipped", reason="NotGranted")]) is not None
+    assert runs.too_many_failed(run, [part("one", "Succeeded")]) is None
+
+
 # --- terms, and what must not change --------------------------------------------------------------
 
 BODY = {

@@ -680,8 +680,8 @@ async def test_the_next_operator_knows_the_tags_before_it_says_who_is_in_which_w
         assert fleet.wave("rest") == {"web-3", "web-4"}
 
 
-async def test_the_next_operator_passes_over_no_wave_by_tags_that_it_has_not_read() -> None:
-    """Nor does it end the run for a wave that nobody seems to be in."""
+def rings_of_which_the_second_is_compliant() -> Fleet:
+    """web-1 is in the first, web-2 in the second, and web-3 in none."""
     rings = [{"name": f"ring-{one}", "tags": {"ring": [one]}, "soak": "1h"} for one in "01"]
     fleet = Fleet(0, [*rings, REST])
     fleet.add(1, tags={"ring": "0"})
@@ -689,6 +689,12 @@ async def test_the_next_operator_passes_over_no_wave_by_tags_that_it_has_not_rea
     fleet.add(3)
     fleet.world.due(numbered(2), critical_and_security=0)
     fleet.world.azure.patches[key(numbered(2))] = ()
+    return fleet
+
+
+async def test_the_next_operator_passes_over_no_wave_by_tags_that_it_has_not_read() -> None:
+    """Nor does it end the run for a wave that nobody seems to be in."""
+    fleet = rings_of_which_the_second_is_compliant()
     async with fleet.world.operator_runs():
         await fleet.until(18, 30)
         assert fleet.seen == ("Waiting", "Soaking")
@@ -701,6 +707,37 @@ async def test_the_next_operator_passes_over_no_wave_by_tags_that_it_has_not_rea
         fleet.world.azure.broken.clear()
         await fleet.passes(15 * MINUTE)
         assert set(fleet.began()) == {"web-1", "web-3"}
+
+
+async def test_a_machine_that_azure_does_not_show_to_the_next_operator_holds_no_wave() -> None:
+    fleet = Fleet(0, [{"name": "ring", "tags": {"ring": ["0"]}}, {**REST, "windows": ["evening"]}])
+    fleet.add(1, tags={"ring": "0"})
+    fleet.add(2)
+    fleet.add(3)
+    fleet.world.due(numbered(1), critical_and_security=0)
+    fleet.world.azure.patches[key(numbered(1))] = ()
+    fleet.scheduled(EVENING, {**EVENING, "name": "noon", "startTime": "12:00"})
+    async with fleet.world.operator_runs():
+        await fleet.passes(10 * MINUTE)
+        assert fleet.began() == {}
+    fleet.world.azure.hidden.add(key(numbered(3)))
+    async with fleet.world.operator_runs():
+        await fleet.until(18, 30)
+        assert "web-2" in fleet.began()
+
+
+async def test_tags_that_are_never_read_are_not_waited_for_without_end() -> None:
+    fleet = rings_of_which_the_second_is_compliant()
+    async with fleet.world.operator_runs():
+        await fleet.until(18, 30)
+        assert fleet.seen == ("Waiting", "Soaking")
+    fleet.world.azure.broken["snapshot"] = Retry("Busy", "Later.")
+    await fleet.until(19, 30)
+    async with fleet.world.operator_runs():
+        await fleet.until(19, 45)
+        assert fleet.seen == ("Failed", "GateNotPassed")
+        ready = next(one for one in fleet.world.told().status.conditions if one.type == "Ready")
+        assert (ready.status, ready.reason) == ("False", "AzureSubscriptionNotReady")
 
 
 async def story(point: int | None) -> tuple[Fleet, int]:
