@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,105 +20,30 @@ from domain_builders import (
     patch_target,
     terms,
 )
+from run_story import (
+    CANARY_AND_REST,
+    FAILED,
+    MINUTE,
+    OPEN,
+    PENDING,
+    RUNNING,
+    SHUT,
+    SKIPPED,
+    SUCCEEDED,
+    Story,
+    canary,
+    facts,
+    rest,
+    story,
+)
 
 from azpatch.api.common import status_json
 from azpatch.api.reasons import Reason
-from azpatch.api.run import FAILURES_LISTED, Effective, PatchRun, PatchRunStatus
+from azpatch.api.run import FAILURES_LISTED, PatchRun, PatchRunStatus
 from azpatch.api.target import AzureError, PatchTargetStatus, RunState
-from azpatch.domain.opening import Open, Opening, Shut
-from azpatch.domain.run import TAGS_AGAIN, Progress, admitted, progress, run_slots, without_policy
-from azpatch.domain.run_facts import RunFacts, RunMember, members_of
-from azpatch.domain.run_gate import failures_allowed
-
-PENDING, RUNNING, SUCCEEDED, FAILED, SKIPPED = (
-    RunState.PENDING,
-    RunState.RUNNING,
-    RunState.SUCCEEDED,
-    RunState.FAILED,
-    RunState.SKIPPED,
-)
-MINUTE = timedelta(minutes=1)
-OPEN = Open(NOW + 4 * HOUR, holds_until=NOW + 4 * HOUR)
-SHUT = Shut(Reason.WAITING_FOR_WINDOW, "Window nights opens tomorrow.", NOW + DAY)
-
-CANARY_AND_REST_WAVES = [
-    {"name": "canary", "machines": 2, "soak": "24h"},
-    {"name": "rest", "machines": "100%"},
-]
-CANARY_AND_REST = terms(waves=CANARY_AND_REST_WAVES)
-
-
-def facts(members: Sequence[RunMember], opening: Opening = OPEN, **changes: Any) -> RunFacts:
-    openings = {one.entry.wave: opening for one in members}
-    return RunFacts(**{"members": members, "awaited": 0, "openings": openings, **changes})
-
-
-def canary(number: int, state: RunState, reason: str | None = None, **more: Any) -> RunMember:
-    return member(number, state, reason, wave="canary", **more)
-
-
-def rest(number: int, state: RunState = PENDING, reason: str | None = None) -> RunMember:
-    return member(number, state, reason, wave="rest")
-
-
-class Story:
-    """A run and what it comes to, told by the reconciles that it gets."""
-
-    def __init__(self, effective: Effective = CANARY_AND_REST, **spec: Any) -> None:
-        self.run = patch_run(PatchRunStatus(effective=effective), **spec)
-        self.effective = effective
-
-    def goes_on(
-        self,
-        members: Sequence[RunMember],
-        opening: Opening = OPEN,
-        at: datetime = NOW,
-        **changes: Any,
-    ) -> Progress:
-        found = progress(self.run, "uid-1", self.effective, facts(members, opening, **changes), at)
-        self.run = self.run.replace(status=found.status)
-        return found
-
-    def says(self, **spec: Any) -> None:
-        """A person, in the run's spec."""
-        self.run = patch_run(self.run.status, **spec)
-
-    @property
-    def status(self) -> PatchRunStatus:
-        return self.run.status
-
-    @property
-    def seen(self) -> tuple[str | None, str]:
-        """Phase, and the reason of Ready."""
-        ready = next(one for one in self.status.conditions if one.type == "Ready")
-        return self.status.phase, ready.reason
-
-    @property
-    def begun(self) -> list[str]:
-        return [wave.name for wave in self.status.waves if wave.start_time is not None]
-
-    @property
-    def message(self) -> str:
-        return next(one.message for one in self.status.conditions if one.type == "Ready")
-
-    @property
-    def conditions(self) -> dict[str, str]:
-        return {one.type: one.status for one in self.status.conditions}
-
-
-def story(
-    members: Sequence[RunMember], effective: Effective = CANARY_AND_REST, **changes: Any
-) -> Story:
-    """Of a run whose first wave began before."""
-    told = Story(effective)
-    told.goes_on([member_before(one) for one in members])
-    told.goes_on(members, **changes)
-    return told
-
-
-def member_before(one: RunMember) -> RunMember:
-    return RunMember(one.machine_id, one.entry.replace(state=PENDING, reason=None), None)
-
+from azpatch.domain.opening import Opening, Shut
+from azpatch.domain.run import TAGS_AGAIN, admitted, progress, without_policy
+from azpatch.domain.run_facts import RunMember, members_of
 
 # --- membership -----------------------------------------------------------------------------------
 
@@ -369,203 +293,6 @@ def test_what_is_left_pending_when_a_window_ends_goes_on_in_the_next() -> None:
     assert told.seen == ("Waiting", "WaitingForWindow")
     told.goes_on([canary(1, RUNNING), rest(2)], at=NOW + DAY)
     assert told.seen == ("Running", "RunUnderWay")
-
-
-# --- failures -------------------------------------------------------------------------------------
-
-PAUSES: Sequence[Any] = [
-    pytest.param(2, 10, 2, False, id="as many as allowed"),
-    pytest.param(2, 10, 3, True, id="one more"),
-    pytest.param(0, 10, 1, True, id="none is allowed"),
-    pytest.param("10%", 20, 2, False, id="a percentage"),
-    pytest.param("10%", 20, 3, True, id="more than the percentage"),
-    pytest.param("10%", 9, 1, True, id="a percentage is rounded down"),
-]
-
-
-@pytest.mark.parametrize(("most", "total", "failed", "paused"), PAUSES)
-def test_failures_beyond_max_failed_pause_the_run(
-    most: int | str, total: int, failed: int, paused: bool
-) -> None:
-    members = [member(number, FAILED) for number in range(failed)]
-    members += [member(number) for number in range(failed, total)]
-
-    told = story(members, terms(maxFailed=most))
-
-    assert told.status.phase == ("Paused" if paused else "Running")
-    assert (told.seen[1] == "TooManyFailed") is paused
-    assert failures_allowed(terms(maxFailed=most).rollout, total) == failed - paused
-
-
-def test_a_first_failure_that_is_tried_again_counts_at_once() -> None:
-    told = story([member(1, RUNNING, Reason.INSTALL_FAILED), member(2)], terms(maxFailed=0))
-
-    assert told.seen == ("Paused", "TooManyFailed")
-
-
-def test_a_paused_run_names_the_machines_and_says_how_it_goes_on() -> None:
-    told = story([member(number, FAILED) for number in range(5)] + [member(9)], terms())
-
-    assert told.message == (
-        "web-0, web-1, web-2 and 2 more failed, and rollout.maxFailed allows 2. Look into it; then "
-        "set spec.acknowledgedFailures of the PatchRun to 5 to go on, or spec.cancelled to end it."
-    )
-
-
-def test_failures_that_somebody_has_seen_to_resume_it() -> None:
-    members = [member(1, FAILED), member(2, FAILED, Reason.NOT_BACK), member(3)]
-    told = story(members, terms(maxFailed=0))
-    assert told.status.phase == "Paused"
-
-    told.says(acknowledgedFailures=1)
-    told.goes_on(members)
-    assert told.status.phase == "Paused", "one is left that nobody has seen to"
-    told.says(acknowledgedFailures=2)
-    told.goes_on(members)
-    assert told.seen == ("Running", "RunUnderWay")
-    told.goes_on([*members[:2], member(3, FAILED), member(4)])
-    assert told.status.phase == "Paused", "the next failure counts anew"
-
-
-def test_who_has_seen_to_a_failure_has_not_seen_to_the_next() -> None:
-    """Though the machine that failed first is deleted, which may well be how it was seen to."""
-    told = story([member(1), member(2), member(3, FAILED)], terms(maxFailed=0))
-    assert told.status.phase == "Paused"
-    told.says(acknowledgedFailures=1)
-    told.goes_on([member(1), member(2)])
-    assert told.seen == ("Running", "RunUnderWay")
-
-    told.goes_on([member(1, FAILED), member(2)])
-
-    assert told.seen == ("Paused", "TooManyFailed")
-    assert told.message.startswith("web-1 failed, and")
-    assert "acknowledgedFailures of the PatchRun to 2" in told.message
-
-
-def test_nor_though_it_recovers() -> None:
-    """Its second try was under way while somebody acknowledged the first."""
-    tried = member(3, RUNNING, Reason.INSTALL_FAILED)
-    told = story([member(1), tried], terms(maxFailed=0))
-    told.says(acknowledgedFailures=1)
-    told.goes_on([member(1), member(3, SUCCEEDED)])
-    assert told.seen == ("Running", "RunUnderWay")
-    assert [(one.machine_id, one.recovered) for one in told.status.failures] == [
-        (numbered(3), True)
-    ]
-
-    told.goes_on([member(1, FAILED), member(3, SUCCEEDED), member(4)])
-
-    assert told.seen == ("Paused", "TooManyFailed")
-
-
-@pytest.mark.parametrize("state", [SKIPPED, PENDING], ids=str)
-def test_only_a_success_takes_a_failure_back(state: RunState) -> None:
-    """Not that its second try came to nothing: its grant was taken away, say, or it was rebuilt."""
-    tried = member(3, RUNNING, Reason.INSTALL_FAILED)
-    told = story([member(1), tried], terms(maxFailed=1))
-
-    told.goes_on([member(1, FAILED), member(3, state), member(4)])
-
-    assert told.seen == ("Paused", "TooManyFailed")
-
-
-def test_the_order_of_failures_is_kept_beyond_those_that_are_listed() -> None:
-    many = range(40, 40 + FAILURES_LISTED + 8)
-    failed = [member(number, FAILED) for number in many]
-    told = story([*failed, member(33), member(99), member(200)], terms(maxFailed=2))
-    told.says(acknowledgedFailures=len(failed))
-    told.goes_on([*failed, member(33), member(99), member(200)])
-    assert told.seen == ("Running", "RunUnderWay")
-
-    told.goes_on([*failed, member(33, FAILED, Reason.NOT_BACK), member(99), member(200)])
-    assert told.seen == ("Paused", "NotBack"), "though its id is before those that are not listed"
-    assert told.message.startswith("web-33 did not come back")
-    told.says(acknowledgedFailures=len(failed) + 1)
-    lost = member(33, FAILED, Reason.NOT_BACK)
-    told.goes_on([*failed[:-1], lost, member(99, FAILED), member(100, FAILED), member(200)])
-    assert told.seen == ("Running", "RunUnderWay"), "two new ones, and the one that is gone counts"
-    told.goes_on(
-        [*failed[:-1], lost, *(member(number, FAILED) for number in (99, 100, 101)), member(200)]
-    )
-    assert told.seen == ("Paused", "TooManyFailed")
-    assert told.status.failures_omitted == 8 + 4
-
-
-def test_a_failure_that_nobody_has_seen_to_is_not_forgotten_with_its_machine() -> None:
-    lost = [canary(1, SUCCEEDED), canary(2, FAILED, Reason.NOT_BACK), rest(3)]
-    told = story(lost, terms(maxFailed="100%", minSucceeded=1, waves=CANARY_AND_REST_WAVES))
-    assert told.seen == ("Paused", "NotBack")
-    told.goes_on([lost[0], lost[2]], at=NOW + DAY)
-    assert told.seen == ("Paused", "NotBack")
-    told.says(acknowledgedFailures=1)
-    told.goes_on([lost[0], lost[2]], at=NOW + DAY)
-    assert told.begun == ["canary", "rest"]
-
-    failed = [canary(1, SUCCEEDED), canary(2, FAILED), rest(3)]
-    told = story(failed)
-    told.goes_on([failed[0], failed[2]], at=NOW + DAY)
-    assert told.seen == ("Paused", "GateNotPassed"), "one of two is not 80 percent"
-
-
-def test_a_run_whose_machines_failed_and_are_gone_did_not_succeed() -> None:
-    told = story([member(1, FAILED, Reason.NOT_BACK)])
-
-    told.goes_on([])
-
-    assert told.seen == ("Failed", "NotBack")
-
-
-def test_one_that_did_not_come_back_is_seen_to_whatever_fails_later() -> None:
-    lost = member(1, FAILED, Reason.NOT_BACK)
-    told = story([lost, member(2)], terms(maxFailed=5))
-    told.says(acknowledgedFailures=1)
-
-    told.goes_on([lost, member(2, FAILED), member(3)])
-
-    assert told.seen == ("Running", "RunUnderWay")
-
-
-def test_a_gate_opens_for_failures_that_somebody_has_seen_to() -> None:
-    members = [canary(1, SUCCEEDED), canary(2, FAILED), rest(3)]
-    told = story(members)
-    assert told.seen == ("Paused", "GateNotPassed")
-    assert "acknowledgedFailures of the PatchRun to 1" in told.message
-
-    told.says(acknowledgedFailures=1)
-    told.goes_on(members, at=NOW + DAY)
-
-    assert told.begun == ["canary", "rest"]
-
-
-def test_a_wave_does_not_begin_while_failures_pause_the_run() -> None:
-    effective = terms(
-        maxFailed=0,
-        minSucceeded=1,
-        waves=[{"name": "canary", "machines": 2}, {"name": "rest", "machines": "100%"}],
-    )
-
-    told = story([canary(1, SUCCEEDED), canary(2, FAILED), rest(3)], effective)
-
-    assert told.seen == ("Paused", "TooManyFailed")
-    assert told.begun == ["canary"]
-
-
-def test_no_slot_is_handed_out_in_a_run_that_failures_pause() -> None:
-    effective = terms(maxFailed=0, maxUnavailable="50%")
-    pending = PatchTargetStatus(run=entry())
-    failed = PatchTargetStatus(run=entry(FAILED, Reason.INSTALL_FAILED))
-    elsewhere = PatchTargetStatus(run=entry(name="web-linux-202611221200"))
-
-    def slots(*statuses: PatchTargetStatus, **spec: Any) -> int:
-        targets = [
-            patch_target(status, machine_id=numbered(number))
-            for number, status in enumerate(statuses)
-        ]
-        return run_slots(patch_run(**spec), effective, targets)
-
-    assert slots(pending, pending, pending, pending, elsewhere) == 2, "of the run's machines"
-    assert slots(pending, pending, pending, failed) == 0
-    assert slots(pending, pending, pending, failed, acknowledgedFailures=1) == 2
 
 
 # --- cancelled, suspended, abandoned --------------------------------------------------------------
