@@ -1,6 +1,7 @@
 """Fixtures on real parts, shared by every test. See ``tools/lab``."""
 
 import secrets
+import signal
 import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -23,6 +24,12 @@ class Kubectl(Protocol):
         check: bool = True,
         kubeconfig: Path | None = None,
     ) -> subprocess.CompletedProcess[str]: ...
+
+
+def pytest_configure() -> None:
+    """A shell that runs the tests in the background has them ignore Ctrl-C, and whom they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

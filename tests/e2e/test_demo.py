@@ -269,8 +269,6 @@ def test_the_final_table_hides_nothing_in_a_narrow_terminal(width: int) -> None:
 
 
 def test_ctrl_c_ends_it_with_a_goodbye_and_without_an_error() -> None:
-    # A shell that runs the tests in the background has them ignore Ctrl-C, and whom they start.
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     demo = subprocess.Popen(
         [sys.executable, ROOT / "tools" / "demo.py"],
         env={name: value for name, value in os.environ.items() if name != "DEMO_EXIT"},
@@ -278,7 +276,6 @@ def test_ctrl_c_ends_it_with_a_goodbye_and_without_an_error() -> None:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    signal.signal(signal.SIGINT, handler)
     try:
         assert demo.stdout
         first = demo.stdout.readline()
