@@ -26,7 +26,7 @@ from simulation.months import INVENTORY, Publication
 from simulation.overdue import TOLD_WITHIN, Overdue
 from simulation.run_settled import SHUT, WAITS, unsettled_runs, waits_rightly
 from simulation.settled import waits_for_its_time
-from simulation.targets import machine_of, owned
+from simulation.targets import conditions_of, machine_of, owned
 from simulation.world import World
 
 FIRST_LOOK = AWAKE + timedelta(minutes=1)
@@ -222,8 +222,7 @@ class MonthRules:
 
 
 def _condition(target: Object, type_: str) -> Object:
-    conditions = (target.get("status") or {}).get("conditions", ())
-    return next((one for one in conditions if one["type"] == type_), {})
+    return next((one for one in conditions_of(target) if one["type"] == type_), {})
 
 
 def _reason(target: Object) -> str:

@@ -11,7 +11,7 @@ from judging import runs
 from judging.azure_journal import Journal
 from judging.calendar_by_day import duration, open_since
 from simulation.permissions import Declarations
-from simulation.targets import entry_of, machine_of, owned
+from simulation.targets import conditions_of, entry_of, machine_of, owned
 from simulation.world import World
 
 WAITS = frozenset({"AwaitingApproval", "WaitingForRun", "WaitingForWave", "RunPaused", "RunEnded"})
@@ -148,11 +148,29 @@ def _unasked(
         return None if told else f"names a machine that is not the policy's, and says {reason}"
     if installs and under_way(world, policy) is not None:
         return None if reason == "WaitingForRun" else f"waits for a run, and says {reason}"
+    if installs and reason == "RecordingMembers" and _nobody_is_due(world, mine):
+        return None
     if not installs or reason not in SHUT:
         return f"has not begun: {reason}"
     if any(declarations.may_begin(run, one, SEEN) for one in mine):
         return f"says {reason}, and may begin"
     return None
+
+
+def _nobody_is_due(world: World, mine: Iterable[Object]) -> bool:
+    """As far as it can be known: of some machine it never will be. To begin, and to be complete,
+    would say that they are all patched."""
+    reasons = {c["reason"] for one in mine for c in conditions_of(one) if c["type"] == "Ready"}
+    due = reasons & {"WaitingForRun", "WaitingForSlot", *SHUT}
+    return not due and any(never_ends(world, machine_of(one)) for one in mine)
+
+
+def never_ends(world: World, machine: str) -> bool:
+    """Its guest is at work on something that will have no result: a person must see to it."""
+    if machine not in world.cloud.machines:
+        return False
+    task = world.cloud.guest(world.cloud.machines[machine]).task
+    return task is not None and world.clock.now() - task.operation.start > timedelta(hours=5)
 
 
 def _named(run: Object) -> set[str]:

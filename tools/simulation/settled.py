@@ -9,10 +9,10 @@ from typing import Any
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY, PATCH_TARGET, Object
 from azsim.arcmachine import ArcMachine
 from simulation.permissions import Declarations
-from simulation.run_settled import SHUT, WAITS, under_way, waits_rightly
+from simulation.run_settled import SHUT, WAITS, never_ends, under_way, waits_rightly
 from simulation.spread import Groups
 from simulation.support import SupportRules
-from simulation.targets import machine_of, max_unavailable, owned, with_terms_of
+from simulation.targets import conditions_of, machine_of, max_unavailable, owned, with_terms_of
 from simulation.world import World
 
 TERMINAL = frozenset(
@@ -79,7 +79,7 @@ def unsettled(
             yield machine, f"{status['operation']['kind']} in flight"
         elif _replaced(world, machine, status):
             yield machine, "its status is of the machine that had the name before"
-        elif not _never_ends(world, machine):
+        elif not never_ends(world, machine):
             left = None if _shut(target, declarations) else _left(world, support, target)
             if left is not None and (patient or not _tomorrow(status)):
                 yield machine, left
@@ -87,8 +87,7 @@ def unsettled(
 
 def waits_for_its_time(target: Object) -> bool:
     """It says that no window is open that is long enough, or that a freeze holds."""
-    conditions = (target.get("status") or {}).get("conditions", ())
-    return any(c["type"] == "Ready" and c["reason"] in SHUT for c in conditions)
+    return any(c["type"] == "Ready" and c["reason"] in SHUT for c in conditions_of(target))
 
 
 def _shut(target: Object, declarations: Declarations) -> bool:
@@ -109,8 +108,7 @@ def _tomorrow(status: dict[str, Any]) -> bool:
 
 def _waits_for_others(world: World, target: Object, targets: Iterable[Object]) -> bool:
     """All slots of its policy, or of a group of its, are held by machines that need a person."""
-    conditions = (target.get("status") or {}).get("conditions", ())
-    if not any(c["reason"] == "WaitingForSlot" for c in conditions):
+    if not any(c["reason"] == "WaitingForSlot" for c in conditions_of(target)):
         return False
     meta = target["metadata"]
     policy = world.api.find(PATCH_POLICY, meta["namespace"], target["spec"]["policy"])
@@ -132,13 +130,7 @@ def _needs_a_person(world: World, target: Object) -> bool:
     if machine not in world.cloud.machines or status.get("governs") is False:
         return False
     reasons = {c["reason"] for c in status.get("conditions", ())}
-    return _never_ends(world, machine) or bool(reasons & {"NotBack", "ResultUnknown"})
-
-
-def _never_ends(world: World, machine: str) -> bool:
-    """Its guest is at work on something that will have no result: a person must see to it."""
-    task = world.cloud.guest(world.cloud.machines[machine]).task
-    return task is not None and world.clock.now() - task.operation.start > timedelta(hours=5)
+    return never_ends(world, machine) or bool(reasons & {"NotBack", "ResultUnknown"})
 
 
 def _left(world: World, support: SupportRules, target: Object) -> str | None:

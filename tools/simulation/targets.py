@@ -25,6 +25,12 @@ def governs(target: Object) -> bool | None:
     return said
 
 
+def conditions_of(target: Object) -> list[Object]:
+    """None of one that has no status yet."""
+    conditions: list[Object] = (target.get("status") or {}).get("conditions", [])
+    return conditions
+
+
 def entry_of(target: Object) -> Object:
     """Its part in a run; empty where it has none."""
     entry: Object = (target.get("status") or {}).get("run") or {}

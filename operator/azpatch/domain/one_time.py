@@ -169,8 +169,16 @@ def _gathering(run: PatchRun, asked: Asked, now: datetime) -> Wait | None:
     until = asked.since + GATHERING if any(map(may_join, machines)) else None
     if not awaited or (until is not None and now >= until):
         return None
-    told = f"Whether an install is due is being found out of {counted(len(awaited), 'machine')}."
+    told = f"Whether an install is due is being found out of {_named(awaited)}."
+    if until is None:
+        told += " Of no other machine that it is for is one due, as far as it is known."
     return replace(_waits(run, Reason.RECORDING_MEMBERS, told, until), gathers=True)
+
+
+def _named(machines: Sequence[PolicyMachine]) -> str:
+    """The first by name, and how many more."""
+    first, more = min(machine.name for machine in machines), len(machines) - 1
+    return f"{first} and {counted(more, 'more machine')}" if more else first
 
 
 def _over(phase: RunPhase, reason: Reason, message: str) -> Wait:

@@ -118,6 +118,7 @@ async def test_as_long_as_nobody_is_known_to_be_due_a_run_waits() -> None:
     async with fleet.world.operator_runs():
         await fleet.passes(HOUR)
         assert seen(fleet) == ("Waiting", "RecordingMembers")
+        assert message(fleet).startswith("Whether an install is due is being found out of web-1.")
         await fleet.passes(2 * HOUR)
     assert seen(fleet) == ("Succeeded", "Complete")
     assert len(fleet.installs) == 1
