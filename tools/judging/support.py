@@ -16,20 +16,22 @@ from typing import Literal
 from judging.azure_journal import Journal, Kind, Operation
 from judging.documents import ASSESSMENT, PATCHING, Document
 
-Found = Literal["nothing", "Supported", "Unsupported", "UnableToDetermine", "silence"]
+Found = Literal["nothing", "an install", "Supported", "Unsupported", "UnableToDetermine", "silence"]
 """What assessments had shown of a machine: nothing yet, or Azure's words, or that one succeeded
-and said nothing of support."""
+and said nothing of support. Or none had, and an install ended last, as on a machine that was made
+anew under the look before it: somebody must see what became of it."""
 
 Gate = Literal["open", "closed", "unknown"]
 """The preview feature of the machine's subscription. Unknown: none or several might be meant, or
 Azure refuses to tell."""
 
 ANY: frozenset[Found] = frozenset(
-    {"nothing", "Supported", "Unsupported", "UnableToDetermine", "silence"}
+    {"nothing", "an install", "Supported", "Unsupported", "UnableToDetermine", "silence"}
 )
 SUPPORTED: frozenset[Found] = frozenset({"Supported"})
 SUCCEEDED: frozenset[Found] = frozenset({"Supported", "silence"})
 """An assessment succeeded, and Azure does not doubt the machine."""
+INSTALLED: frozenset[Found] = frozenset({"an install"})
 UNDETERMINED: frozenset[Found] = frozenset({"UnableToDetermine"})
 NEVER: frozenset[Found] = frozenset()
 
@@ -88,7 +90,8 @@ def _assessment(truth: Truth, around: Circumstances) -> frozenset[Found]:
         return ANY
     if not document.serves(image_class, ASSESSMENT):
         return ANY if around.probe else SUPPORTED
-    return SUCCEEDED if document.needs_feature(image_class) and around.gate == "closed" else ANY
+    closed = document.needs_feature(image_class) and around.gate == "closed"
+    return SUCCEEDED | INSTALLED if closed else ANY
 
 
 def _install(truth: Truth, around: Circumstances) -> frozenset[Found]:
@@ -151,12 +154,12 @@ def found_by(
     """What assessments of a machine had shown when entry `until` was written. With `vm_id`, those
     of the machine that has the name now."""
     shows = "Failed" if truth.detects == "Unsupported" else "Succeeded"
-    ended = any(
-        one.kind == "Assess"
-        and one.last is not None
-        and one.last <= until
-        and one.status == shows
-        and (vm_id is None or one.vm_id == vm_id)
+    ended = [
+        one
         for one in operations
-    )
-    return truth.detects if ended else "nothing"
+        if one.last is not None and one.last <= until and (vm_id is None or one.vm_id == vm_id)
+    ]
+    if any(one.kind == "Assess" and one.status == shows for one in ended):
+        return truth.detects
+    last = max(ended, key=lambda one: one.last or 0, default=None)
+    return "an install" if last is not None and last.kind == "Install" else "nothing"

@@ -24,7 +24,7 @@ UNRULED = Truth("Marketplace", marketplace=("nobody", "knows", "it"))
 FLATCAR = replace(NON_GALLERY, os_name="flatcar", os_version="4081.2.0")
 SERVER = Truth("NotApplicable")
 
-ALL = {"nothing", "Supported", "Unsupported", "UnableToDetermine", "silence"}
+ALL = {"nothing", "an install", "Supported", "Unsupported", "UnableToDetermine", "silence"}
 
 
 def around(document: Document = FIRST, **other: object) -> Circumstances:
@@ -38,7 +38,8 @@ def around(document: Document = FIRST, **other: object) -> Circumstances:
         pytest.param(GENERALIZED, around(tried=True), ALL,
                      {"Supported", "silence", "UnableToDetermine"}, id="gallery, Try"),
         pytest.param(GENERALIZED, around(gate="closed", tried=True),
-                     {"Supported", "silence"}, {"Supported", "silence"}, id="gate closed"),
+                     {"Supported", "silence", "an install"}, {"Supported", "silence"},
+                     id="gate closed"),
         pytest.param(GENERALIZED, around(gate="unknown", tried=True), ALL,
                      {"Supported", "silence"}, id="gate unknown"),
         pytest.param(NON_GALLERY, around(tried=True), {"Supported"}, {"Supported"}, id="no image"),
@@ -92,6 +93,18 @@ def test_a_request_is_judged_by_what_had_been_found_before(
 ) -> None:
     case = Case(VM, NON_GALLERY, around())
     assert len(support_kept(Journal(entries), [case], {OURS})) == found
+
+
+def test_what_an_install_came_to_may_be_assessed_though_the_feature_is_not_registered() -> None:
+    """On a machine that was made anew under it, of which nothing has been found."""
+    details = {"operation": "Install", "principal": OURS, "vmId": "vm"}
+    installed = [
+        Event(1, NOW, VM, "OperationStarted", "i", None, details),
+        Event(2, NOW, VM, "OperationEnded", "i", None, {"status": "Succeeded"}),
+    ]
+    case = Case(VM, GENERALIZED, around(gate="closed"))
+    for verb, found in ("assessPatches", 0), ("installPatches", 1):
+        assert len(support_kept(Journal([*installed, post(3, verb)]), [case], {OURS})) == found
 
 
 def test_what_was_found_before_the_journal_counts() -> None:
