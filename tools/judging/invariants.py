@@ -161,7 +161,7 @@ def max_unavailable_kept(
     run, once we have looked at the machine. Judged are the installs that began at entry `since` or
     later: the limit and the machines of a policy may have been others before. `forgotten`: from
     which entry on nothing in the cluster speaks of a machine's installs any more, because the
-    policy that began them was deleted.
+    policy that began them was deleted. One that still runs then is as good as a foreign one.
     """
     stretches = list(_unavailable(journal, ours, tuple(forgotten)))
     broken = []
@@ -176,7 +176,7 @@ def max_unavailable_kept(
                 one.install.machine
                 for one in mine
                 if one.covers(new.first)
-                and (one.install.principal in ours or _seen(journal, one.install, new, ours, shown))
+                and (one.known_at(new.first, ours) or _seen(journal, one, new, ours, shown))
             } | {new.machine}
             if len(out) > rollout.limit:
                 names = ", ".join(sorted(map(name_of, out)))
@@ -189,19 +189,20 @@ def max_unavailable_kept(
 
 def _seen(
     journal: Journal,
-    foreign: Operation,
+    stretch: _Stretch,
     before: Operation,
     ours: Collection[str],
     shown: Shown | None,
 ) -> bool:
-    """Whether Azure had shown us a foreign operation when `before` began. One on a machine that was
-    stopped meanwhile is not waited for for ever."""
+    """Whether Azure had shown us a foreign operation, or anew one that was forgotten, when `before`
+    began. One on a machine that was stopped meanwhile is not waited for for ever."""
+    foreign = stretch.install
     seen = seen_from(foreign, shown)
     if before.started - foreign.started > PAUSED_AT_MOST:
         return False
     return seen is not None and any(
         request.method == "GET"
-        and foreign.first < request.number < before.first
+        and (stretch.forgotten or foreign.first) < request.number < before.first
         and request.time >= seen
         and request.path.lower().startswith(foreign.machine)
         for request in journal.requests(ours)
@@ -214,9 +215,16 @@ class _Stretch:
 
     install: Operation
     last: int | None
+    forgotten: int | None = None
+    """From when on nothing speaks of it, though it runs."""
 
     def covers(self, number: int) -> bool:
         return self.install.first <= number and (self.last is None or number < self.last)
+
+    def known_at(self, number: int, ours: Collection[str]) -> bool:
+        """Whether it is one of ours that is written down then."""
+        written = self.forgotten is None or number < self.forgotten
+        return self.install.principal in ours and written
 
 
 def _unavailable(
@@ -258,13 +266,14 @@ def _unavailable(
             and install.last is not None
             and event.number > install.last
         ]
-        ends += [
+        unspoken = [
             number
             for machine, number in forgotten
-            if machine == install.machine and install.last is not None and number >= install.last
+            if machine == install.machine and number >= install.first
         ]
+        ends += [one for one in unspoken if install.last is not None and one >= install.last]
         ends += [gone[install.machine]] if gone.get(install.machine, 0) > install.first else []
-        yield _Stretch(install, min(ends, default=None))
+        yield _Stretch(install, min(ends, default=None), min(unspoken, default=None))
 
 
 def came_to_a_good_end(install: Operation) -> bool:

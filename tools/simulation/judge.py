@@ -268,7 +268,8 @@ class Judge:
         machine = target["spec"]["machineId"].lower()
         if event.change == "DELETED":
             self._lock_lost(target, machine)
-            self._forgotten.append((machine, len(self._world.journal.entries)))
+            if not any(map(_speaks_of_an_install, self._targets_on(machine))):
+                self._forgotten.append((machine, len(self._world.journal.entries)))
             return
         if target["metadata"].get("deletionTimestamp"):
             self._given_up(target, machine)
@@ -409,6 +410,9 @@ class Judge:
     def _targets(self) -> list[Object]:
         return list(self._world.api.list(PATCH_TARGET))
 
+    def _targets_on(self, machine: str) -> list[Object]:
+        return [target for target in self._targets() if machine_of(target) == machine]
+
     def _all(self, invariant: str, broken: list[str], machine: str | None = None) -> None:
         if broken:
             self.broken(invariant, "; ".join(broken), machine)
@@ -419,3 +423,10 @@ class Judge:
             self.violation = Violation(invariant, details, machine)
             self._world.story.tell("judge", f"VIOLATION {self.violation}")
             self._world.ended.set()
+
+
+def _speaks_of_an_install(target: Object) -> bool:
+    """That is in flight, or of which nobody knows what it came to."""
+    status = target.get("status") or {}
+    operation, last = status.get("operation") or {}, status.get("installation") or {}
+    return operation.get("kind") == "Install" or last.get("outcome") == "Unknown"

@@ -274,6 +274,19 @@ def test_what_the_cluster_has_forgotten_takes_no_slot(written: Written) -> None:
     assert len(kept) == 0
 
 
+@pytest.mark.parametrize(("looked", "broken"), [(True, 1), (False, 0)])
+def test_what_was_forgotten_and_still_runs_takes_a_slot_once_it_was_seen_anew(
+    written: Written, looked: bool, broken: int
+) -> None:
+    written.start("Install", WEB, "i1")
+    written.request("GET", WEB)
+    forgotten = [(WEB, written.journal.end)]
+    written.request("GET", WEB if looked else DB)
+    written.install(DB, "i2")
+    kept = max_unavailable_kept(written.journal, ONE_OF_TWO, OURS, forgotten=forgotten)
+    assert len(kept) == broken
+
+
 def test_evidence_is_of_one_machine_not_of_a_name(written: Written) -> None:
     written.assess(WEB, "a1")
     written.start("Install", WEB, "i1", vm_id="another")
