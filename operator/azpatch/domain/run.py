@@ -159,7 +159,8 @@ def _through(
         after = waves[number + 1 :]
         if _is_passed_over(wave, after, facts):
             continue
-        later = [one for one in after if one.members]
+        # One that is over before it began needs neither a gate nor a soak.
+        later = [one for one in after if not one.over]
         if not wave.members and not later:
             break
         if not wave.members and wave.name in facts.untold:

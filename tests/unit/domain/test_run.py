@@ -256,6 +256,36 @@ def test_a_wave_of_which_nothing_is_left_to_do_need_not_begin() -> None:
     assert told.begun == ["canary"]
 
 
+UP_TO_DATE = rest(3, SKIPPED, Reason.UP_TO_DATE)
+
+
+@pytest.mark.parametrize(
+    ("canaries", "others", "expected"),
+    [
+        pytest.param(
+            [canary(1, SUCCEEDED)], [UP_TO_DATE], "Complete", id="a success, without its soak"
+        ),
+        pytest.param(
+            [canary(1, SKIPPED)], [UP_TO_DATE], "Complete", id="a canary that vouches for nothing"
+        ),
+        pytest.param(
+            [canary(1, FAILED)], [UP_TO_DATE], "Complete", id="a failure that maxFailed allows"
+        ),
+        pytest.param([], [UP_TO_DATE], "Complete", id="a wave without machines"),
+        pytest.param(
+            [canary(1, SUCCEEDED)], [UP_TO_DATE, rest(4)], "Soaking", id="a machine is left in it"
+        ),
+    ],
+)
+def test_a_wave_that_is_over_before_it_began_is_not_waited_for_after(
+    canaries: Sequence[RunMember], others: Sequence[RunMember], expected: str
+) -> None:
+    told = story([*canaries, *others], at=NOW + HOUR)
+
+    assert told.seen[1] == expected
+    assert told.begun == (["canary"] if canaries else [])
+
+
 # --- soak -----------------------------------------------------------------------------------------
 
 
