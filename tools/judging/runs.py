@@ -24,6 +24,9 @@ OVER = frozenset({"Succeeded", "Failed", "Cancelled"})
 UNDER_WAY = frozenset({"Pending", "Running"})
 """States of a machine that is not at its end in the run."""
 
+WELL = ("Succeeded", "CompletedWithWarnings")
+"""Status of an assessment that tells what is missing."""
+
 ONE_WAVE: Sequence[Raw] = ({"name": "all", "machines": "100%"},)
 
 SAME_SECOND = timedelta(seconds=1)
@@ -314,7 +317,7 @@ def _vouches(one: Operation, install: Operation, journal: Journal) -> bool:
         and (one.vm_id == install.vm_id or unseen)
         and install.last is not None
         and one.first > install.last
-        and one.status in ("Succeeded", "CompletedWithWarnings")
+        and one.status in WELL
     )
 
 
@@ -556,9 +559,7 @@ def wrongly_assessed(run: Raw, machines: Iterable[str], journal: Journal) -> Vio
         for machine in machines
         if is_for(run, machine)
         for one in journal.operations(machine)
-        if one.kind == "Assess"
-        and one.started >= began - SAME_SECOND
-        and one.status in ("Succeeded", "CompletedWithWarnings")
+        if one.kind == "Assess" and one.started >= began - SAME_SECOND and one.status in WELL
     }
     counts = _status(run).get("machines") or {}
     broken = [f"{name} counts {said} machines as assessed, and {len(found)} were"]

@@ -11,6 +11,7 @@ from judging import runs
 from judging.azure_journal import Journal
 from judging.calendar_by_day import duration, open_since
 from simulation.permissions import Declarations
+from simulation.steps import reassessment_due
 from simulation.targets import conditions_of, entry_of, machine_of, owned
 from simulation.world import World
 
@@ -93,7 +94,7 @@ def _stuck(
         waits = other is not None and other["metadata"]["uid"] != run["metadata"]["uid"]
         return None if waits else "has not begun"
     if run["spec"].get("cancelled"):
-        return "is cancelled, and not over"
+        return None if any(map(_in_flight, members)) else "is cancelled, and not over"
     if runs.unapproved(policy, run):
         until = runs.not_after(run)
         late = until is not None and world.clock.now() > until + SEEN
@@ -208,6 +209,17 @@ def _misses_nothing(target: Object) -> bool:
     status = target["status"]
     ready = [c["reason"] for c in status.get("conditions", ()) if c["type"] == "Ready"]
     return ready == ["UpToDate"] and "operation" not in status
+
+
+def _in_flight(target: Object) -> bool:
+    """Its install for the run has begun, and no assessment has told yet what that came to: Azure
+    cannot stop it, and a run that is cancelled waits for it."""
+    status = target["status"]
+    if entry_of(target)["state"] != "Running":
+        return False
+    if "operation" in status or reassessment_due(status):
+        return True
+    return status["assessment"]["status"] not in runs.WELL
 
 
 def _paused(run: Object) -> bool:
