@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from azpatch.kube.port import AZURE_SUBSCRIPTION, PATCH_POLICY
+from judging.calendar_by_day import duration
 from simulation.fleets import START, Fleet
 from simulation.injections import Troublemaker
 from simulation.world import World
@@ -31,7 +32,7 @@ ALWAYS: dict[str, Any] = {"always": {}}
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday")
 """It begins on a Monday."""
 
-HOUR = timedelta(hours=1)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
 def drawn(fleet: Fleet, random: Random) -> Fleet:
@@ -58,7 +59,7 @@ def _schedule(random: Random, install: dict[str, Any]) -> dict[str, Any]:
 
 
 def _window(random: Random, number: int, install: dict[str, Any]) -> dict[str, Any]:
-    needed = install["maximumDuration"].removeprefix("PT").lower()
+    needed = duration(install["maximumDuration"])
     recurs: dict[str, Any] = {"daily": {}}
     if random.random() < 0.3:
         recurs = {"weekly": {"days": random.sample(DAYS, 3)}}
@@ -66,14 +67,8 @@ def _window(random: Random, number: int, install: dict[str, Any]) -> dict[str, A
         "name": f"w{number}",
         **recurs,
         "startTime": f"{random.randint(0, 23):02}:{random.choice((0, 13, 30, 59)):02}",
-        "duration": _sum(needed, random.choice(ROOM)),
+        "duration": f"{(needed + duration(random.choice(ROOM))) // MINUTE}m",
     }
-
-
-def _sum(first: str, second: str) -> str:
-    """Of two durations of one unit each."""
-    minutes = sum(int(one[:-1]) * {"h": 60, "m": 1}[one[-1]] for one in (first, second))
-    return f"{minutes}m"
 
 
 class Schedules:
