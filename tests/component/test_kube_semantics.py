@@ -130,6 +130,15 @@ async def test_a_fresh_policy_is_undecided(cluster: Cluster) -> None:
     assert made["status"] == {"observedGeneration": -1}
 
 
+async def test_what_the_schema_forbids_is_refused(cluster: Cluster) -> None:
+    short = {"name": "short", "daily": {}, "startTime": "22:00", "duration": "80m"}
+    raw = policy(cluster)
+    raw["spec"]["install"] = {"linux": {}, "maximumDuration": "PT1H30M"}
+    raw["spec"]["schedule"] = {"windows": [short]}
+    with pytest.raises(Refused, match=r"a window is shorter than install\.maximumDuration"):
+        await cluster.kube.create(PATCH_POLICY, raw)
+
+
 async def test_an_old_object_is_not_written(cluster: Cluster) -> None:
     made = await cluster.kube.create(PATCH_TARGET, target(cluster))
     await cluster.kube.replace_status(PATCH_TARGET, made, STATUS)

@@ -1,9 +1,10 @@
 """The API server in memory: what the real one promises about objects, and nothing else.
 
 resourceVersions that grow with every change, preconditions, generations, finalizers, deletion,
-garbage collection by owner references, namespaces that take their objects with them, and a history
-from which watches are fed. `tests/component/test_kube_client.py` holds it to the same specification
-as the real one. Everything here happens at once; delays and losses are the network's (`kube`).
+garbage collection by owner references, namespaces that take their objects with them, refusals of
+what the schema forbids, and a history from which watches are fed.
+`tests/component/test_kube_semantics.py` holds it to the same specification as the real one.
+Everything here happens at once; delays and losses are the network's (`kube`).
 
 Objects are never changed, only replaced, so that they may be shared.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from azpatch.api.common import UnreadableObjectError
 from azpatch.kube.port import (
     NAMESPACE,
     PATCH_POLICY,
@@ -25,6 +27,7 @@ from azpatch.kube.port import (
     Object,
     Refused,
 )
+from azpatch.reconcile.store import MODELS
 
 Change = Literal["ADDED", "MODIFIED", "DELETED"]
 Name = tuple[Kind, str, str]
@@ -80,7 +83,8 @@ class ApiServer:
     # --- writing ----------------------------------------------------------------------------------
 
     def create(self, kind: Kind, body: Object) -> Object:
-        """A new object. Raises Conflict if its name is taken, Refused in a namespace that ends."""
+        """A new object. Raises Conflict if its name is taken; Refused in a namespace that ends, or
+        if the schema forbids it."""
         meta = body["metadata"]
         namespace = str(meta.get("namespace") or "")
         if kind.namespaced:
@@ -98,23 +102,26 @@ class ApiServer:
         }
         status = {"status": dict(UNDECIDED[kind])} if kind in UNDECIDED else {}
         spoken = {field: value for field, value in body.items() if field != "status"}
+        _admit(kind, spoken)
         return self._put("ADDED", kind, {**spoken, **status, "metadata": {**meta, **made}})
 
     def replace(self, kind: Kind, base: Object, spec: Mapping[str, Any]) -> Object:
-        """Another spec. Raises NotFound, or Conflict if `base` is not current."""
+        """Another spec. Raises NotFound, Conflict if `base` is not current, or Refused."""
         meta = self._matching(kind, base)["metadata"]
         return self.replace_spec(kind, str(meta.get("namespace") or ""), meta["name"], spec)
 
     def replace_spec(
         self, kind: Kind, namespace: str, name: str, spec: Mapping[str, Any]
     ) -> Object:
-        """A person applies another spec."""
+        """A person applies another spec. Raises NotFound, or Refused if the schema forbids it."""
         current = self.get(kind, namespace, name)
         if current.get("spec") == spec:
             return current
         meta = current["metadata"]
         meta = {**meta, "generation": meta["generation"] + 1}
-        return self._put("MODIFIED", kind, {**current, "spec": dict(spec), "metadata": meta})
+        changed = {**current, "spec": dict(spec), "metadata": meta}
+        _admit(kind, changed)
+        return self._put("MODIFIED", kind, changed)
 
     def replace_data(self, namespace: str, name: str, data: Mapping[str, str]) -> Object:
         """A person applies another ConfigMap under its name."""
@@ -228,3 +235,14 @@ class ApiServer:
 
     def _timestamp(self) -> str:
         return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _admit(kind: Kind, raw: Object) -> None:
+    """The schema's types and rules are generated from the models."""
+    model = MODELS.get(kind)
+    if model is None:
+        return
+    try:
+        model.from_object(raw)
+    except UnreadableObjectError as error:
+        raise Refused(str(error)) from error

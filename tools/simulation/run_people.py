@@ -19,6 +19,7 @@ from azpatch.kube.port import (
     Object,
 )
 from judging import runs
+from judging.calendar_by_day import duration
 from simulation import rollouts
 from simulation.apiserver import WatchEvent
 from simulation.injections import Troublemaker
@@ -168,7 +169,7 @@ class RunPeople:
             self._world.api.delete(PATCH_RUN, meta["namespace"], meta["name"], meta["uid"])
 
     def edit_install(self, run: Object) -> None:
-        """What is installed, and for how long at most."""
+        """What is installed, and for how long at most: an hour fits in every window."""
         policy = self._policy(run)
         if policy is None or "install" not in policy["spec"]:
             return
@@ -177,7 +178,7 @@ class RunPeople:
             **policy["spec"]["install"],
             "linux": {"classificationsToInclude": classes},
             "rebootSetting": self._random.choice(("IfRequired", "Never", "Always")),
-            "maximumDuration": self._random.choice(("PT1H", "PT1H30M")),
+            "maximumDuration": self._random.choice(["PT1H", *_fitting(policy, "PT1H30M")]),
         }
         self._trouble.apply(policy, install=install)
 
@@ -265,3 +266,10 @@ def _moments(before: Object | None, run: Object) -> list[str]:
 
 def _begun(status: Object) -> int:
     return sum("startTime" in wave for wave in status.get("waves", ()))
+
+
+def _fitting(policy: Object, longest: str) -> list[str]:
+    """How long an install may take, if that fits in each window: the API server refuses it else."""
+    windows = policy["spec"]["schedule"].get("windows", ())
+    fits = all(duration(window["duration"]) >= duration(longest) for window in windows)
+    return [longest] if fits else []
