@@ -23,6 +23,7 @@ from azpatch.kube.port import (
 )
 from lab.controlplane import ControlPlane
 from simulation.apiserver import ApiServer
+from simulation.heard import Heard
 from simulation.kube import SimulatedKube
 from simulation.trouble import FAIR
 
@@ -68,7 +69,7 @@ async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
         server = ApiServer(lambda: datetime.now(UTC))
         server.create(NAMESPACE, {"metadata": {"name": "web"}})
         fair: Any = Fair()
-        yield Cluster(SimulatedKube(server, fair, {}, lambda _line: None), "web", server)
+        yield Cluster(SimulatedKube(server, fair, {}, lambda _line: None, Heard()), "web", server)
         return
     controlplane: ControlPlane = request.getfixturevalue("crds")
     namespace: str = request.getfixturevalue("namespace")

@@ -11,7 +11,8 @@ from unittest.mock import patch
 from azpatch.api.rollout import share_of
 from azpatch.api.run import RunPhase
 from azpatch.api.target import Outcome
-from azpatch.domain import run, run_entry
+from azpatch.domain import policy as domain_policy
+from azpatch.domain import run, run_entry, run_need
 from azpatch.domain.run_gate import WaveProgress
 from azpatch.reconcile import decision, install_run, policy, terms
 from azpatch.reconcile.terms import Terms
@@ -163,6 +164,12 @@ def approval_by_the_runs_terms() -> Patches:
         yield patch.object(module, "needs_approval", frozen)
 
 
+def gone_runs_forgotten() -> Patches:
+    """There was a run for a window as long as it is there."""
+    for module in (run_need, domain_policy):
+        yield patch.object(module, "last_scheduled", lambda policy, scheduled: None)
+
+
 def latest_patch_set() -> Patches:
     """What the policy selects now in the place of what the run has pinned."""
     yield patch.object(decision, "pins_of", lambda part, machine: None)
@@ -182,6 +189,7 @@ RUNS: dict[str, tuple[Callable[[], Patches], int, int, str]] = {
     "runs: failures forgotten with their machines": (failures_forgotten, 4, 1, "run"),
     "runs: approval forgotten": (approval_forgotten, 16, 2, "2, 7 declared"),
     "runs: approval by the run's terms": (approval_by_the_runs_terms, 279, 1, "2, 7 declared"),
+    "runs: those that are gone forgotten": (gone_runs_forgotten, 50956, 1, "run"),
     "runs: the latest patch set": (latest_patch_set, 124, 2, "4 waves"),
 }
 """How to make each, the first seed of those that catch it, their number, and the invariant."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from judging.azure_journal import Journal, Operation, name_of
@@ -60,6 +60,12 @@ def is_one_time(run: Raw) -> bool:
     """A person made it: no policy owns it."""
     owners = run["metadata"].get("ownerReferences", ())
     return not any(owner["kind"] == "PatchPolicy" for owner in owners)
+
+
+def window(run: Raw) -> datetime:
+    """When the window begins that a policy made it for."""
+    stamp = run["metadata"]["name"].removeprefix(f"{run['spec']['policyRef']['name']}-")
+    return datetime.strptime(stamp, "%Y%m%d%H%M").replace(tzinfo=UTC)
 
 
 def installs(run: Raw) -> bool:

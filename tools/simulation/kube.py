@@ -20,6 +20,7 @@ from azpatch.kube.port import WATCHED, Conflict, Kind, KubeError, NotFound, Obje
 from azpatch.reconcile.queue import Key
 from azpatch.reconcile.store import Store
 from simulation.apiserver import CONFIG_MAP, LEASE, ApiServer, WatchEvent
+from simulation.heard import Heard
 
 AnswerT = TypeVar("AnswerT")
 
@@ -70,31 +71,46 @@ class SimulatedKube:
         weather: Weather,
         secrets: Mapping[str, Mapping[str, bytes]],
         tell: Callable[[str], None],
+        heard: Heard,
+        asked: Callable[[Kind, Object, Heard], None] = lambda _kind, _body, _heard: None,
     ) -> None:
         self._server = server
         self._weather = weather
         self._secrets = secrets
         self._tell = tell
+        self._heard = heard
+        self._asked = asked
+        """Told what is to be made, as it is asked for."""
 
     async def get(self, kind: Kind, name: str, namespace: str = "") -> Object:
         """See Kube."""
-        return await self._request("get", kind, lambda: self._server.get(kind, namespace, name))
+        return self._hear(
+            kind,
+            await self._request("get", kind, lambda: self._server.get(kind, namespace, name)),
+        )
 
     async def scan(self, kind: Kind, take: Callable[[Object], object]) -> Collection[str]:
         """See Kube."""
         listed = await self._request("list", kind, lambda: self._server.list(kind))
         for raw in listed:
+            self._heard.hear(kind, raw)
             take(raw)
         return {raw["metadata"]["uid"] for raw in listed}
 
     async def create(self, kind: Kind, body: Object) -> Object:
         """See Kube."""
-        return await self._request("create", kind, lambda: self._server.create(kind, body))
+        self._asked(kind, body, self._heard)
+        return self._hear(
+            kind, await self._request("create", kind, lambda: self._server.create(kind, body))
+        )
 
     async def replace_status(self, kind: Kind, base: Object, status: Mapping[str, Any]) -> Object:
         """See Kube."""
-        return await self._request(
-            "status", kind, lambda: self._server.replace_status(kind, base, status)
+        return self._hear(
+            kind,
+            await self._request(
+                "status", kind, lambda: self._server.replace_status(kind, base, status)
+            ),
         )
 
     async def set_finalizers(self, kind: Kind, base: Object, finalizers: Sequence[str]) -> Object:
@@ -147,6 +163,10 @@ class SimulatedKube:
         """See Kube."""
         self._tell(f"Event {'Warning' if warning else 'Normal'} {reason}: {note}")
 
+    def _hear(self, kind: Kind, answer: Object) -> Object:
+        self._heard.hear(kind, answer)
+        return answer
+
     async def _request(self, verb: str, kind: Kind, act: Callable[[], AnswerT]) -> AnswerT:
         """Carries `act` out at the other side, whatever becomes of who asked."""
         fate = self._weather.to_kube(verb, kind)
@@ -198,8 +218,10 @@ class SimulatedWatch:
         enqueue: Callable[[Key], None],
         lag: Callable[[], float],
         context: Context,
+        heard: Heard,
     ) -> None:
         self._server = server
+        self._heard = heard
         self._store = store
         self._enqueue = enqueue
         self._lag = lag
@@ -260,6 +282,7 @@ class SimulatedWatch:
 
         def arrive() -> None:
             if self._epoch.get(kind, 0) == epoch:
+                self._heard.hear(kind, raw)
                 event = cast(Any, {"type": change, "object": raw})
                 take_in(kind, event, self._store, self._enqueue)
 

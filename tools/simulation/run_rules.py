@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, PATCH_TARGET, Object
+from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, PATCH_TARGET, Kind, Object
 from azsim.journal import EventEntry
 from judging import runs
 from judging.azure_journal import Journal
 from judging.calendar_by_day import open_since
 from judging.runs import Part
 from simulation.apiserver import WatchEvent
+from simulation.heard import Heard
 from simulation.one_time_rules import OneTimeRules
 from simulation.targets import entry_of, machine_of, owned
 from simulation.world import World
@@ -49,8 +50,6 @@ class RunRules:
         self._broken = broken
         self._runs: dict[str, Object] = {}
         """By uid, as last seen."""
-        self._made: set[tuple[str, str]] = set()
-        """Policy's uid and name, of every run ever made."""
         self._entries: dict[str, Object] = {}
         """By uid of the PatchTarget."""
         self._sent: dict[str, _Sent] = {}
@@ -59,6 +58,7 @@ class RunRules:
         self._too_many: dict[str, datetime] = {}
         """Since when more machines have failed than a run allows, by its uid."""
         world.api.watchers.append(self._changed)
+        world.askers.append(self._asked)
 
     # --- PatchRuns and PatchTargets ---------------------------------------------------------------
 
@@ -161,17 +161,19 @@ class RunRules:
                 return bool(condition["status"] == "True" or lately)
         return False
 
+    def _asked(self, kind: Kind, body: Object, heard: Heard) -> None:
+        """One for each window. Of a run that was deleted before its policy's status told of it, an
+        operator that has not heard cannot know: another made it, and died."""
+        if kind == PATCH_RUN and heard.had(body):
+            again = f"{body['metadata']['name']} is asked for by who knows that there was one"
+            self._all("run", [again])
+
     def _is_made(self, run: Object) -> None:
-        """One for each window, and while it is open."""
+        """While its window is open."""
         if runs.is_one_time(run):
             return
         meta, policy = run["metadata"], run["spec"]["policyRef"]["name"]
-        for owner in meta.get("ownerReferences", ()):
-            if (owner["uid"], meta["name"]) in self._made:
-                self._all("run", [f"{meta['name']} was made twice"])
-            self._made.add((owner["uid"], meta["name"]))
-        stamp = meta["name"].removeprefix(f"{policy}-")
-        start = datetime.strptime(stamp, "%Y%m%d%H%M").replace(tzinfo=UTC)
+        start = runs.window(run)
         declared = self._world.api.find(PATCH_POLICY, meta["namespace"], policy)
         early = runs.lead(declared) if declared is not None else timedelta(0)
         if start > self._world.clock.now() + early + max(self._world.clock_errors):

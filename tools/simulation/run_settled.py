@@ -66,6 +66,8 @@ def unsettled_runs(
         elif policy is None:
             if not (runs.is_one_time(run) and runs.is_over(run)):
                 yield "", f"PatchRun {name} is left of a policy that is gone"
+        elif not runs.is_one_time(run) and not _remembered(policy, runs.window(run)):
+            yield "", f"PatchRun {name} is not in its policy's lastScheduleTime"
         elif not runs.is_over(run):
             members = [one for one in targets if _is_in(one, run)]
             why = _stuck(world, declarations, journal, run, policy, members)
@@ -261,5 +263,10 @@ def _had(world: World, policy: Object) -> bool:
         return False
     now = world.clock.now()
     since = open_since(spec["schedule"], now, spec["install"]["maximumDuration"])
+    return since is None or _remembered(policy, since)
+
+
+def _remembered(policy: Object, window: datetime) -> bool:
+    """That there was a run for it outlives the run."""
     last = (policy.get("status") or {}).get("lastScheduleTime")
-    return since is None or (last is not None and datetime.fromisoformat(last) >= since)
+    return last is not None and datetime.fromisoformat(last) >= window

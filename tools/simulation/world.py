@@ -18,6 +18,7 @@ from azsim.journal import Entry, Journal
 from simulation import fleets, matrices
 from simulation.apiserver import CONFIG_MAP, ApiServer, WatchEvent
 from simulation.graph import DirectGraph
+from simulation.heard import Heard
 from simulation.kube import HOME, KubeFate, SimulatedKube, SimulatedWatch
 from simulation.operator_process import OperatorProcess, ProcessClock
 from simulation.story import Story
@@ -96,6 +97,8 @@ class World:
         self.api = ApiServer(self.clock.now)
         self.processes: list[OperatorProcess] = []
         self.kube_trouble: list[KubeTrouble] = []
+        self.askers: list[Callable[[Kind, Object, Heard], None]] = []
+        """Told of each object that an operator asks for, as it asks, and of what it was told."""
         self.deleted_by_hand: set[str] = set()
         """uids of PatchTargets and PatchRuns."""
         self.one_time = 0
@@ -126,12 +129,19 @@ class World:
         """One more process."""
         name = f"operator{len(self.processes) + 1}"
         clock = ProcessClock(self.loop, self.fleet.start)
-        lags = self.random(name, "watch")
+        lags, heard = self.random(name, "watch"), Heard()
         process = OperatorProcess(
             name,
-            kube=SimulatedKube(self.api, self, SECRETS, lambda what: self.story.tell(name, what)),
+            kube=SimulatedKube(
+                self.api,
+                self,
+                SECRETS,
+                lambda what: self.story.tell(name, what),
+                heard,
+                self._asks,
+            ),
             watch=lambda store, enqueue, context: SimulatedWatch(
-                self.api, store, enqueue, lambda: lags.uniform(0.001, 0.05), context
+                self.api, store, enqueue, lambda: lags.uniform(0.001, 0.05), context, heard
             ),
             wire=lambda: Wire(self.cloud, lambda: TRAVEL),
             clock=clock,
@@ -143,6 +153,10 @@ class World:
         self.processes.append(process)
         process.start()
         return process
+
+    def _asks(self, kind: Kind, body: Object, heard: Heard) -> None:
+        for listener in self.askers:
+            listener(kind, body, heard)
 
     def living(self) -> list[OperatorProcess]:
         """The processes that are not dead, stopped ones too."""

@@ -23,7 +23,7 @@ from azpatch.domain.conditions import Finding, find, merge
 from azpatch.domain.opening import NEEDS_A_PERSON, UNTIMED, Shut, Timing
 from azpatch.domain.policy_machines import PolicyMachine, counts, holds_slots, machines_of
 from azpatch.domain.policy_problems import PASSING, kept_by, problems_of, worst_of
-from azpatch.domain.run_need import NO_RUNS, Runs
+from azpatch.domain.run_need import NO_RUNS, Runs, last_scheduled
 from azpatch.domain.subscription import Trouble
 from azpatch.domain.words import counted, sentences, share
 
@@ -70,10 +70,7 @@ def status(
         next_window=timing.next and NextWindow(start=timing.next.start, end=timing.next.end),
         current_run=_told(runs.current),
         last_run=_told(runs.last),
-        last_schedule_time=max(
-            (at for at in (policy.status.last_schedule_time, runs.scheduled) if at is not None),
-            default=None,
-        ),
+        last_schedule_time=last_scheduled(policy, runs.scheduled),
     )
 
 

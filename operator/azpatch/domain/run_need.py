@@ -14,7 +14,7 @@ from azpatch.api.run import PatchRun, RunPhase
 from azpatch.api.target import PatchTarget, PatchTargetStatus
 from azpatch.domain.availability import held_by_failure, installing
 from azpatch.domain.conditions import find
-from azpatch.domain.naming import run_name, window_of
+from azpatch.domain.naming import run_name
 from azpatch.domain.opening import Open, Opening, Shut, Timing
 from azpatch.domain.policy_machines import PolicyMachine, machines_of
 from azpatch.domain.policy_problems import PASSING, kept_by
@@ -48,17 +48,18 @@ def need(
     since: datetime,
     now: datetime,
     undecided: int = 0,
+    scheduled: datetime | None = None,
 ) -> Need:
     """One run for each window in which a machine is due, and one at a time. `since`: when the
     policy was first looked at as it is now; `undecided`: how many machines still go by an older
-    generation."""
+    generation; `scheduled`: see `Runs`."""
     if not policy.spec.runs or policy.spec.suspend:
         return NONE
     found = _window(policy, timing, now)
     if isinstance(found, Need):
         return found
     window, opens, closes = found
-    if _had(policy, runs, window):
+    if _had(policy, runs, scheduled, window):
         return NONE
     machines = machines_of(policy, targets)
     if not any(may_join(machine) for machine in machines):
@@ -88,9 +89,18 @@ def _window(
     return timing.next.start, opens, timing.next.start
 
 
-def _had(policy: PatchPolicy, runs: Iterable[PatchRun], window: datetime) -> bool:
+def last_scheduled(policy: PatchPolicy, scheduled: datetime | None) -> datetime | None:
+    """When the window began that the policy's last run was made for, whoever made it, and though it
+    is gone; None: there was none. `scheduled`: see `Runs`."""
+    known = (policy.status.last_schedule_time, scheduled)
+    return max((at for at in known if at is not None), default=None)
+
+
+def _had(
+    policy: PatchPolicy, runs: Iterable[PatchRun], scheduled: datetime | None, window: datetime
+) -> bool:
     """There is one under way, or was one for this window."""
-    last, name = policy.status.last_schedule_time, run_name(policy.metadata.name, window)
+    last, name = last_scheduled(policy, scheduled), run_name(policy.metadata.name, window)
     if last is not None and last >= window:
         return True
     return any(_under_way(run) or run.metadata.name == name for run in runs)
@@ -179,13 +189,13 @@ class Runs:
     last: PatchRun | None
     """The one that was over last."""
     scheduled: datetime | None
-    """When the window began that the last one was made for."""
+    """When the window began that the last one was made for that this operator has seen. It may be
+    gone before the policy's status tells of it."""
 
     @classmethod
-    def of(cls, runs: Sequence[PatchRun]) -> Runs:
+    def of(cls, runs: Sequence[PatchRun], scheduled: datetime | None) -> Runs:
         """Of these. Those that were not let in, and those that only assess, are people's own."""
         counted = [run for run in runs if run.installs and not _is_asked_for(run)]
-        made = [run for run in counted if not run.one_time]
         return cls(
             current=min(
                 (run for run in counted if not run.over),
@@ -193,10 +203,7 @@ class Runs:
                 default=None,
             ),
             last=max((run for run in counted if run.over), key=_ended, default=None),
-            scheduled=max(
-                (at for run in made if (at := window_of(run.metadata.name)) is not None),
-                default=None,
-            ),
+            scheduled=scheduled,
         )
 
 

@@ -55,7 +55,8 @@ class PolicyRuns:
             # Who is due by what is declared now may be found out only now.
             since = now
             self._since[stored.uid] = stored.generation, since
-        needed = need(policy, readable, _parsed(runs), timing, since, now, undecided)
+        scheduled = self._context.store.scheduled(stored.uid)
+        needed = need(policy, readable, _parsed(runs), timing, since, now, undecided, scheduled)
         if needed.window is not None:
             await self._make(policy, needed.window)
         turn = timing.opening.turn
@@ -74,7 +75,8 @@ class PolicyRuns:
 
     def told(self, stored: Stored[PatchPolicy]) -> Runs:
         """What the policy's status says of them."""
-        return Runs.of(_parsed(self._context.terms.runs(stored)))
+        runs = _parsed(self._context.terms.runs(stored))
+        return Runs.of(runs, self._context.store.scheduled(stored.uid))
 
     async def _make(self, policy: PatchPolicy, window: datetime) -> None:
         body = _new_run(policy, window)

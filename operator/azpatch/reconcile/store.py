@@ -11,6 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from sys import intern
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +23,7 @@ from azpatch.api.run import PatchRun
 from azpatch.api.subscription import AzureSubscription
 from azpatch.api.target import OPERATION_FINALIZER, PatchTarget, RunEntry
 from azpatch.domain import ids
+from azpatch.domain.naming import window_of
 from azpatch.kube.port import (
     AZURE_SUBSCRIPTION,
     NAMESPACE,
@@ -120,6 +122,8 @@ class Store:
         self._by_policy: dict[Name, dict[Name, Stored[PatchTarget]]] = {}
         self._runs: dict[Name, dict[Name, Stored[PatchRun]]] = {}
         self._by_machine: dict[str, dict[Name, Stored[PatchTarget]]] = {}
+        self._windows: dict[str, datetime] = {}
+        """See `scheduled`; by the policy's uid."""
         self._deleted: OrderedDict[str, None] = OrderedDict()
         self.synced: set[Kind] = set()
         """Kinds whose first LIST is in."""
@@ -147,6 +151,8 @@ class Store:
         self._deleted[uid] = None
         while len(self._deleted) > REMEMBERED_DELETIONS:
             self._deleted.popitem(last=False)
+        if kind == PATCH_POLICY:
+            self._windows.pop(uid, None)
         known = self._objects[kind].get((namespace, name))
         if known is None or known.uid != uid:
             return False
@@ -223,6 +229,11 @@ class Store:
         """The PatchRuns of a policy (spec.policyRef)."""
         return tuple(self._runs.get((namespace, policy), {}).values())
 
+    def scheduled(self, policy_uid: str) -> datetime | None:
+        """When the last window began that the policy was ever seen to have a PatchRun for, though a
+        person has deleted that since, and nobody has written it down."""
+        return self._windows.get(policy_uid)
+
     def target(self, namespace: str, name: str) -> Stored[PatchTarget] | None:
         """One PatchTarget."""
         return self.get(PATCH_TARGET, namespace, name)
@@ -258,6 +269,13 @@ class Store:
     def _index(self, stored: Stored[Any]) -> None:
         for index, key in self._entries(stored):
             index.setdefault(key, {})[stored.namespace, stored.name] = stored
+        window = window_of(stored.name) if stored.kind == PATCH_RUN else None
+        if window is None:
+            return
+        for owner in stored.raw["metadata"].get("ownerReferences") or ():
+            if owner.get("controller"):
+                last = self._windows.get(owner["uid"], window)
+                self._windows[owner["uid"]] = max(window, last)
 
     def _unindex(self, stored: Stored[Any]) -> None:
         for index, key in self._entries(stored):

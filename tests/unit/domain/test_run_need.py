@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from domain_builders import (
@@ -84,9 +83,10 @@ def needed(
     since: datetime = NOW - DAY,
     at: datetime = NOW,
     undecided: int = 0,
+    scheduled: datetime | None = None,
 ) -> Need:
     timing = Timing(opening, opening.span, None, None)
-    return need(policy, targets(*statuses), runs, timing, since, at, undecided)
+    return need(policy, targets(*statuses), runs, timing, since, at, undecided, scheduled)
 
 
 def over(name: str, phase: RunPhase = RunPhase.SUCCEEDED, at: datetime = NOW) -> PatchRun:
@@ -120,6 +120,13 @@ def test_a_window_in_which_a_machine_is_due_has_a_run() -> None:
 )
 def test_a_policy_needs_none_when(policy: PatchPolicy) -> None:
     assert needed(DUE, policy=policy) == NONE
+
+
+def test_nor_when_there_was_one_of_which_its_status_does_not_tell_yet() -> None:
+    assert needed(DUE, scheduled=NOW) == NONE
+    assert needed(DUE, scheduled=NOW - DAY) == Need(NOW)
+    told = patch_policy(schedule=NIGHTS, status={"lastScheduleTime": "2026-11-23T12:00:00Z"})
+    assert needed(DUE, policy=told, scheduled=NOW - DAY) == NONE
 
 
 @pytest.mark.parametrize(
@@ -261,15 +268,9 @@ def test_a_policy_tells_of_the_run_under_way_and_of_the_last() -> None:
         over("web-linux-202611221200", at=NOW - DAY),
     )
 
-    found = Runs.of([second, patch_run(), first])
+    found = Runs.of([second, patch_run(), first], NOW)
 
     assert found.current == patch_run()
     assert found.last == second
     assert found.scheduled == NOW
-    assert Runs.of([]) == Runs(None, None, None)
-
-
-def test_a_run_that_a_person_named_says_nothing_of_windows() -> None:
-    named: Any = patch_run(name="web-linux-tonight")
-
-    assert Runs.of([named]).scheduled is None
+    assert Runs.of([], None) == Runs(None, None, None)

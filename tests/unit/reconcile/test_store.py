@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from azpatch.kube.port import (
     AZURE_SUBSCRIPTION,
     NAMESPACE,
     PATCH_POLICY,
+    PATCH_RUN,
     PATCH_TARGET,
     WATCHED,
     Kind,
@@ -54,6 +56,13 @@ def target(name: str, policy: str = "web-linux", machine: str = MACHINE, **more:
 def policy(name: str, **more: Any) -> Object:
     spec = {"target": {"virtualMachine": {"id": MACHINE}}}
     return thing(PATCH_POLICY, name, spec=spec, **more)
+
+
+def run(name: str, policy: str = "uid-web-linux", **more: Any) -> Object:
+    """One that the policy made."""
+    owner = {"kind": PATCH_POLICY.kind, "name": "web-linux", "uid": policy, "controller": True}
+    spec = {"policyRef": {"name": "web-linux"}}
+    return thing(PATCH_RUN, name, spec=spec, **{"ownerReferences": [owner], **more})
 
 
 def namespace(name: str, **labels: str) -> Object:
@@ -282,3 +291,45 @@ class TestRouting:
             Key("PatchPolicy", "web", "linux"),
             Key("PatchPolicy", "web", "windows"),
         }
+
+
+# --- windows that there were runs for -------------------------------------------------------------
+
+MONDAY, TUESDAY = "web-linux-202611231800", "web-linux-202611241800"
+TUESDAY_EVENING = datetime(2026, 11, 24, 18, tzinfo=UTC)
+
+
+def test_the_last_window_of_a_policys_runs_is_known_when_they_are_gone() -> None:
+    objects = Store()
+    assert objects.scheduled("uid-web-linux") is None
+    for name in (TUESDAY, MONDAY):
+        objects.observe(PATCH_RUN, run(name))
+    objects.forget(PATCH_RUN, "web", TUESDAY, f"uid-{TUESDAY}")
+    assert objects.runs_of("web", "web-linux") != ()
+    assert objects.scheduled("uid-web-linux") == TUESDAY_EVENING
+    assert objects.scheduled("uid-another") is None
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(run("web-linux-tonight"), id="its name tells of none"),
+        pytest.param(run(TUESDAY, ownerReferences=[]), id="a person made it"),
+        pytest.param(
+            run(TUESDAY, ownerReferences=[{"kind": PATCH_POLICY.kind, "uid": "uid-web-linux"}]),
+            id="a person made it, and has it deleted with the policy",
+        ),
+    ],
+)
+def test_no_window_is_told_by_a_run(made: Object) -> None:
+    objects = Store()
+    objects.observe(PATCH_RUN, made)
+    assert objects.scheduled("uid-web-linux") is None
+
+
+def test_the_windows_of_a_policy_go_with_it() -> None:
+    objects = Store()
+    objects.observe(PATCH_POLICY, policy("web-linux"))
+    objects.observe(PATCH_RUN, run(TUESDAY))
+    objects.forget(PATCH_POLICY, "web", "web-linux", "uid-web-linux")
+    assert objects.scheduled("uid-web-linux") is None
