@@ -116,6 +116,10 @@ class Decider:
         lacking = self._lacking(stored.parsed)
         if lacking is not None:
             return NotNow(decide.cut_off(stored.parsed, status, lacking, now))
+        policy = self._context.store.policy_of(stored)
+        if policy is not None and policy.parsed is None:
+            # Its run waits likewise, and goes on when the policy can be read.
+            return NotNow(decide.blocked(stored.parsed, status, _UNREADABLE, now))
         case = self._gather(key, stored, memory)
         if case is not None:
             memory.based_on(
@@ -367,6 +371,14 @@ _NO_MATRIX = Idle(
     Reason.SUPPORT_MATRIX_MISSING,
     "The AzureSubscription for this machine's subscription has no support matrix in force, so "
     "nothing is sent. The platform team finds in its condition Ready what is wrong.",
+)
+
+
+_UNREADABLE = Idle(
+    False,
+    Reason.INVALID_SPEC,
+    "This version of azpatch cannot read the machine's PatchPolicy, so nothing is sent. The "
+    "PatchPolicy's condition Ready says why, and what to do.",
 )
 
 

@@ -68,6 +68,8 @@ class PolicyReconciler:
                 metrics.forget(key.namespace, key.name)
             self._forget(self._uids.pop(key, ""))
             return Result()
+        targets, scopes = self._targets(key), self._scopes()
+        self._tell_machines(key, stored, scopes, targets)
         if stored.parsed is None:
             log.error("PatchPolicy cannot be read", policy=str(key), error=stored.error)
             await self._context.write_unreadable(stored)
@@ -76,9 +78,7 @@ class PolicyReconciler:
         if self._uids.get(key) not in (None, stored.uid):
             self._forget(self._uids[key])
         self._uids[key] = stored.uid
-        policy, targets = stored.parsed, self._targets(key)
-        scopes = self._scopes()
-        self._tell_machines(key, stored, scopes, targets)
+        policy = stored.parsed
         members = membership(
             policy,
             Namespace(key.namespace, self._context.store.namespace_labels(key.namespace) or {}),

@@ -573,3 +573,37 @@ async def test_suspending_stops_new_work_and_reads_the_result_of_ones_own(due: W
     assert installation is not None
     assert installation.outcome == "Succeeded"
     assert [post[0] for post in due.azure.posts] == ["Install"]
+
+
+OF_ANOTHER_VERSION = {"linux": {}, "maximumDuration": "P1D"}
+"""This one takes no such duration."""
+
+
+async def test_under_a_policy_that_cannot_be_read_the_end_is_read_and_nothing_is_sent(
+    due: World,
+) -> None:
+    async with due.operator_runs():
+        await begin(due, "Install")
+        due.policy(install=OF_ANOTHER_VERSION)
+        due.azure.operations["op-1"] = result("Install", installed=1)
+        await due.passes(2 * MINUTE)
+        assert due.status().operation is None
+        assert due.ready() == "InvalidSpec"
+        assert not due.target().metadata.finalizers
+        assert [post[0] for post in due.azure.posts] == ["Install"]
+        due.policy()
+        await due.passes(2 * MINUTE)
+    assert [post[0] for post in due.azure.posts] == ["Install", "Assess"]
+
+
+async def test_a_machine_that_waits_says_that_its_policy_cannot_be_read(world: World) -> None:
+    async with world.operator_runs():
+        await world.passes(SOON)
+        world.azure.operations["op-1"] = result("Assess")
+        await world.passes(HOUR)
+        world.policy(install=OF_ANOTHER_VERSION)
+        await world.passes(SOON)
+        assert world.ready() == "InvalidSpec"
+        world.policy()
+        await world.passes(SOON)
+    assert world.ready() == "WaitingForResourceGraph"
