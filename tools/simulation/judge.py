@@ -74,7 +74,7 @@ class Judge:
         """What there is in the journal about preview features."""
         self.declarations = Declarations(world.api, world.clock.now, world.clock_errors)
         self.support = SupportRules(world, self.declarations)
-        self._runs = RunRules(world, self.journal, self._all)
+        self._runs = RunRules(world, self.declarations, self.journal, self._all)
         self._groups = Groups(world.fleet)
         self._attempts: dict[str, str] = {}
         """Kind of each intent, by attempt."""

@@ -16,6 +16,7 @@ from judging.runs import Part
 from simulation.apiserver import WatchEvent
 from simulation.heard import Heard
 from simulation.one_time_rules import OneTimeRules
+from simulation.permissions import Declarations
 from simulation.targets import entry_of, machine_of, owned
 from simulation.world import World
 
@@ -26,6 +27,10 @@ INSTALLS_A_WINDOW = 2
 
 SEEN = timedelta(minutes=3)
 """Until a failure that the API server holds has a run paused, while nothing else is wrong."""
+
+MAKING = timedelta(minutes=2)
+"""From when a policy is read once more until the run is there that was made for it: of these two
+requests a slow API server may take 40 s for each."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,15 @@ class _Sent:
 class RunRules:
     """Of one world."""
 
-    def __init__(self, world: World, journal: Callable[[], Journal], broken: Break) -> None:
+    def __init__(
+        self,
+        world: World,
+        declarations: Declarations,
+        journal: Callable[[], Journal],
+        broken: Break,
+    ) -> None:
         self._world = world
+        self._declarations = declarations
         self._journal = journal
         self._broken = broken
         self._runs: dict[str, Object] = {}
@@ -174,8 +186,15 @@ class RunRules:
             return
         meta, policy = run["metadata"], run["spec"]["policyRef"]["name"]
         start = runs.window(run)
-        declared = self._world.api.find(PATCH_POLICY, meta["namespace"], policy)
-        early = runs.lead(declared) if declared is not None else timedelta(0)
+        named = {"namespace": meta["namespace"], "name": policy}
+        leads = [
+            runs.lead(one)
+            for owner in meta.get("ownerReferences", ())
+            for one, _ in self._declarations.lately(
+                {"metadata": {**named, "uid": owner["uid"]}}, MAKING
+            )
+        ]
+        early = max(leads, default=timedelta(0))
         if start > self._world.clock.now() + early + max(self._world.clock_errors):
             self._all("run", [f"{meta['name']} was made too long before its window opens"])
 

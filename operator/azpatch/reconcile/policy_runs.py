@@ -57,7 +57,7 @@ class PolicyRuns:
             self._since[stored.uid] = stored.generation, since
         scheduled = self._context.store.scheduled(stored.uid)
         needed = need(policy, readable, _parsed(runs), timing, since, now, undecided, scheduled)
-        if needed.window is not None:
+        if needed.window is not None and await self._still_so(stored, scheduled):
             await self._make(policy, needed.window)
         turn = timing.opening.turn
         window = turn.start if turn else None
@@ -77,6 +77,19 @@ class PolicyRuns:
         """What the policy's status says of them."""
         runs = _parsed(self._context.terms.runs(stored))
         return Runs.of(runs, self._context.store.scheduled(stored.uid))
+
+    async def _still_so(self, stored: Stored[PatchPolicy], scheduled: datetime | None) -> bool:
+        """The policy is declared as it was, as the API server has it now, and had no other run
+        since: a watch may lag, or be broken, and the run's terms are those of before it was made.
+        What is news wakes the policy. Raises KubeError."""
+        await self._context.rereads.read(PATCH_POLICY, stored.namespace, stored.name)
+        known = self._context.store.policy(stored.namespace, stored.name)
+        return (
+            known is not None
+            and (known.uid, known.generation) == (stored.uid, stored.generation)
+            and not known.deleting
+            and self._context.store.scheduled(stored.uid) == scheduled
+        )
 
     async def _make(self, policy: PatchPolicy, window: datetime) -> None:
         body = _new_run(policy, window)

@@ -382,6 +382,38 @@ async def test_edits_of_the_policy_do_not_reach_a_run_that_has_begun() -> None:
     assert {setting for _, setting in sent} == {"IfRequired"}
 
 
+def sees_no_policy(fleet: Fleet) -> None:
+    """The watch of policies is broken."""
+    seen = fleet.world.kube.watch
+
+    def watch(kind: Kind, raw: Object, gone: bool) -> None:
+        if kind != PATCH_POLICY:
+            seen(kind, raw, gone)
+
+    fleet.world.kube.watch = watch
+
+
+async def test_an_edit_that_no_watch_has_shown_reaches_a_run_that_is_made_after_it() -> None:
+    fleet = Fleet(2)
+    async with fleet.world.operator_runs():
+        await fleet.until(17, 50)
+        sees_no_policy(fleet)
+        fleet.scheduled(EVENING, install={"linux": {}, "rebootSetting": "Never"})
+        await fleet.until(18, 10)
+    assert fleet.run.status.effective is not None
+    assert fleet.run.status.effective.install.reboot_setting == "Never"
+
+
+async def test_for_a_policy_that_installs_no_more_as_no_watch_has_shown_no_run_is_made() -> None:
+    fleet = Fleet(2)
+    async with fleet.world.operator_runs():
+        await fleet.until(17, 50)
+        sees_no_policy(fleet)
+        fleet.scheduled(install=None, schedule=None, rollout=None)
+        await fleet.until(18, 10)
+    assert fleet.world.runs() == []
+
+
 async def test_a_result_is_judged_by_the_terms_of_the_run() -> None:
     fleet = Fleet(1)
     fleet.scheduled(EVENING, install={"linux": {}, "rebootSetting": "Never"})
