@@ -164,8 +164,14 @@ def outcome(response: Any) -> tuple[str, str] | None:
     if not 400 <= status < 500 or status == GONE or (status in BY_STATUS and status != CONFLICT):
         return None
     code, message = arm_error(response)
-    refused = code == _status_code(response) or _ABOUT_THE_REQUEST.search(code)
-    return None if refused else (code, message)
+    if code == _status_code(response) or _repeats(code, status):
+        return None
+    return None if _ABOUT_THE_REQUEST.search(code) else (code, message)
+
+
+def _repeats(code: str, status: int) -> bool:
+    """It is the status in words, as 400's BadRequest: it says nothing of an operation."""
+    return code.lower() == http.client.responses.get(status, "").replace(" ", "").lower()
 
 
 def _pick(kinds: tuple[type[AzureError], type[AzureError]], call: Call) -> type[AzureError]:

@@ -387,7 +387,7 @@ async def test_what_the_url_gives_is_a_result(
     assert await client.operation(URL) == expected
 
 
-@pytest.mark.parametrize("status", [400, 409, 412])
+@pytest.mark.parametrize("status", [400, 409, 412, 499])
 async def test_a_refusal_in_arms_words_is_the_operations_error(
     status: int, client: port.AzureClient, wire: Any, answer: Any
 ) -> None:
@@ -405,6 +405,9 @@ async def test_a_refusal_in_arms_words_is_the_operations_error(
         (400, {"error": {"code": "InvalidApiVersionParameter", "message": "m"}}, port.Retry),
         (400, {"error": {"code": "NoRegisteredProviderFound", "message": "m"}}, port.Retry),
         (400, {"error": {"code": "InvalidSubscriptionId", "message": "m"}}, port.Retry),
+        (400, {"error": {"code": "BadRequest", "message": "m"}}, port.Retry),
+        (409, {"error": {"code": "Conflict", "message": "m"}}, port.Retry),
+        (412, {"error": {"code": "PreconditionFailed", "message": "m"}}, port.Retry),
         (409, {"error": {"code": "MissingSubscriptionRegistration", "message": "m"}}, port.Retry),
         (409, {"error": {"code": "ReadOnlyDisabledSubscription", "message": "m"}}, port.Retry),
         (409, b"<html>a proxy</html>", port.Retry),
