@@ -94,6 +94,17 @@ def test_a_wrong_function_takes_what_the_right_one_takes(name: str) -> None:
         inspect.signature(one.new).bind(*others, **named)
 
 
+@pytest.mark.parametrize("what", ["one_time_people.OneTimePeople._changed", "judge.Judge._entry"])
+def test_a_seed_in_which_a_judge_or_a_person_raises_has_failed(what: str) -> None:
+    tell = (
+        "from unittest.mock import patch; from simulation.run import simulate\n"
+        f"with patch('simulation.{what}', side_effect=LookupError('nowhere')):\n"
+        "    print(simulate(1).violation)"
+    )
+    ended = run("-c", tell)
+    assert ended.stdout.startswith("the simulation itself: LookupError('nowhere')"), ended.stderr
+
+
 def test_a_failing_seed_prints_its_story_and_how_to_see_it_again() -> None:
     tell = (
         "from mutations import MUTATIONS; from contextlib import ExitStack\n"

@@ -136,6 +136,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """A heap."""
         self._called_off = 0
         """How many of them are."""
+        self.on_error: Callable[[BaseException], None] = lambda _error: None
         super().__init__(_Selector())
         self._soon: deque[asyncio.Handle] = getattr(self, "_ready")  # noqa: B009
 
@@ -161,6 +162,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             handle = soon.popleft()
             if not handle._cancelled:
                 handle._run()
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """What the world's own callbacks raise goes to `on_error`. Of what a process raises its
+        operator must tell."""
+        handle, error = context.get("handle"), context.get("exception")
+        if handle is not None and error is not None and handle._context.get(PROCESS) is None:
+            self.on_error(error)
 
     def _wait(self) -> None:
         """Until the next appointment."""

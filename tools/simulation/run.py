@@ -6,10 +6,12 @@ import asyncio
 import gc
 import random as shared
 import time
+import traceback
 from collections import Counter
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -134,6 +136,7 @@ class _Run:
         self.world = World(seed, fleet, interval)
         self.outcome = Outcome(seed, machines=len(self.world.cloud.machines))
         self.judge = Judge(self.world)
+        self.world.loop.on_error = self._raised
         self.overdue = Overdue(self.world, self.judge)
         self.steps = Steps(self.world.api)
         self.trouble = Troublemaker(self.world, self.world.random("trouble"))
@@ -178,6 +181,12 @@ class _Run:
         for process in self.world.living():
             process.process.kill()
         return self._conclude()
+
+    def _raised(self, error: BaseException) -> None:
+        """A judge that fails sees nothing, and people who fail do nothing: nobody would know."""
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        self.judge.broken("the simulation itself", f"{error!r} in {where}")
 
     # --- trouble ----------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from simulation.apiserver import CONFIG_MAP, ApiServer, WatchEvent
 from simulation.graph import DirectGraph
 from simulation.heard import Heard
 from simulation.kube import HOME, KubeFate, SimulatedKube, SimulatedWatch
+from simulation.loop import VirtualLoop
 from simulation.operator_process import OperatorProcess, ProcessClock
 from simulation.story import Story
 from simulation.trouble import KubeTrouble, fate
@@ -82,7 +83,9 @@ class World:
 
     def __init__(self, seed: int, fleet: fleets.Fleet, inventory_interval: timedelta) -> None:
         self.seed = seed
-        self.loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        self.loop = loop
         self.clock = LoopClock(self.loop, fleet.start)
         self.story = Story(self.clock.now)
         self.journal = LiveJournal()
