@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import structlog
 
 from lab import chart
 from lab.controlplane import ControlPlane
@@ -30,6 +31,9 @@ def pytest_configure() -> None:
     """A shell that runs the tests in the background has them ignore Ctrl-C, and whom they start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # With rich about, a traceback in colours and with its locals takes longer than the test.
+    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], console])
 
 
 def pytest_report_header() -> str:

@@ -188,11 +188,12 @@ def world() -> Iterator[World]:
             await asyncio.sleep(SEEN.total_seconds())
         return world
 
+    configured = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         yield run_virtual(live)
     finally:
-        structlog.reset_defaults()
+        structlog.configure(**configured)
 
 
 def requests(world: World) -> list[RequestEntry]:

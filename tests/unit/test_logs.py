@@ -24,10 +24,11 @@ def stream() -> Iterator[io.StringIO]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     libraries = {name: logging.getLogger(name).level for name in logs._LIBRARIES}
+    configured = structlog.get_config()
     written = io.StringIO()
     logs.configure("info", written)
     yield written
-    structlog.reset_defaults()
+    structlog.configure(**configured)
     root.handlers[:], root.level = handlers, level
     for name, before in libraries.items():
         logging.getLogger(name).setLevel(before)
