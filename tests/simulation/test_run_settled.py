@@ -10,6 +10,7 @@ import pytest
 from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, PATCH_TARGET, Object
 from simulation.run_settled import unsettled_runs
 
+RUN = "one-202709111345"
 OWNED = [{"kind": "PatchPolicy", "uid": "policy"}]
 ASSESSED = {"startTime": "2027-09-11T13:45:00Z", "status": "Succeeded"}
 INSTALLED = {"time": "2027-09-11T14:45:00Z"}
@@ -24,10 +25,16 @@ def said_of(run_spec: Object, *members: Object) -> list[str]:
     membership = {"total": len(members), "recordedTime": "2027-09-11T13:45:00Z"}
     waves = [{"name": "all", "startTime": "2027-09-11T13:45:00Z"}]
     objects: dict[Any, list[Object]] = {
-        PATCH_POLICY: [{"metadata": {**meta, "uid": "policy"}, "spec": {}}],
+        PATCH_POLICY: [
+            {
+                "metadata": {**meta, "uid": "policy"},
+                "spec": {},
+                "status": {"lastScheduleTime": "2027-09-11T13:45:00Z"},
+            }
+        ],
         PATCH_RUN: [
             {
-                "metadata": {**meta, "name": "run", "uid": "run", "ownerReferences": OWNED},
+                "metadata": {**meta, "name": RUN, "uid": "run", "ownerReferences": OWNED},
                 "spec": {"policyRef": {"name": "one"}, **run_spec},
                 "status": {
                     "phase": "Cancelling",
@@ -57,7 +64,7 @@ def said_of(run_spec: Object, *members: Object) -> list[str]:
 
 
 def member(state: str, **status: Any) -> Object:
-    return {"run": {"name": "run", "uid": "run", "wave": "all", "state": state}, **status}
+    return {"run": {"name": RUN, "uid": "run", "wave": "all", "state": state}, **status}
 
 
 @pytest.mark.parametrize(
@@ -95,4 +102,4 @@ def test_a_cancelled_run_may_wait_for_what_it_began_and_for_nothing_else(
     one: Object, over: bool
 ) -> None:
     said = said_of({"cancelled": True}, one, member("Pending"))
-    assert said == (["PatchRun run is cancelled, and not over"] if over else [])
+    assert said == ([f"PatchRun {RUN} is cancelled, and not over"] if over else [])

@@ -16,7 +16,7 @@ from mutations import MUTATIONS
 from lab.folders import ROOT
 
 SEEDS_A_TEST = 25
-TESTS = 6 if os.environ.get("SLOW") else 3
+TESTS = 16 if os.environ.get("SLOW") else 8
 """Some of the seeds of `make simulate`, in pieces that test processes share; twice as many in
 `make test-slow`."""
 
