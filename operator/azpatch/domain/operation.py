@@ -44,6 +44,9 @@ ROW_RUNS_AT_MOST = timedelta(days=1)
 """For how long a row of an Arc-enabled server that says InProgress is believed: Azure ends, or
 gives up, the longest install within some six hours."""
 
+SENT_WITHIN = timedelta(minutes=2)
+"""From an intent until its POST has arrived, and by how much clocks differ."""
+
 LOOK_EARLY = timedelta(minutes=1)
 """Between two looks at ARM while it is not known whether an operation began."""
 
@@ -131,7 +134,9 @@ def judge(
     of its kind."""
     if evidence.machine_gone:
         return Lost(LostReason.GONE)
-    if evidence.view is not None and is_another_vm(evidence.view.machine.vm_id, vm_id):
+    view = evidence.view
+    replaced = view is not None and is_another_vm(view.machine.vm_id, vm_id)
+    if view is not None and replaced and not _went_to(view, operation, traces):
         return Lost(LostReason.REPLACED)
     ended = _own_word(operation, traces, evidence)
     if ended is not None:
@@ -155,6 +160,19 @@ def judge(
             return NeverStarted()
         return Lost(LostReason.DEADLINE)
     return judgement
+
+
+def _went_to(view: MachineView, operation: Operation, traces: Traces) -> bool:
+    """Another machine has the name, and the install is on that one: it was made between our last
+    look at the one before it and the POST."""
+    shown = shown_of(operation.kind, view)
+    if operation.kind is not OperationKind.INSTALL or shown is None:
+        return False
+    if operation.operation_id is not None:
+        return same_id(shown.activity_id, operation.operation_id)
+    made = view.machine.time_created
+    in_time = made is not None and made <= operation.intent_time + SENT_WITHIN
+    return in_time and traces.began(operation, view) is not None
 
 
 def _in_doubt(operation: Operation) -> bool:

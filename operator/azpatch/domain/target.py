@@ -231,11 +231,11 @@ def _compliant(
 ) -> Finding:
     if isinstance(plan, Idle) and plan.reason is Reason.OS_NOT_SELECTED:
         return _unknown(plan.reason, plan.message)
+    if reassessment_due(status):
+        return _after_install(status)
     assessment = status.assessment
     if assessment is None:
         return _unknown(Reason.NOT_ASSESSED, "No assessment has told yet what is missing.")
-    if reassessment_due(status):
-        return _after_install(status)
     if not went_well(assessment.status):
         return _unknown(
             Reason.ASSESSMENT_FAILED, "The last assessment failed, so what is missing is not known."

@@ -296,6 +296,27 @@ class TestLost:
 
 
 @pytest.mark.parametrize(
+    ("known", "made", "followed"),
+    [
+        pytest.param(operation(INSTALL, operation_id="op-1"), NOW, True, id="it is that very one"),
+        pytest.param(operation(INSTALL, operation_id="op-0"), NOW, False, id="it is another"),
+        pytest.param(unanswered(INSTALL, MINUTE), NOW - MINUTE, True, id="no answer is known"),
+        pytest.param(unanswered(INSTALL, MINUTE), NOW + 2 * MINUTE, False, id="made too late"),
+        pytest.param(unanswered(INSTALL, MINUTE), None, False, id="nobody says when it was made"),
+        pytest.param(unanswered(ASSESS, MINUTE), NOW - MINUTE, False, id="an assessment"),
+    ],
+)
+def test_an_install_that_was_sent_to_the_machine_that_has_the_name_now_is_followed(
+    known: Operation, made: datetime | None, followed: bool
+) -> None:
+    """It was made anew between the look before the POST, and the POST."""
+    on_it = InstallationResult(GuestStatus.IN_PROGRESS, activity_id="op-1", start_time=NOW)
+    seen = view(machine=machine(vm_id="vm-2", time_created=made), installation=on_it)
+    found = judge(known, "vm-1", ON_VM, Evidence(view=seen), NOW)
+    assert isinstance(found, Going if followed else Lost)
+
+
+@pytest.mark.parametrize(
     ("seen", "expected"),
     [
         pytest.param(view(), False, id="nothing ever ran"),

@@ -211,6 +211,12 @@ FAILED_BEFORE = FINE.replace(
             after(Outcome.INCOMPLETE), ONE, ("False", "InstallIncomplete"), id="incomplete"
         ),
         pytest.param(after(Outcome.NOT_BACK), ONE, ("False", "NotBack"), id="not back"),
+        pytest.param(
+            after(Outcome.NOT_BACK).replace(assessment=None),
+            None,
+            ("False", "NotBack"),
+            id="not back, and made anew under the install",
+        ),
         pytest.param(after(Outcome.SUPERSEDED), ONE, ("Unknown", "Superseded"), id="superseded"),
         pytest.param(after(Outcome.UNKNOWN), ONE, ("Unknown", "ResultUnknown"), id="unknown"),
         pytest.param(
