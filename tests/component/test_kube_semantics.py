@@ -69,7 +69,9 @@ async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
         server = ApiServer(lambda: datetime.now(UTC))
         server.create(NAMESPACE, {"metadata": {"name": "web"}})
         fair: Any = Fair()
-        yield Cluster(SimulatedKube(server, fair, {}, lambda _line: None, Heard()), "web", server)
+        yield Cluster(
+            SimulatedKube(server, fair, {}, lambda _line: None, Heard(pytest.fail)), "web", server
+        )
         return
     controlplane: ControlPlane = request.getfixturevalue("crds")
     namespace: str = request.getfixturevalue("namespace")

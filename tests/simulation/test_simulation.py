@@ -94,7 +94,15 @@ def test_a_wrong_function_takes_what_the_right_one_takes(name: str) -> None:
         inspect.signature(one.new).bind(*others, **named)
 
 
-@pytest.mark.parametrize("what", ["one_time_people.OneTimePeople._changed", "judge.Judge._entry"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "one_time_people.OneTimePeople._changed",
+        "judge.Judge._entry",
+        "run_rules.RunRules._asked",
+        "heard._windows",
+    ],
+)
 def test_a_seed_in_which_a_judge_or_a_person_raises_has_failed(what: str) -> None:
     tell = (
         "from unittest.mock import patch; from simulation.run import simulate\n"

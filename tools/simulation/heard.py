@@ -6,7 +6,7 @@ down that it was made is known to whoever was told of it, and to nobody else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, Kind, Object
@@ -14,16 +14,20 @@ from judging import runs
 
 
 class Heard:
-    """Of one process."""
+    """Of one process. What this raises, on its stack, is not the process's error."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_error: Callable[[BaseException], None]) -> None:
+        self._on_error = on_error
         self._last: dict[str, datetime] = {}
         """By the policy's uid: the last window."""
 
     def hear(self, kind: Kind, raw: Object) -> None:
         """It is told of an object."""
-        for policy, window in _windows(kind, raw):
-            self._last[policy] = max(window, self._last.get(policy, window))
+        try:
+            for policy, window in _windows(kind, raw):
+                self._last[policy] = max(window, self._last.get(policy, window))
+        except (LookupError, TypeError, ValueError) as error:
+            self._on_error(error)
 
     def had(self, run: Object) -> bool:
         """It was told that there was one for the window of this run, or for a later one."""

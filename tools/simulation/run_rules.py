@@ -174,8 +174,8 @@ class RunRules:
         return False
 
     def _asked(self, kind: Kind, body: Object, heard: Heard) -> None:
-        """One for each window. Of a run that was deleted before its policy's status told of it, an
-        operator that has not heard cannot know: another made it, and died."""
+        """One for each window, as far as the operator can know: it may not have heard of a run that
+        another made, and that was deleted before its policy's status told of it."""
         if kind == PATCH_RUN and heard.had(body):
             again = f"{body['metadata']['name']} is asked for by who knows that there was one"
             self._all("run", [again])

@@ -132,7 +132,7 @@ class World:
         """One more process."""
         name = f"operator{len(self.processes) + 1}"
         clock = ProcessClock(self.loop, self.fleet.start)
-        lags, heard = self.random(name, "watch"), Heard()
+        lags, heard = self.random(name, "watch"), Heard(self.loop.on_error)
         process = OperatorProcess(
             name,
             kube=SimulatedKube(
@@ -158,8 +158,12 @@ class World:
         return process
 
     def _asks(self, kind: Kind, body: Object, heard: Heard) -> None:
-        for listener in self.askers:
-            listener(kind, body, heard)
+        """On the stack of who asks, whose error it must not be."""
+        try:
+            for listener in self.askers:
+                listener(kind, body, heard)
+        except (LookupError, TypeError, ValueError) as error:
+            self.loop.on_error(error)
 
     def living(self) -> list[OperatorProcess]:
         """The processes that are not dead, stopped ones too."""

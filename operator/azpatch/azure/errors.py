@@ -164,14 +164,34 @@ def outcome(response: Any) -> tuple[str, str] | None:
     if not 400 <= status < 500 or status == GONE or (status in BY_STATUS and status != CONFLICT):
         return None
     code, message = arm_error(response)
-    if code == _status_code(response) or _repeats(code, status):
-        return None
-    return None if _ABOUT_THE_REQUEST.search(code) else (code, message)
+    refused = _repeats(code, status) or _ABOUT_THE_REQUEST.search(code)
+    return None if refused else (code, message)
+
+
+_IN_WORDS: Mapping[int, tuple[str, ...]] = {
+    400: ("BadRequest",),
+    402: ("PaymentRequired",),
+    405: ("MethodNotAllowed",),
+    406: ("NotAcceptable",),
+    409: ("Conflict",),
+    411: ("LengthRequired",),
+    412: ("PreconditionFailed",),
+    413: ("RequestEntityTooLarge", "PayloadTooLarge", "ContentTooLarge"),
+    414: ("RequestURITooLong", "URITooLong"),
+    415: ("UnsupportedMediaType",),
+    417: ("ExpectationFailed",),
+    422: ("UnprocessableEntity", "UnprocessableContent"),
+    428: ("PreconditionRequired",),
+    431: ("RequestHeaderFieldsTooLarge",),
+}
+"""Names of statuses that ARM may give as its code, older and newer ones."""
 
 
 def _repeats(code: str, status: int) -> bool:
-    """It is the status in words, as 400's BadRequest: it says nothing of an operation."""
-    return code.lower() == http.client.responses.get(status, "").replace(" ", "").lower()
+    """It is the status itself, by number or by name, or what stands for a code where there is none:
+    it says nothing of an operation."""
+    plain = re.sub(r"[^a-z0-9]", "", code.lower()).removeprefix("http")
+    return plain in {str(status), *(name.lower() for name in _IN_WORDS.get(status, ()))}
 
 
 def _pick(kinds: tuple[type[AzureError], type[AzureError]], call: Call) -> type[AzureError]:

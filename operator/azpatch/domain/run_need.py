@@ -52,7 +52,7 @@ def need(
 ) -> Need:
     """One run for each window in which a machine is due, and one at a time. `since`: when the
     policy was first looked at as it is now; `undecided`: how many machines still go by an older
-    generation; `scheduled`: see `Runs`."""
+    generation; `scheduled`: the start of the last window that a run was seen for."""
     if not policy.spec.runs or policy.spec.suspend:
         return NONE
     found = _window(policy, timing, now)
@@ -91,7 +91,7 @@ def _window(
 
 def last_scheduled(policy: PatchPolicy, scheduled: datetime | None) -> datetime | None:
     """When the window began that the policy's last run was made for, whoever made it, and though it
-    is gone; None: there was none. `scheduled`: see `Runs`."""
+    is gone; None: there was none. `scheduled`: see `need`."""
     known = (policy.status.last_schedule_time, scheduled)
     return max((at for at in known if at is not None), default=None)
 
@@ -189,8 +189,7 @@ class Runs:
     last: PatchRun | None
     """The one that was over last."""
     scheduled: datetime | None
-    """When the window began that the last one was made for that this operator has seen. It may be
-    gone before the policy's status tells of it."""
+    """See `need`."""
 
     @classmethod
     def of(cls, runs: Sequence[PatchRun], scheduled: datetime | None) -> Runs:

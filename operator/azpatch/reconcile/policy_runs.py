@@ -13,11 +13,12 @@ from azpatch.api.run import PatchRun
 from azpatch.api.target import POLICY_LABEL, PatchTarget
 from azpatch.domain.naming import run_name
 from azpatch.domain.opening import Timing
-from azpatch.domain.run_need import Runs, need, superfluous
+from azpatch.domain.run_need import Need, Runs, need, superfluous
 from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, Conflict, Object
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.queue import Key
 from azpatch.reconcile.routing import own_key
+from azpatch.reconcile.start import DECLARED
 from azpatch.reconcile.store import Stored
 
 log = structlog.get_logger(__name__)
@@ -55,10 +56,14 @@ class PolicyRuns:
             # Who is due by what is declared now may be found out only now.
             since = now
             self._since[stored.uid] = stored.generation, since
-        scheduled = self._context.store.scheduled(stored.uid)
-        needed = need(policy, readable, _parsed(runs), timing, since, now, undecided, scheduled)
-        if needed.window is not None and await self._still_so(stored, scheduled):
-            await self._make(policy, needed.window)
+        needed = self._need(stored, readable, timing, since, undecided)
+        if needed.window is not None:
+            current = await self._read_again(stored)
+            if current is None:
+                return now  # Others' work, or slow: all is decided anew.
+            needed = self._need(current, readable, timing, since, undecided)
+            if needed.window is not None:
+                await self._make(policy, needed.window)
         turn = timing.opening.turn
         window = turn.start if turn else None
         history = superfluous(_parsed(runs), policy.spec.run_history, window, policy.metadata.name)
@@ -78,18 +83,32 @@ class PolicyRuns:
         runs = _parsed(self._context.terms.runs(stored))
         return Runs.of(runs, self._context.store.scheduled(stored.uid))
 
-    async def _still_so(self, stored: Stored[PatchPolicy], scheduled: datetime | None) -> bool:
-        """The policy is declared as it was, as the API server has it now, and had no other run
-        since: a watch may lag, or be broken, and the run's terms are those of before it was made.
-        What is news wakes the policy. Raises KubeError."""
+    def _need(
+        self,
+        stored: Stored[PatchPolicy],
+        targets: Sequence[PatchTarget],
+        timing: Timing,
+        since: datetime,
+        undecided: int,
+    ) -> Need:
+        """By the runs there are now."""
+        assert stored.parsed is not None
+        runs = _parsed(self._context.terms.runs(stored))
+        now, scheduled = self._context.clock.now(), self._context.store.scheduled(stored.uid)
+        return need(stored.parsed, targets, runs, timing, since, now, undecided, scheduled)
+
+    async def _read_again(self, stored: Stored[PatchPolicy]) -> Stored[PatchPolicy] | None:
+        """The policy as the API server has it now: a watch may lag, or be broken, and the run's
+        terms are those of before it was made. None: it is declared otherwise, or the answer took so
+        long that the window may have ended. What is news wakes the policy. Raises KubeError."""
+        asked = self._context.clock.monotonic()
         await self._context.rereads.read(PATCH_POLICY, stored.namespace, stored.name)
+        late = self._context.clock.monotonic() - asked > DECLARED
         known = self._context.store.policy(stored.namespace, stored.name)
-        return (
-            known is not None
-            and (known.uid, known.generation) == (stored.uid, stored.generation)
-            and not known.deleting
-            and self._context.store.scheduled(stored.uid) == scheduled
-        )
+        if late or known is None or known.parsed is None or known.deleting:
+            return None
+        same = (known.uid, known.generation) == (stored.uid, stored.generation)
+        return known if same else None
 
     async def _make(self, policy: PatchPolicy, window: datetime) -> None:
         body = _new_run(policy, window)

@@ -133,6 +133,8 @@ class Store:
         """Takes the object in if it is newer than what is here; True if it was."""
         meta = raw["metadata"]
         name = (meta.get("namespace") or "", meta["name"])
+        if kind == PATCH_RUN:
+            self._note_run(meta)
         if meta["uid"] in self._deleted:
             return False
         known = self._objects[kind].get(name)
@@ -143,6 +145,8 @@ class Store:
         stored = _read(kind, raw)
         self._objects[kind][name] = stored
         self._index(stored)
+        if kind == PATCH_POLICY and stored.parsed is not None:
+            self._note_window(stored.uid, stored.parsed.status.last_schedule_time)
         return True
 
     def forget(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
@@ -230,8 +234,8 @@ class Store:
         return tuple(self._runs.get((namespace, policy), {}).values())
 
     def scheduled(self, policy_uid: str) -> datetime | None:
-        """When the last window began that the policy was ever seen to have a PatchRun for, though a
-        person has deleted that since, and nobody has written it down."""
+        """The start of the last window that this process saw the policy to have a PatchRun for: by
+        a run, which may be gone again, or by its status, which others write too."""
         return self._windows.get(policy_uid)
 
     def target(self, namespace: str, name: str) -> Stored[PatchTarget] | None:
@@ -269,13 +273,17 @@ class Store:
     def _index(self, stored: Stored[Any]) -> None:
         for index, key in self._entries(stored):
             index.setdefault(key, {})[stored.namespace, stored.name] = stored
-        window = window_of(stored.name) if stored.kind == PATCH_RUN else None
-        if window is None:
-            return
-        for owner in stored.raw["metadata"].get("ownerReferences") or ():
+
+    def _note_run(self, meta: Mapping[str, Any]) -> None:
+        """Also one that is gone before its maker is answered."""
+        window = window_of(meta["name"])
+        for owner in meta.get("ownerReferences") or ():
             if owner.get("controller"):
-                last = self._windows.get(owner["uid"], window)
-                self._windows[owner["uid"]] = max(window, last)
+                self._note_window(owner["uid"], window)
+
+    def _note_window(self, policy_uid: str, window: datetime | None) -> None:
+        if window is not None and policy_uid not in self._deleted:
+            self._windows[policy_uid] = max(window, self._windows.get(policy_uid, window))
 
     def _unindex(self, stored: Stored[Any]) -> None:
         for index, key in self._entries(stored):

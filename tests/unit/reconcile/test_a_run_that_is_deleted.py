@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fakes import MINUTE, SECOND
+from fakes import HOUR, MINUTE, SECOND
 from run_fleet import EVENING, FIRST, SECOND_RUN, Fleet
 
-from azpatch.kube.port import PATCH_RUN, Kind, KubeError, Object, Unavailable
+from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, Kind, KubeError, Object, Unavailable
 
 
 class Deleted(Fleet):
@@ -50,6 +50,43 @@ async def test_it_is_not_made_anew_by_who_has_only_seen_it() -> None:
     async with fleet.world.operator_runs():
         await fleet.until(21)
     assert fleet.made == [FIRST]
+
+
+async def test_it_is_not_made_anew_by_who_reads_in_the_policy_that_there_was_one() -> None:
+    """No watch has shown what another leader made and wrote down."""
+    fleet = Deleted()
+    async with fleet.world.operator_runs():
+        await fleet.until(17, 50)
+        seen = fleet.world.kube.watch
+
+        def watch(kind: Kind, raw: Object, gone: bool) -> None:
+            if kind not in (PATCH_POLICY, PATCH_RUN):
+                seen(kind, raw, gone)
+
+        fleet.world.kube.watch = watch
+        (raw,) = fleet.world.kube.all(PATCH_POLICY)
+        told = {**raw["status"], "lastScheduleTime": "2026-11-23T18:00:00Z"}
+        await fleet.world.kube.replace_status(PATCH_POLICY, raw, told)
+        await fleet.until(21)
+    assert fleet.made == []
+    (raw,) = fleet.world.kube.all(PATCH_POLICY)
+    assert raw["status"]["lastScheduleTime"] == told["lastScheduleTime"], "it is not written over"
+
+
+async def test_no_run_is_made_for_a_window_that_ends_while_the_policy_is_read() -> None:
+    fleet = Deleted()
+    async with fleet.world.operator_runs():
+        await fleet.until(17, 50)
+        get = fleet.world.kube.get
+
+        async def slow(kind: Kind, name: str, namespace: str = "") -> Object:
+            if kind == PATCH_POLICY:
+                await fleet.world.clock.sleep(6 * HOUR)
+            return await get(kind, name, namespace)
+
+        fleet.world.kube.get = slow  # type: ignore[method-assign]
+        await fleet.until(23)
+    assert fleet.made == []
 
 
 async def test_it_is_not_made_anew_by_the_next_operator() -> None:

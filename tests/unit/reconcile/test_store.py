@@ -333,3 +333,13 @@ def test_the_windows_of_a_policy_go_with_it() -> None:
     objects.observe(PATCH_RUN, run(TUESDAY))
     objects.forget(PATCH_POLICY, "web", "web-linux", "uid-web-linux")
     assert objects.scheduled("uid-web-linux") is None
+    objects.observe(PATCH_RUN, run(TUESDAY, resourceVersion="9"))
+    assert objects.scheduled("uid-web-linux") is None, "its runs are collected after it"
+
+
+def test_a_run_that_is_gone_when_its_maker_is_answered_counts() -> None:
+    objects = Store()
+    objects.forget(PATCH_RUN, "web", TUESDAY, f"uid-{TUESDAY}")
+    objects.observe(PATCH_RUN, run(TUESDAY))
+    assert objects.scheduled("uid-web-linux") == TUESDAY_EVENING
+    assert objects.runs_of("web", "web-linux") == ()
