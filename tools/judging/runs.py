@@ -346,7 +346,9 @@ def waves_begun_on_evidence(
     """4: no wave has begun but those `before`, unless each wave before it passed on evidence.
 
     `parts`: everybody in the run; `slack`: by how much the clock of who began it may be wrong;
-    `compliant`: whether all machines are that a wave by tags means, and there is one.
+    `compliant`: whether all machines are that a wave by tags means, and there is one. So they are,
+    too, in a wave that did not begin because each of its machines was found to be up to date after
+    an earlier one had begun.
     """
     parts, new = list(parts), set(begun(run)) - set(before)
     if not new:
@@ -355,10 +357,14 @@ def waves_begun_on_evidence(
         return [f"{', '.join(sorted(new))} began before the machines were recorded"]
     names = [wave["name"] for wave in waves_of(run)]
     last = max(map(names.index, new))
-    broken = []
+    installed, broken = False, []
     for wave in waves_of(run)[:last]:
         mine = [part for part in parts if part.entry["wave"] == wave["name"]]
         if not mine and compliant(wave):
+            continue
+        if wave["name"] in begun(run):
+            installed = True
+        elif installed and mine and all(map(_was_up_to_date, mine)):
             continue
         gate = _Gate(run, wave, mine)
         broken += [
@@ -398,6 +404,12 @@ def wrong_recoveries(run: Raw, parts: Iterable[Part]) -> Violations:
         if one.get("recovered")
         and states.get(machine := one["machineId"].lower(), "Succeeded") != "Succeeded"
     ]
+
+
+def _was_up_to_date(part: Part) -> bool:
+    """Nothing was sent to it for the run, because nothing was missing any more."""
+    end = (part.entry["state"], part.entry.get("reason"))
+    return end == ("Skipped", "UpToDate") and not part.attempts
 
 
 @dataclass(frozen=True)

@@ -157,9 +157,9 @@ def _through(
     recorded."""
     for number, wave in enumerate(waves):
         after = waves[number + 1 :]
-        if _is_passed_over(wave, after, facts):
+        if _is_passed_over(wave, waves[:number], after, facts):
             continue
-        # One that is over before it began needs neither a gate nor a soak.
+        # For those that are over before they began nothing need vouch.
         later = [one for one in after if not one.over]
         if not wave.members and not later:
             break
@@ -186,12 +186,21 @@ def _through(
     return _all_over(facts, pause), None, None
 
 
-def _is_passed_over(wave: WaveProgress, after: Sequence[WaveProgress], facts: RunFacts) -> bool:
+def _is_passed_over(
+    wave: WaveProgress,
+    before: Sequence[WaveProgress],
+    after: Sequence[WaveProgress],
+    facts: RunFacts,
+) -> bool:
+    """Its gate is not asked. Those before it have passed theirs."""
     if any(one.start is not None for one in after):
         # Its gate has opened, whatever became of its machines since.
         return True
     if wave.members:
-        return False
+        # Somebody else patched them all before its turn: a wave that the run did install on
+        # vouches for those after it. Who was kept off, or skipped for any other reason, was not
+        # patched, and that is what a gate is for.
+        return wave.was_up_to_date and any(one.start is not None for one in before)
     # It was patched before, under this policy, and an assessment says that it went well; or
     # nobody waits for what is not known of it.
     left = any(not one.over for one in after)

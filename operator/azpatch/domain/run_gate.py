@@ -47,6 +47,12 @@ class WaveProgress:
         return not any(one.entry.under_way for one in self.members)
 
     @property
+    def was_up_to_date(self) -> bool:
+        """It has machines, and before it began nothing was missing on any of them any more."""
+        ends = {(one.entry.state, one.entry.reason) for one in self.members}
+        return self.start is None and ends == {(RunState.SKIPPED, Reason.UP_TO_DATE)}
+
+    @property
     def open(self) -> bool:
         """Installs may start in it."""
         pending = self.count(RunState.PENDING) > 0

@@ -286,6 +286,76 @@ def test_a_wave_that_is_over_before_it_began_is_not_waited_for_after(
     assert told.begun == (["canary"] if canaries else [])
 
 
+THREE_WAVES = terms(
+    waves=[
+        {"name": "canary", "machines": 1, "soak": "24h"},
+        {"name": "ring", "machines": 3},
+        {"name": "rest", "machines": "100%"},
+    ]
+)
+
+
+def ring(number: int, state: RunState, reason: str | None = None) -> RunMember:
+    return member(number, state, reason, wave="ring")
+
+
+def test_a_wave_between_others_that_somebody_else_patched_before_its_turn_is_passed_over() -> None:
+    told = story([canary(1, SUCCEEDED), ring(2, PENDING), rest(3)], THREE_WAVES)
+    patched = [canary(1, SUCCEEDED), ring(2, SKIPPED, Reason.UP_TO_DATE)]
+
+    told.goes_on([*patched, rest(3)], at=NOW + HOUR)
+    assert told.seen == ("Waiting", "Soaking"), "the canary's soak holds all the same"
+    told.goes_on([*patched, rest(3)], at=NOW + DAY)
+    assert told.begun == ["canary", "rest"]
+    told.goes_on([*patched, rest(3, SUCCEEDED)], at=NOW + DAY + HOUR)
+    assert told.seen == ("Succeeded", "Complete")
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        pytest.param([ring(2, SKIPPED, Reason.VM_STOPPED)], id="a machine that was off"),
+        pytest.param(
+            [ring(2, SKIPPED, Reason.UP_TO_DATE), ring(3, SKIPPED, Reason.VM_STOPPED)],
+            id="one that was patched, and one that was off",
+        ),
+        pytest.param(
+            [ring(2, SKIPPED, Reason.NOTHING_PINNED)], id="one that others vouch nothing for"
+        ),
+    ],
+)
+def test_one_whose_machines_were_kept_off_before_its_turn_vouches_for_nothing(
+    over: Sequence[RunMember],
+) -> None:
+    told = story([canary(1, SUCCEEDED), *over, rest(4)], THREE_WAVES)
+
+    told.goes_on([canary(1, SUCCEEDED), *over, rest(4)], at=NOW + DAY)
+
+    assert told.seen == ("Failed", "GateNotPassed")
+    assert told.begun == ["canary"]
+
+
+def test_nor_does_one_that_had_begun_when_its_machines_were_patched() -> None:
+    told = story([canary(1, SUCCEEDED), ring(2, PENDING), rest(3)], THREE_WAVES)
+    told.goes_on([canary(1, SUCCEEDED), ring(2, PENDING), rest(3)], at=NOW + DAY)
+    assert told.begun == ["canary", "ring"]
+
+    patched = [canary(1, SUCCEEDED), ring(2, SKIPPED, Reason.UP_TO_DATE)]
+    told.goes_on([*patched, rest(3)], at=NOW + DAY + HOUR)
+
+    assert told.seen == ("Failed", "GateNotPassed")
+
+
+def test_whoever_goes_first_is_installed_on_by_the_run() -> None:
+    """That somebody else patched it before is no rehearsal for the others."""
+    told = Story(THREE_WAVES)
+
+    told.goes_on([canary(1, SKIPPED, Reason.UP_TO_DATE), ring(2, PENDING), rest(3)])
+
+    assert told.seen == ("Failed", "GateNotPassed")
+    assert told.begun == []
+
+
 # --- soak -----------------------------------------------------------------------------------------
 
 

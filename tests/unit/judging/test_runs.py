@@ -154,6 +154,58 @@ def test_a_wave_begins_when_the_one_before_succeeded_and_soaked() -> None:
     assert begun([part("one", "Succeeded"), part("two", "Succeeded")], written) == []
 
 
+THREE = ({"name": "canary", "machines": 1}, {"name": "ring", "machines": 2}, WAVES[1])
+PATCHED = Part("two", entry("Skipped", "ring", "UpToDate"))
+
+
+@pytest.mark.parametrize(
+    ("canary", "ring", "began", "why"),
+    [
+        pytest.param("Succeeded", PATCHED, (0, 2), [], id="somebody else patched it"),
+        pytest.param(
+            "Succeeded",
+            Part("two", entry("Skipped", "ring", "VMStopped")),
+            (0, 2),
+            ["rest began, though of ring 0 machines succeeded, and 1 must have"],
+            id="it was off",
+        ),
+        pytest.param(
+            "Succeeded",
+            PATCHED,
+            (0, 1, 2),
+            ["rest began, though of ring 0 machines succeeded, and 1 must have"],
+            id="it had begun",
+        ),
+        pytest.param(
+            "Skipped",
+            PATCHED,
+            (2,),
+            [
+                "rest began, though of canary 0 machines succeeded, and 1 must have",
+                "rest began, though of ring 0 machines succeeded, and 1 must have",
+            ],
+            id="none before it had begun",
+        ),
+    ],
+)
+def test_a_wave_that_needed_nothing_before_its_turn_may_be_passed_over(
+    canary: str, ring: Part, began: tuple[int, ...], why: list[str]
+) -> None:
+    written = Written()
+    written.installed("one")
+    waves = [
+        {"name": wave["name"], **({"startTime": "…"} if number in began else {})}
+        for number, wave in enumerate(THREE)
+    ]
+    run = a_run(rollout={"waves": THREE}, waves=waves)
+    before = [wave["name"] for wave in waves if "startTime" in wave and wave["name"] != "rest"]
+    parts = [part("one", canary), ring, part("three", "Running", "rest")]
+
+    found = runs.waves_begun_on_evidence(run, before, parts, Journal(written.entries), LATE)
+
+    assert found == why
+
+
 def test_the_first_wave_needs_recorded_machines() -> None:
     run = a_run(membership=None)
     found = runs.waves_begun_on_evidence(run, [], [], Journal([]), LATE)
