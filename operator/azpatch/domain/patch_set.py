@@ -75,11 +75,11 @@ class FirstWave:
 def first_wave(
     effective: Effective, waves: Sequence[WaveProgress], failures: Failures
 ) -> FirstWave | None:
-    """None: it has not passed its gate, or nothing of it is to be pinned (any more). Its soak is
-    not asked: what it was given is read meanwhile."""
+    """None: it has not passed its gate, or nothing of it is to be pinned (any more), for one. Its
+    soak is not asked: what it was given is read meanwhile."""
     known = effective.patch_set is not None and effective.patch_set.linux is not None
     filled = [wave for wave in waves if wave.members]
-    if not pinned(effective) or known or len(filled) < 2:
+    if not pinned(effective) or known or all(wave.over for wave in filled[1:]):
         return None
     wave = filled[0]
     if not wave.over or gate(wave, effective.rollout, failures) is not None:

@@ -367,6 +367,18 @@ def test_more_of_several_does_too() -> None:
     assert str(PATCH_SET_BYTES_MOST) in run.message
 
 
+def test_with_nobody_left_to_pin_for_nothing_is_read_and_nothing_is_too_large() -> None:
+    """Somebody else patched the machines of the later wave meanwhile."""
+    patched = replace(rest(3), entry=entry(SKIPPED, Reason.UP_TO_DATE, wave="rest"))
+    run = Run([canary(1), rest(3)])
+
+    found = run.goes_on(
+        {"act-1": shown(*many(2 * SYSTEM_BYTES_MOST))}, members=[canary(1), patched]
+    )
+
+    assert (run.seen, run.pinned, found.unread) == (("Succeeded", "Complete"), None, ())
+
+
 def test_failures_that_are_acknowledged_do_not_make_it_smaller() -> None:
     run = Run([canary(1), rest(3)])
     run.run = patch_run(run.run.status, acknowledgedFailures=5)
