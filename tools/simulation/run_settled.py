@@ -8,7 +8,7 @@ from typing import Any
 
 from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, PATCH_TARGET, Object
 from judging import runs
-from judging.azure_journal import Journal
+from judging.azure_journal import Journal, name_of
 from judging.calendar_by_day import duration, open_since
 from simulation.permissions import Declarations
 from simulation.steps import reassessment_due
@@ -20,6 +20,9 @@ WAITS = frozenset({"AwaitingApproval", "WaitingForRun", "WaitingForWave", "RunPa
 
 SHUT = frozenset({"WaitingForWindow", "Frozen", "NoWindowLeft", "WindowTooShort"})
 """Why a machine, or a run, may wait while no install may start."""
+
+RETRIES = 3
+"""How many times a failed assessment after an install is tried again before its run gives up."""
 
 SEEN = timedelta(minutes=10)
 """From when a run may go on until it does."""
@@ -151,7 +154,7 @@ def _unasked(
         return None if told else f"names a machine that is not the policy's, and says {reason}"
     if installs and under_way(world, policy) is not None:
         return None if reason == "WaitingForRun" else f"waits for a run, and says {reason}"
-    if installs and reason == "RecordingMembers" and _nobody_is_due(world, mine):
+    if installs and reason == "RecordingMembers" and _nobody_is_due(world, run, mine):
         return None
     if not installs or reason not in SHUT:
         return f"has not begun: {reason}"
@@ -160,12 +163,16 @@ def _unasked(
     return None
 
 
-def _nobody_is_due(world: World, mine: Iterable[Object]) -> bool:
-    """As far as it can be known: of some machine it never will be. To begin, and to be complete,
-    would say that they are all patched."""
+def _nobody_is_due(world: World, run: Object, governed: Iterable[Object]) -> bool:
+    """None of the run's machines is, as far as it can be known; and of the one that it tells of it
+    never will be. To begin, and to be complete, would say that they are all patched."""
+    mine = [one for one in governed if runs.is_for(run, machine_of(one))]
     reasons = {c["reason"] for one in mine for c in conditions_of(one) if c["type"] == "Ready"}
     due = reasons & {"WaitingForRun", "WaitingForSlot", *SHUT}
-    return not due and any(never_ends(world, machine_of(one)) for one in mine)
+    told = next(c["message"] for c in conditions_of(run) if c["type"] == "Ready")
+    named = told.partition("see the PatchTarget of ")[2].partition(",")[0].removesuffix(".").lower()
+    blamed = [machine_of(one) for one in mine if name_of(machine_of(one)) == named]
+    return not due and any(never_ends(world, one) for one in blamed)
 
 
 def never_ends(world: World, machine: str) -> bool:
@@ -215,13 +222,20 @@ def _misses_nothing(target: Object) -> bool:
 
 def _in_flight(target: Object) -> bool:
     """Its install for the run has begun, and no assessment has told yet what that came to: Azure
-    cannot stop it, and a run that is cancelled waits for it."""
+    cannot stop it, and a run that is cancelled waits for it. An install that did not succeed is
+    not tried again there, and an assessment that failed only so often."""
     status = target["status"]
     if entry_of(target)["state"] != "Running":
         return False
-    if "operation" in status or reassessment_due(status):
+    if status.get("operation", {}).get("kind") == "Install":
         return True
-    return status["assessment"]["status"] not in runs.WELL
+    if status.get("installation", {}).get("outcome") != "Succeeded":
+        return False
+    if reassessment_due(status):
+        return True
+    failed = status["assessment"]["status"] not in runs.WELL
+    tries = status.get("attempts", {}).get("failedAssessments", 0)
+    return bool(failed and tries <= RETRIES)
 
 
 def _paused(run: Object) -> bool:
