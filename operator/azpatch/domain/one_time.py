@@ -18,9 +18,9 @@ from azpatch.domain.opening import Opening, Shut
 from azpatch.domain.policy import deciding
 from azpatch.domain.policy_machines import PolicyMachine
 from azpatch.domain.policy_problems import PASSING
-from azpatch.domain.run_need import GATHERING, is_awaited, may_join
+from azpatch.domain.run_need import GATHERING, GATHERING_SHARE, is_awaited, may_join
 from azpatch.domain.run_state import State
-from azpatch.domain.words import at, counted
+from azpatch.domain.words import at, counted, sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,11 @@ def admission(run: PatchRun, asked: Asked | None, now: datetime) -> Wait | None:
             f"{' that installs' if run.installs else ''}. The run waits for one until "
             f"spec.notAfter, {at(not_after)}: apply it, or make another run.",
         )
-    return _hindrance(run, asked) or _unknown(run, asked, not_after) or _not_yet(run, asked, now)
+    return (
+        _hindrance(run, asked)
+        or _unknown(run, asked, not_after)
+        or _not_yet(run, asked, not_after, now)
+    )
 
 
 def expired(run: PatchRun) -> str:
@@ -133,7 +137,7 @@ def _unknown(run: PatchRun, asked: Asked, not_after: datetime) -> Wait | None:
     )
 
 
-def _not_yet(run: PatchRun, asked: Asked, now: datetime) -> Wait | None:
+def _not_yet(run: PatchRun, asked: Asked, not_after: datetime, now: datetime) -> Wait | None:
     if not run.installs:
         return None
     if asked.other is not None:
@@ -149,7 +153,7 @@ def _not_yet(run: PatchRun, asked: Asked, now: datetime) -> Wait | None:
         if opens is None or now < opens:
             times = (opening.next, opening.holds_until, opens)
             return _waits(run, opening.reason, opening.message, *times)
-    return _gathering(run, asked, now)
+    return _gathering(run, asked, not_after, now)
 
 
 def _for_approval(policy: PatchPolicy, shut: Shut) -> datetime | None:
@@ -160,25 +164,47 @@ def _for_approval(policy: PatchPolicy, shut: Shut) -> datetime | None:
     return shut.next - policy.spec.approval.lead_time
 
 
-def _gathering(run: PatchRun, asked: Asked, now: datetime) -> Wait | None:
-    """Whether some of its machines are due is not known yet. Those that are do not wait for them
-    for long; as long as nobody is, there is nothing to begin with."""
+def _gathering(run: PatchRun, asked: Asked, not_after: datetime, now: datetime) -> Wait | None:
+    """Whether some of its machines are due is not known yet. Those that may join do not wait for
+    them for long; as long as nobody may, there is nothing to begin with."""
     is_for = meant(run)
-    machines = [one for one in asked.machines if is_for(one.target)]
+    machines = [one for one in asked.machines if one.governed and is_for(one.target)]
     awaited = [one for one in machines if is_awaited(one)]
-    until = asked.since + GATHERING if any(map(may_join, machines)) else None
+    until = _gathering_until(asked.since, not_after) if any(map(may_join, machines)) else None
     if not awaited or (until is not None and now >= until):
         return None
     told = f"Whether an install is due is being found out of {_named(awaited)}."
-    if until is None:
-        told += " Of no other machine that it is for is one due, as far as it is known."
+    if until is not None:
+        rest = f"The run begins at {at(until)} at the latest, with those that are due."
+    else:
+        rest = _only_awaited(awaited, not_after, others=len(machines) > len(awaited))
+    told = f"{told} {rest}"
     return replace(_waits(run, Reason.RECORDING_MEMBERS, told, until), gathers=True)
+
+
+def _gathering_until(since: datetime, not_after: datetime) -> datetime:
+    """One that has little time left would else be over before it begins."""
+    return since + min(GATHERING, (not_after - since) / GATHERING_SHARE)
+
+
+def _only_awaited(awaited: Sequence[PolicyMachine], not_after: datetime, *, others: bool) -> str:
+    """How it goes on where there is nobody to begin with."""
+    without = f", or make another run without {'it' if len(awaited) == 1 else 'them'}"
+    return sentences(
+        "None of its other machines can be installed on now." if others else "",
+        f"The run waits until spec.notAfter, {at(not_after)}, and fails then: see the PatchTarget "
+        f"of {_first(awaited)}{without if others else ''}.",
+    )
 
 
 def _named(machines: Sequence[PolicyMachine]) -> str:
     """The first by name, and how many more."""
-    first, more = min(machine.name for machine in machines), len(machines) - 1
+    first, more = _first(machines), len(machines) - 1
     return f"{first} and {counted(more, 'more machine')}" if more else first
+
+
+def _first(machines: Sequence[PolicyMachine]) -> str:
+    return min(machine.name for machine in machines)
 
 
 def _over(phase: RunPhase, reason: Reason, message: str) -> Wait:

@@ -17,6 +17,7 @@ FROZEN = {
     "windows": [EVENING],
     "freezes": [{"name": "peak", "start": "2026-11-20T00:00:00", "end": "2026-11-30T00:00:00"}],
 }
+RUNNING = {"power_state": "Running"}
 APPROVED = {"approved": True, "approvedBy": "anna@example.com"}
 
 
@@ -118,10 +119,60 @@ async def test_as_long_as_nobody_is_known_to_be_due_a_run_waits() -> None:
     async with fleet.world.operator_runs():
         await fleet.passes(HOUR)
         assert seen(fleet) == ("Waiting", "RecordingMembers")
-        assert message(fleet).startswith("Whether an install is due is being found out of web-1.")
+        assert message(fleet) == (
+            "Whether an install is due is being found out of web-1. The run waits until "
+            "spec.notAfter, 2026-11-23 17:00 UTC, and fails then: see the PatchTarget of web-1."
+        )
         await fleet.passes(2 * HOUR)
     assert seen(fleet) == ("Succeeded", "Complete")
     assert len(fleet.installs) == 1
+
+
+async def test_where_it_is_for_others_too_it_says_that_another_may_be_made_for_those() -> None:
+    fleet = Fleet(0)
+    fleet.world.asks(start="Immediate", notAfter=z(START + 5 * HOUR))
+    for number in (1, 2):
+        fleet.world.azure.add(machine(id=numbered(number), vm_id=f"vm-{number}", **RUNNING))
+    fleet.add(3, power_state="Stopped")
+    fleet.world.due(numbered(3), critical_and_security=0)
+    fleet.world.azure.patches[numbered(3).lower()] = ()
+    fleet.refuses_until(START + 2 * HOUR)
+    async with fleet.world.operator_runs():
+        await fleet.passes(HOUR)
+        assert message(fleet) == (
+            "Whether an install is due is being found out of web-1 and 1 more machine. None of its "
+            "other machines can be installed on now. The run waits until spec.notAfter, "
+            "2026-11-23 17:00 UTC, and fails then: see the PatchTarget of web-1, or make another "
+            "run without them."
+        )
+
+
+async def test_those_that_are_due_do_not_wait_long_for_what_is_being_found_out() -> None:
+    fleet = Fleet(1)
+    fleet.world.asks(start="Immediate", notAfter=z(START + 5 * HOUR))
+    fleet.world.azure.add(machine(id=numbered(2), vm_id="vm-2", **RUNNING))
+    fleet.refuses_until(START + 2 * HOUR)
+    async with fleet.world.operator_runs():
+        await fleet.passes(10 * MINUTE)
+        assert seen(fleet) == ("Waiting", "RecordingMembers")
+        assert message(fleet) == (
+            "Whether an install is due is being found out of web-2. The run begins at "
+            "2026-11-23 12:30 UTC at the latest, with those that are due."
+        )
+        await fleet.passes(25 * MINUTE)
+        assert seen(fleet) == ("Running", "RunUnderWay")
+
+
+async def test_nor_so_long_that_the_run_would_be_over_before_it_begins() -> None:
+    fleet = Fleet(1)
+    fleet.world.asks(start="Immediate", notAfter=z(START + 20 * MINUTE))
+    fleet.world.azure.add(machine(id=numbered(2), vm_id="vm-2", **RUNNING))
+    fleet.refuses_until(START + 2 * HOUR)
+    async with fleet.world.operator_runs():
+        await fleet.passes(4 * MINUTE)
+        assert seen(fleet) == ("Waiting", "RecordingMembers")
+        await fleet.passes(2 * MINUTE)
+        assert seen(fleet) == ("Running", "RunUnderWay")
 
 
 async def test_a_run_that_has_not_begun_in_time_is_over() -> None:
