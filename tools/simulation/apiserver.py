@@ -2,7 +2,7 @@
 
 resourceVersions that grow with every change, preconditions, generations, finalizers, deletion,
 garbage collection by owner references, namespaces that take their objects with them, refusals of
-what the schema forbids, and a history from which watches are fed.
+what the operator's models refuse, and a history from which watches are fed.
 `tests/component/test_kube_semantics.py` holds it to the same specification as the real one.
 Everything here happens at once; delays and losses are the network's (`kube`).
 
@@ -84,7 +84,7 @@ class ApiServer:
 
     def create(self, kind: Kind, body: Object) -> Object:
         """A new object. Raises Conflict if its name is taken; Refused in a namespace that ends, or
-        if the schema forbids it."""
+        if the models refuse it."""
         meta = body["metadata"]
         namespace = str(meta.get("namespace") or "")
         if kind.namespaced:
@@ -113,7 +113,7 @@ class ApiServer:
     def replace_spec(
         self, kind: Kind, namespace: str, name: str, spec: Mapping[str, Any]
     ) -> Object:
-        """A person applies another spec. Raises NotFound, or Refused if the schema forbids it."""
+        """A person applies another spec. Raises NotFound, or Refused if the models refuse it."""
         current = self.get(kind, namespace, name)
         if current.get("spec") == spec:
             return current
@@ -238,7 +238,8 @@ class ApiServer:
 
 
 def _admit(kind: Kind, raw: Object) -> None:
-    """The schema's types and rules are generated from the models."""
+    """Stands for the schema, which is generated from the models: what they refuse. Not its defaults
+    and its pruning, nor what they take and it does not."""
     model = MODELS.get(kind)
     if model is None:
         return

@@ -232,7 +232,12 @@ class Reason(StrEnum):
         "Machines whose install failed hold every slot of maxUnavailable, or the groups of spread; "
         "of a run, that more failed than maxFailed allows.",
     )
-    INVALID_SPEC = ("InvalidSpec", _BLOCKED, "The spec cannot work, or cannot be read.")
+    INVALID_SPEC = (
+        "InvalidSpec",
+        _BLOCKED,
+        "This version of azpatch cannot read the object; of a PatchTarget or PatchRun, that it "
+        "cannot read its PatchPolicy.",
+    )
     DELETING = ("Deleting", _DELAYED, "Deleted once the operations in flight have ended.")
 
     # --- machine: why nothing can be sent now

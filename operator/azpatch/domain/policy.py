@@ -81,10 +81,19 @@ def _told(run: PatchRun | None) -> PolicyRun | None:
 
 
 def deciding(policy: PatchPolicy) -> bool:
-    """Machines may still go by an older generation: this one was not seen to be decided."""
+    """Machines may still go by an older generation, or by none: this one was not seen to be
+    decided. One that could not be read is at its first look by whoever can read it."""
     ready = find(policy.status.conditions, ConditionType.READY)
     seen = policy.status.observed_generation == policy.metadata.generation
-    return not seen or ready is None or ready.reason == Reason.NEW_GENERATION
+    undecided = (Reason.NEW_GENERATION, Reason.INVALID_SPEC)
+    return not seen or ready is None or ready.reason in undecided
+
+
+def says_unread(target: PatchTarget) -> bool:
+    """The machine still says that its policy cannot be read, though that was said since of which
+    machines there are."""
+    ready = find(target.status.conditions, ConditionType.READY)
+    return ready is not None and ready.reason == Reason.INVALID_SPEC
 
 
 def _only_to_be_read_again(policy: PatchPolicy, trouble: Trouble) -> bool:
@@ -167,6 +176,8 @@ def _run_stopped(runs: Runs) -> tuple[Reason, str] | None:
     ready = find(run.status.conditions, ConditionType.READY) if run else None
     if run is None or ready is None or ready.status == "True":
         return None
+    if ready.reason == Reason.INVALID_SPEC:
+        return None  # It waited until the policy can be read, and has not been looked at since.
     reason = Reason.RUN_FAILED if run.over else Reason.RUN_PAUSED
     return reason, f"PatchRun {run.metadata.name}: {ready.message}"
 

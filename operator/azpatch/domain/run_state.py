@@ -8,7 +8,7 @@ from datetime import datetime
 
 from azpatch.api.common import ConditionType
 from azpatch.api.reasons import Reason
-from azpatch.api.run import RunMembership, RunPhase
+from azpatch.api.run import PatchRun, RunMembership, RunPhase
 from azpatch.api.target import RunState
 from azpatch.domain.conditions import Finding, Status
 from azpatch.domain.opening import NEEDS_A_PERSON, Shut
@@ -42,7 +42,12 @@ class Untold:
     wave: str
 
 
-_NEEDS_A_PERSON = (*NEEDS_A_PERSON, Reason.NO_WINDOW_LEFT, Reason.PATCH_SET_NOT_SHOWN)
+_NEEDS_A_PERSON = (
+    *NEEDS_A_PERSON,
+    Reason.NO_WINDOW_LEFT,
+    Reason.PATCH_SET_NOT_SHOWN,
+    Reason.INVALID_SPEC,
+)
 """Why a run that is not halted does not go on by itself. Without a window for the wave whose turn
 it is it would never end, and no other would begin."""
 
@@ -138,6 +143,17 @@ def state_of(
         told = "; ".join(part for part in (flying, waits) if part)
         return State(RunPhase.RUNNING, Reason.RUN_UNDER_WAY, f"Wave {wave.name}: {told}.")
     return State(RunPhase.WAITING, *_shut(wave, left))
+
+
+def policy_unread(run: PatchRun) -> State:
+    """Its policy cannot be read: it stays where it is."""
+    return State(
+        run.status.phase or RunPhase.WAITING,
+        Reason.INVALID_SPEC,
+        f"This version of azpatch cannot read PatchPolicy {run.spec.policy_ref.name}. Until it "
+        "can, nothing more is started, and the run stays as it is. The PatchPolicy's condition "
+        "Ready says why, and what to do.",
+    )
 
 
 def _dot(text: str) -> str:

@@ -27,6 +27,11 @@ from azpatch.reconcile.slots import Slots
 from azpatch.reconcile.store import Store, Stored
 from azpatch.reconcile.terms import Terms
 
+_COUNTED_ANEW = frozenset(
+    {"machines", "problems", "problemsOmitted", "oldestAssessmentTime", "nextWindow"}
+)
+"""Status fields of all kinds that tell how things are at each look, and remember nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -70,14 +75,16 @@ class Context:
         return self._take(stored, answer)
 
     async def write_unreadable(self, stored: Stored[Any]) -> None:
-        """Says in the status of an object that it cannot be read. Raises KubeError."""
+        """Says in the status of an object that it cannot be read, and no more what would be out of
+        date soon. Raises KubeError."""
         raw = stored.raw.get("status") or {}
         try:
             before = [Condition.model_validate(c) for c in raw.get("conditions") or ()]
         except ValidationError:
             before = []
         told = unreadable(before, stored.error or "", stored.generation, self.clock.now())
-        wanted = {**raw, "conditions": [c.to_object() for c in told]}
+        kept = {field: value for field, value in raw.items() if field not in _COUNTED_ANEW}
+        wanted = {**kept, "conditions": [c.to_object() for c in told]}
         wanted["observedGeneration"] = stored.generation
         if wanted != raw:
             await self.kube.replace_status(stored.kind, stored.raw, wanted)

@@ -17,9 +17,11 @@ from azpatch.api.subscription import AzureSubscription
 from azpatch.api.target import PatchTarget, PatchTargetStatus
 from azpatch.azure.port import AzureClient
 from azpatch.domain import target as decide
+from azpatch.domain.availability import foreign_install
 from azpatch.domain.facts import AssessmentResult, Machine, MissingPatch
 from azpatch.domain.governor import Claim, governor, specificity
 from azpatch.domain.grants import Namespace, access
+from azpatch.domain.ids import key as key_of
 from azpatch.domain.ids import subscription_of
 from azpatch.domain.image import Image, with_os_type
 from azpatch.domain.matrix import Matrix
@@ -119,7 +121,9 @@ class Decider:
         policy = self._context.store.policy_of(stored)
         if policy is not None and policy.parsed is None:
             # Its run waits likewise, and goes on when the policy can be read.
-            return NotNow(decide.blocked(stored.parsed, status, _UNREADABLE, now))
+            held = foreign_install(status) and not self._governed_by_another(stored)
+            idle = _UNREADABLE_AND_HELD if held else _UNREADABLE
+            return NotNow(decide.blocked(stored.parsed, status, idle, now), open=True)
         case = self._gather(key, stored, memory)
         if case is not None:
             memory.based_on(
@@ -287,6 +291,15 @@ class Decider:
             unpaid=_unpaid(case.machine, subscription),
         )
 
+    def _governed_by_another(self, stored: Stored[PatchTarget]) -> bool:
+        """Another policy has taken the machine over, and looks at it itself."""
+        assert stored.parsed is not None
+        return any(
+            other.parsed is not None and other.parsed.status.governs is True
+            for other in self._context.store.targets_on(key_of(stored.parsed.spec.machine_id))
+            if other.uid != stored.uid
+        )
+
     def _busy_elsewhere(self, case: _Case) -> bool:
         """Another PatchTarget of the machine holds the lock, whatever else can be read of it."""
         return any(
@@ -377,9 +390,19 @@ _NO_MATRIX = Idle(
 _UNREADABLE = Idle(
     False,
     Reason.INVALID_SPEC,
-    "This version of azpatch cannot read the machine's PatchPolicy, so nothing is sent. The "
+    "This version of azpatch cannot read the PatchPolicy, and sends nothing for it. The "
     "PatchPolicy's condition Ready says why, and what to do.",
 )
+
+
+_UNREADABLE_AND_HELD = Idle(
+    False,
+    Reason.FOREIGN_OPERATION,
+    "Someone else's operation ran on the machine at the last look, and counts until the next. This "
+    "version of azpatch cannot read the PatchPolicy, and until it can it neither looks nor sends "
+    "anything for it. The PatchPolicy's condition Ready says why, and what to do.",
+)
+"""The slot is held by that reason, and only a look can tell that it is free."""
 
 
 _UNSEEN = Idle(

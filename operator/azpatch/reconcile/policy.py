@@ -26,7 +26,7 @@ from azpatch.domain.policy_machines import holds_slots, next_overdue, slot_limit
 from azpatch.domain.run import run_slots
 from azpatch.domain.run_entry import open_run
 from azpatch.domain.waves import windows_of_waves
-from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, PATCH_TARGET, Conflict, KubeError, Object
+from azpatch.kube.port import PATCH_POLICY, PATCH_TARGET, Conflict, KubeError, Object
 from azpatch.reconcile import metrics
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.policy_runs import PolicyRuns, owned_by
@@ -72,6 +72,7 @@ class PolicyReconciler:
         self._tell_machines(key, stored, scopes, targets)
         if stored.parsed is None:
             log.error("PatchPolicy cannot be read", policy=str(key), error=stored.error)
+            metrics.forget(key.namespace, key.name)
             await self._context.write_unreadable(stored)
             await self._release(key, stored)
             return Result()
@@ -164,12 +165,13 @@ class PolicyReconciler:
         stored: Stored[PatchPolicy],
         targets: Sequence[Stored[PatchTarget]],
     ) -> int:
-        """How many machines still go by an older generation."""
-        if not decide.deciding(policy):
-            return 0
-        decided = self._context.decided
+        """How many machines still go by an older generation, or say that none can be read."""
+        deciding, decided = decide.deciding(policy), self._context.decided
         return sum(
-            decided.get(own_key(target)) != stored.generation for target in targets if target.parsed
+            decided.get(own_key(target)) != stored.generation
+            and (deciding or decide.says_unread(target.parsed))
+            for target in targets
+            if target.parsed
         )
 
     def _targets(self, key: Key) -> tuple[Stored[PatchTarget], ...]:
@@ -229,11 +231,12 @@ class PolicyReconciler:
         scopes: Mapping[str, Scope],
         targets: Iterable[Stored[PatchTarget]],
     ) -> None:
-        """Wakes the policy's machines, and its run, when what was declared changed."""
+        """Wakes the policy's machines, and its runs, when what was declared changed."""
         subscriptions = usable_subscriptions(self._context.store)
         terms = (
             stored.uid,
             stored.generation,
+            stored.parsed is None,
             stored.deleting,
             self._context.store.namespace_labels(key.namespace),
             {id_: (one.metadata.name, one.spec) for id_, one in subscriptions.items()},
@@ -245,9 +248,9 @@ class PolicyReconciler:
             self._context.refresher.ask(id_)
         for target in targets:
             self._context.queue.add(own_key(target))
-        run = self._context.terms.run(stored)
-        if run is not None:
-            self._context.queue.add(Key(PATCH_RUN.kind, key.namespace, run.metadata.name))
+        for run in self._context.terms.runs(stored):
+            if run.parsed is not None and not run.parsed.over:
+                self._context.queue.add(own_key(run))
 
     async def _create(
         self,

@@ -16,6 +16,7 @@ from azpatch.domain.one_time import Asked, Wait, admission
 from azpatch.domain.opening import UNSCHEDULED, Opening, soonest
 from azpatch.domain.policy_machines import machines_of
 from azpatch.domain.run import told, without_policy
+from azpatch.domain.run_state import policy_unread
 from azpatch.reconcile.context import Context
 from azpatch.reconcile.install_run import SHORTLY, InstallRuns
 from azpatch.reconcile.queue import Key, Result
@@ -57,12 +58,20 @@ class RunReconciler:
         run = stored.parsed
         policy = self._context.store.policy(key.namespace, run.spec.policy_ref.name)
         if policy is not None and policy.parsed is None and (run.one_time or made(policy, stored)):
-            return Result()  # Its own condition says so. It wakes the run when it can be read.
+            return await self._wait_for_policy(stored, run)
         if run.one_time and not _begun(run):
             return await self._ask(stored, run, policy)
         if run.installs:
             return await self._installs.reconcile(stored, run)
         return await self._assess(stored, run, policy)
+
+    async def _wait_for_policy(self, stored: Stored[PatchRun], run: PatchRun) -> Result:
+        """It is there, and wakes the run when it can be read. How long the run had waited for
+        something says nothing then."""
+        self._installs.forget(stored.uid)
+        self._since.pop(stored.uid, None)
+        status = told(run, policy_unread(run), self._context.clock.now())
+        return Result(await self._teller.tell(stored, run, status))
 
     def _forget(self, run_uid: str) -> None:
         self._installs.forget(run_uid)

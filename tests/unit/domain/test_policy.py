@@ -44,7 +44,7 @@ from azpatch.api.target import (
     Verdict,
 )
 from azpatch.domain.opening import Open, Shut, Timing
-from azpatch.domain.policy import status
+from azpatch.domain.policy import deciding, status
 from azpatch.domain.policy_machines import next_overdue, operation_of, slot_limit
 from azpatch.domain.run_need import NO_RUNS, Runs
 from azpatch.domain.subscription import Trouble
@@ -595,6 +595,23 @@ class TestProblems:
         assert 20 * (len(told) + len(longest(1))) < size < 64 * 1024
 
 
+@pytest.mark.parametrize(
+    ("reason", "observed", "expected"),
+    [
+        pytest.param("UpToDate", 0, False, id="decided"),
+        pytest.param("UpToDate", -1, True, id="not seen"),
+        pytest.param("NewGeneration", 0, True, id="machines are looked at"),
+        pytest.param("InvalidSpec", 0, True, id="it could not be read"),
+    ],
+)
+def test_machines_are_being_decided(reason: str, observed: int, expected: bool) -> None:
+    said = PatchPolicyStatus(
+        observed_generation=observed, conditions=(condition("Ready", "True", reason),)
+    )
+    metadata = POLICY.metadata.replace(generation=0)
+    assert deciding(POLICY.replace(metadata=metadata, status=said)) is expected
+
+
 class TestSlots:
     @pytest.mark.parametrize(
         ("share", "supported", "limit"),
@@ -627,6 +644,7 @@ def run(phase: RunPhase, ready: str, reason: str) -> PatchRun:
 
 SOAKS = run(RunPhase.WAITING, "True", "Soaking")
 PAUSED = run(RunPhase.PAUSED, "False", "TooManyFailed")
+WAITED_FOR_POLICY = run(RunPhase.RUNNING, "False", "InvalidSpec")
 LAST_FAILED = run(RunPhase.FAILED, "False", "GateNotPassed")
 LAST_CANCELLED = run(RunPhase.CANCELLED, "True", "RunCancelled")
 
@@ -648,6 +666,11 @@ class TestRuns:
                 Runs(SOAKS, LAST_FAILED, None), ("True", "RunUnderWay"), id="one after it"
             ),
             pytest.param(Runs(None, LAST_CANCELLED, None), ("True", "UpToDate"), id="cancelled"),
+            pytest.param(
+                Runs(WAITED_FOR_POLICY, None, None),
+                ("True", "UpToDate"),
+                id="one that waited for it",
+            ),
         ],
     )
     def test_a_policy_is_as_well_as_its_run(self, runs: Runs, expected: tuple[str, str]) -> None:

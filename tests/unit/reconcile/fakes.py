@@ -513,6 +513,10 @@ def assessment_row(**changes: Any) -> AssessmentResult:
     return replace(known, **changes)
 
 
+OF_ANOTHER_VERSION = {"linux": {}, "maximumDuration": "P1D"}
+"""An `install` that this version cannot read: it takes no such duration."""
+
+
 class World:
     """A cluster and an Azure that outlive the operators that run on them."""
 
@@ -604,6 +608,21 @@ class World:
     def ready(self, machine_id: str = VM) -> str:
         """The reason of its condition Ready."""
         return next(c.reason for c in self.status(machine_id).conditions if c.type == "Ready")
+
+    def message(self, machine_id: str = VM) -> str:
+        """What its condition Ready says."""
+        return next(c.message for c in self.status(machine_id).conditions if c.type == "Ready")
+
+    def said_of(self, machine_id: str) -> dict[str, str]:
+        """The reason of Ready, by policy."""
+        targets = map(PatchTarget.from_object, self.kube.all(PATCH_TARGET))
+        return {
+            target.spec.policy: next(
+                c.reason for c in target.status.conditions if c.type == "Ready"
+            )
+            for target in targets
+            if key(target.spec.machine_id) == key(machine_id)
+        }
 
     def compliant(self, machine_id: str = VM) -> tuple[str, str]:
         """Status and reason of its condition Compliant."""

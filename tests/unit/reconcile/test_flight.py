@@ -11,6 +11,7 @@ from fakes import (
     DAY,
     HOUR,
     MINUTE,
+    OF_ANOTHER_VERSION,
     SECOND,
     START,
     VM,
@@ -573,10 +574,6 @@ async def test_suspending_stops_new_work_and_reads_the_result_of_ones_own(due: W
     assert installation is not None
     assert installation.outcome == "Succeeded"
     assert [post[0] for post in due.azure.posts] == ["Install"]
-
-
-OF_ANOTHER_VERSION = {"linux": {}, "maximumDuration": "P1D"}
-"""This one takes no such duration."""
 
 
 async def test_under_a_policy_that_cannot_be_read_the_end_is_read_and_nothing_is_sent(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fakes import HOUR, IMAGE, MINUTE, VM, World, machine
+from fakes import HOUR, IMAGE, MINUTE, OF_ANOTHER_VERSION, VM, World, machine
 from prometheus_client import REGISTRY
 
 from azpatch.kube.port import PATCH_POLICY
@@ -30,6 +30,20 @@ async def test_its_machines_are_counted_until_it_is_gone() -> None:
 
     assert world.kube.all(PATCH_POLICY) == []
     assert series("governed") is None
+
+
+async def test_nobody_counts_the_machines_of_one_that_cannot_be_read() -> None:
+    world = World()
+    world.azure.add(machine())
+    async with world.operator_runs():
+        await world.passes(SOON)
+        assert series("governed") == 1
+        world.policy(install=OF_ANOTHER_VERSION)
+        await world.passes(SOON)
+        assert series("governed") is None
+        world.policy()
+        await world.passes(SOON)
+    assert series("governed") == 1
 
 
 async def test_a_policy_is_told_when_another_takes_its_machine() -> None:
