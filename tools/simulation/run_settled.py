@@ -71,6 +71,8 @@ def unsettled_runs(
                 yield "", f"PatchRun {name} is left of a policy that is gone"
         elif not runs.is_one_time(run) and not _remembered(policy, runs.window(run)):
             yield "", f"PatchRun {name} is not in its policy's lastScheduleTime"
+        elif "phase" not in run["status"]:
+            yield "", f"PatchRun {name} says nothing"
         elif not runs.is_over(run):
             members = [one for one in targets if _is_in(one, run)]
             why = _stuck(world, declarations, journal, run, policy, members)
@@ -216,7 +218,7 @@ def _is_paused(run: Object, members: list[Object]) -> bool:
 def _misses_nothing(target: Object) -> bool:
     """It says so, and that nothing is in flight."""
     status = target["status"]
-    ready = [c["reason"] for c in status.get("conditions", ()) if c["type"] == "Ready"]
+    ready = [c["reason"] for c in conditions_of(target) if c["type"] == "Ready"]
     return ready == ["UpToDate"] and "operation" not in status
 
 

@@ -129,13 +129,13 @@ def _needs_a_person(world: World, target: Object) -> bool:
     status = target.get("status") or {}
     if machine not in world.cloud.machines or status.get("governs") is False:
         return False
-    reasons = {c["reason"] for c in status.get("conditions", ())}
+    reasons = {c["reason"] for c in conditions_of(target)}
     return never_ends(world, machine) or bool(reasons & {"NotBack", "ResultUnknown"})
 
 
 def _left(world: World, support: SupportRules, target: Object) -> str | None:
-    machine, status = machine_of(target), target.get("status") or {}
-    conditions = {c["type"]: c for c in status.get("conditions", ())}
+    machine = machine_of(target)
+    conditions = {c["type"]: c for c in conditions_of(target)}
     compliant, ready = conditions.get("Compliant"), conditions.get("Ready")
     if compliant is None or ready is None:
         return "nothing is decided"

@@ -18,8 +18,8 @@ from azpatch.domain.opening import Opening, Shut
 from azpatch.domain.policy import deciding
 from azpatch.domain.policy_machines import PolicyMachine
 from azpatch.domain.policy_problems import PASSING
-from azpatch.domain.run_need import GATHERING, GATHERING_SHARE, is_awaited, may_join
-from azpatch.domain.run_state import State
+from azpatch.domain.run_need import gathering_until, is_awaited, may_join
+from azpatch.domain.run_state import State, behind
 from azpatch.domain.words import at, counted, sentences
 
 
@@ -141,12 +141,7 @@ def _not_yet(run: PatchRun, asked: Asked, not_after: datetime, now: datetime) ->
     if not run.installs:
         return None
     if asked.other is not None:
-        return _waits(
-            run,
-            Reason.WAITING_FOR_RUN,
-            f"PatchRun {asked.other} of the policy is under way. This one begins when that is "
-            "over; set spec.cancelled of it to have it over sooner.",
-        )
+        return Wait(behind(asked.other), run.spec.not_after)
     opening = asked.opening
     if isinstance(opening, Shut):
         opens = _for_approval(asked.policy, opening)
@@ -170,7 +165,7 @@ def _gathering(run: PatchRun, asked: Asked, not_after: datetime, now: datetime) 
     is_for = meant(run)
     machines = [one for one in asked.machines if one.governed and is_for(one.target)]
     awaited = [one for one in machines if is_awaited(one)]
-    until = _gathering_until(asked.since, not_after) if any(map(may_join, machines)) else None
+    until = gathering_until(asked.since, not_after) if any(map(may_join, machines)) else None
     if not awaited or (until is not None and now >= until):
         return None
     told = f"Whether an install is due is being found out of {_named(awaited)}."
@@ -180,11 +175,6 @@ def _gathering(run: PatchRun, asked: Asked, not_after: datetime, now: datetime) 
         rest = _only_awaited(awaited, not_after, others=len(machines) > len(awaited))
     told = f"{told} {rest}"
     return replace(_waits(run, Reason.RECORDING_MEMBERS, told, until), gathers=True)
-
-
-def _gathering_until(since: datetime, not_after: datetime) -> datetime:
-    """One that has little time left would else be over before it begins."""
-    return since + min(GATHERING, (not_after - since) / GATHERING_SHARE)
 
 
 def _only_awaited(awaited: Sequence[PolicyMachine], not_after: datetime, *, others: bool) -> str:

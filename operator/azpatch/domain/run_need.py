@@ -64,7 +64,7 @@ def need(
     machines = machines_of(policy, targets)
     if not any(may_join(machine) for machine in machines):
         return NONE
-    until = _gathering_until(opens, closes, since)
+    until = gathering_until(max(opens, since), closes)
     if now < until and (undecided or any(is_awaited(machine) for machine in machines)):
         return Need(None, until)
     return Need(window)
@@ -131,10 +131,11 @@ def gathered(
     return any(map(is_awaited, machines_of(policy, [target.replace(status=status)])))
 
 
-def _gathering_until(opens: datetime, closes: datetime, since: datetime) -> datetime:
-    since = max(opens, since)
-    left = closes - since
-    return since + min(GATHERING, max(left, timedelta(0)) / GATHERING_SHARE)
+def gathering_until(since: datetime, closes: datetime) -> datetime:
+    """Until when at most it is being found out who is due, where installs, or a run, may begin
+    until `closes`."""
+    left = max(closes - since, timedelta(0))
+    return since + min(GATHERING, left / GATHERING_SHARE)
 
 
 def is_awaited(machine: PolicyMachine) -> bool:

@@ -145,6 +145,16 @@ def state_of(
     return State(RunPhase.WAITING, *_shut(wave, left))
 
 
+def behind(other: str) -> State:
+    """Another run of the policy is under way, and there is one at a time."""
+    return State(
+        RunPhase.WAITING,
+        Reason.WAITING_FOR_RUN,
+        f"PatchRun {other} of the policy is under way. This one begins when that is over; set "
+        "spec.cancelled of it to have it over sooner.",
+    )
+
+
 def policy_unread(run: PatchRun) -> State:
     """Its policy cannot be read: it stays where it is."""
     return State(

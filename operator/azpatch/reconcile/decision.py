@@ -21,7 +21,7 @@ from azpatch.domain.availability import foreign_install
 from azpatch.domain.facts import AssessmentResult, Machine, MissingPatch
 from azpatch.domain.governor import Claim, governor, specificity
 from azpatch.domain.grants import Namespace, access
-from azpatch.domain.ids import key as key_of
+from azpatch.domain.ids import key as machine_key
 from azpatch.domain.ids import subscription_of
 from azpatch.domain.image import Image, with_os_type
 from azpatch.domain.matrix import Matrix
@@ -296,7 +296,7 @@ class Decider:
         assert stored.parsed is not None
         return any(
             other.parsed is not None and other.parsed.status.governs is True
-            for other in self._context.store.targets_on(key_of(stored.parsed.spec.machine_id))
+            for other in self._context.store.targets_on(machine_key(stored.parsed.spec.machine_id))
             if other.uid != stored.uid
         )
 

@@ -21,6 +21,7 @@ from azpatch.domain.policy_problems import kept_by
 from azpatch.domain.run_entry import needs_approval, open_run
 from azpatch.domain.run_facts import RunFacts, RunMember, members_of
 from azpatch.domain.run_need import may_join
+from azpatch.domain.run_state import behind
 from azpatch.domain.selector import carries
 from azpatch.domain.waves import Candidate, assign, waves_of
 from azpatch.domain.windows import Calendar
@@ -69,9 +70,13 @@ class InstallRuns:
             status = decide.without_policy(run, self._context.clock.now())
             await self._teller.write(stored, run, status)
             return Result()
-        if self._context.terms.run(case.policy) != run:
-            return Result()  # One at a time; the policy wakes who is next.
-        now = self._context.clock.now()
+        now, turn = self._context.clock.now(), self._context.terms.run(case.policy)
+        if turn != run:
+            # One at a time; the policy wakes who is next.
+            if turn is None or run.status.effective is not None:
+                return Result()
+            waits = decide.told(run, behind(turn.metadata.name), now)
+            return Result(await self._teller.tell(stored, run, waits))
         awaited = self._offer(case, now)
         progress = self._progress(case, awaited, now)
         read = await self._patch_sets.read(stored.uid, progress.unread)

@@ -45,8 +45,8 @@ ROOM = 15.0
 """Real seconds of these that a POST needs at least: one that is cut off counts as unconfirmed."""
 
 DECLARED = 5.0
-"""Real seconds from when what people declared is asked for until the intent stands. If the API
-server is slower, who suspends a policy meanwhile would see it start something."""
+"""Real seconds from when what people declared is asked for until the intent stands, or a run is
+made. If the API server is slower, who suspends a policy meanwhile would see it start something."""
 
 log = structlog.get_logger(__name__)
 

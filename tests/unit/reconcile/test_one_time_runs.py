@@ -9,8 +9,10 @@ from typing import Any
 from fakes import HOUR, MINUTE, START, machine, numbered
 from run_fleet import CANARY, EVENING, FIRST, REST, Fleet
 
+from azpatch.api.policy import PatchPolicy
 from azpatch.api.run import PatchRun
 from azpatch.kube.port import PATCH_POLICY, PATCH_RUN, Kind, Object, Unavailable
+from azpatch.reconcile.policy_runs import owned_by
 
 FROZEN = {
     "timeZone": "UTC",
@@ -371,6 +373,29 @@ async def test_a_policy_has_one_install_run_at_a_time() -> None:
         assert seen(fleet, FIRST)[0] == "Cancelled"
         assert seen(fleet) == ("Waiting", "Soaking")
         assert len(fleet.installs) == 2, "a canary of its own"
+
+
+async def test_the_own_run_of_a_window_says_that_it_waits_for_the_one_under_way() -> None:
+    """Both began to be at the same moment: another leader made it, or this one a moment before."""
+    fleet = Fleet(4, [{**CANARY, "soak": "12h"}, REST])
+    async with fleet.world.operator_runs():
+        fleet.world.asks(start="Immediate")
+        await fleet.passes(HOUR)
+        assert seen(fleet) == ("Waiting", "Soaking")
+        (policy,) = fleet.world.kube.all(PATCH_POLICY)
+        meta = {
+            "name": FIRST,
+            "namespace": "web",
+            "ownerReferences": [owned_by(PatchPolicy.from_object(policy))],
+        }
+        made = {"metadata": meta, "spec": {"policyRef": {"name": "web-linux"}}}
+        await fleet.world.kube.create(PATCH_RUN, made)
+        await fleet.passes(MINUTE)
+        assert seen(fleet, FIRST) == ("Waiting", "WaitingForRun")
+        assert "PatchRun now of the policy is under way" in message(fleet, FIRST)
+        fleet.world.says(one(fleet), cancelled=True)
+        await fleet.until(18, 1)
+        assert seen(fleet, FIRST)[0] == "Running"
 
 
 async def test_of_two_that_wait_one_begins() -> None:
