@@ -10,7 +10,8 @@ import pytest
 
 from azpatch.api.policy import PatchPolicy
 from judging.calendar_by_day import opened
-from simulation import months
+from simulation import month_rollouts, months
+from simulation.fleets import Fleet
 from simulation.month_windows import ZONES, Change, changes
 
 WORLDS = range(months.AMONG, 40 * months.ONE_IN, months.ONE_IN)
@@ -66,11 +67,36 @@ def test_all_zones_are_drawn_with_changes_both_ways() -> None:
     assert seen == {(zone, forward) for zone in ZONES for forward in (False, True)}
 
 
+def _whole(seed: int) -> Fleet:
+    """With what its policies ask for besides windows."""
+    return month_rollouts.drawn(months.draw(Random(seed))[0], Random(seed))
+
+
 def test_every_policy_is_one_that_the_api_server_takes() -> None:
     for seed in WORLDS:
-        fleet, _ = months.draw(Random(seed))
-        for raw in fleet.policies:
+        for raw in _whole(seed).policies:
             PatchPolicy.model_validate(raw)
+
+
+def test_some_policies_ask_for_an_approval_for_groups_or_for_what_the_canary_was_given() -> None:
+    asked = [
+        field
+        for seed in WORLDS
+        for raw in _whole(seed).policies
+        for field in raw["spec"]["rollout"]
+    ]
+    rare = {field: asked.count(field) for field in ("approval", "spread", "patchSet", "maxFailed")}
+    assert min(rare.values()) >= 3, rare
+
+
+def test_a_machine_in_a_group_is_still_its_policys() -> None:
+    for seed in WORLDS:
+        plain, whole = (
+            fleet.azure["machines"] for fleet in (months.draw(Random(seed))[0], _whole(seed))
+        )
+        assert [one["tags"][months.TAG] for one in whole] == [
+            one["tags"][months.TAG] for one in plain
+        ]
 
 
 def test_a_window_of_each_world_is_near_a_change_of_its_clock() -> None:

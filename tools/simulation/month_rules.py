@@ -26,6 +26,7 @@ from simulation.months import INVENTORY, Publication
 from simulation.overdue import TOLD_WITHIN, Overdue
 from simulation.run_settled import SHUT, WAITS, unsettled_runs, waits_rightly
 from simulation.settled import waits_for_its_time
+from simulation.spread import Groups
 from simulation.targets import conditions_of, machine_of, owned
 from simulation.world import World
 
@@ -70,6 +71,7 @@ class MonthRules:
     ) -> None:
         self._world, self._judge, self._trouble = world, judge, trouble
         self._overdue, self._publications = overdue, publications
+        self._groups = Groups(world.fleet)
         self._due: dict[str, list[_Due]] = {}
         """In the windows that are open, by uid of the PatchTarget."""
         self.judged = 0
@@ -184,8 +186,13 @@ class MonthRules:
             self._overdue.look_again(wrong)
 
     def _others_at_work(self, policy: Object, due: _Due, opens: datetime, closes: datetime) -> bool:
-        """It said to wait for a slot, and others of the policy were installed on meanwhile."""
-        others = {machine_of(one) for one in self._targets(policy)} - {due.machine}
+        """It said to wait for a slot, and others of the policy, or of a group that it is in, were
+        installed on meanwhile."""
+        others = {machine_of(one) for one in self._targets(policy)}
+        for one in self._world.fleet.policies:
+            groups = self._groups.of(one, due.machine)
+            others.update(*(group.machines for group in groups))
+        others -= {due.machine}
         return "WaitingForSlot" in due.reasons and any(
             one.machine in others
             and one.kind == "Install"

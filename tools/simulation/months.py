@@ -18,7 +18,7 @@ from typing import Any
 from azpatch.kube.port import AZURE_SUBSCRIPTION, Object
 from azsim.fleet import Patch
 from judging.calendar_by_day import duration, opened
-from simulation import fleets, images, matrices
+from simulation import fleets, images, matrices, month_rollouts
 from simulation.fleets import GROUP, Fleet
 from simulation.images import subscription_id
 from simulation.injections import Injection, Troublemaker
@@ -233,8 +233,8 @@ class Months:
         self._random = world.random("months")
         self._length = length
         self.publications: list[Publication] = []
-        for policy in world.fleet.policies:
-            self._publish_for(policy)
+        for number, policy in enumerate(world.fleet.policies, 1):
+            self._publish_for(policy, 1000 * number)
         for _ in range(self._random.randint(4, 9)):
             seconds = self._random.uniform(QUIET_FIRST.total_seconds(), length.total_seconds())
             self._in(seconds, self._arm)
@@ -265,8 +265,9 @@ class Months:
         undo = partial(self._trouble.apply, current, freezes=before)
         self._trouble.later(2 * HOUR, 3 * DAY, undo)
 
-    def _publish_for(self, policy: Object) -> None:
-        """Before most windows, some hours or days, and at other times."""
+    def _publish_for(self, policy: Object, shared: int) -> None:
+        """Before most windows, some hours or days, and at other times. Where later waves are given
+        what the first was, machines lack the same before a window, of numbers from `shared` on."""
         start, end = self._world.fleet.start, self._world.fleet.start + self._length
         opens = [one[0] for one in opened(policy["spec"]["schedule"], start + HOUR, end)]
         few = opens if len(opens) <= 8 else sorted(self._random.sample(opens, 8))
@@ -274,15 +275,17 @@ class Months:
         for raw in self._world.fleet.azure["machines"]:
             if raw["tags"][TAG] != name:
                 continue
-            for at in few:
+            for number, at in enumerate(few):
                 early = self._random.choice((11, 14, 14, 20, 30, 90)) * HOUR
-                self._publish_at(fleets.id_of(raw).lower(), at - early)
+                same = shared + number if month_rollouts.pins(policy) else None
+                self._publish_at(fleets.id_of(raw).lower(), at - early, same)
             for _ in range(OTHER_TIMES):
                 at = start + self._random.random() * self._length
                 self._publish_at(fleets.id_of(raw).lower(), at)
 
-    def _publish_at(self, machine: str, at: datetime) -> None:
-        number = 100 + len(self.publications)
+    def _publish_at(self, machine: str, at: datetime, number: int | None = None) -> None:
+        """A patch that no other machine lacks, or the one of this number."""
+        number = number or 100 + len(self.publications)
         patch = Patch.model_validate(_patch(self._random, number))
         one = Publication(machine, at, patch.name, assessed=self._random.random() < 0.7)
         self.publications.append(one)

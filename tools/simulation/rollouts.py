@@ -49,6 +49,9 @@ would lack what a canary was given."""
 REPORTED = (("ubuntu", "22.04"),) * 7 + (("ubuntu", "24.04"), ("debian", "12"), None)
 """What the agents of its machines report; None: nothing."""
 
+FAILED = (0, 1, 2, "20%", "50%")
+"""What maxFailed may be."""
+
 LEADS = ("30m", "3h", "24h")
 
 NOBODY = "9"
@@ -96,6 +99,12 @@ def drawn(fleet: Fleet, random: Random) -> Fleet:
 def has_waves(fleet: Fleet) -> bool:
     """Somebody in it installs in waves."""
     return any(raw["spec"].get("rollout", {}).get("waves") for raw in fleet.policies)
+
+
+def needs_people(fleet: Fleet) -> bool:
+    """Some runs in it are somebody's to look after: they have waves, or wait for an approval."""
+    asked = any("approval" in raw["spec"].get("rollout", {}) for raw in fleet.policies)
+    return asked or has_waves(fleet)
 
 
 def _same_target(one: Object, other: Object) -> bool:
@@ -233,7 +242,7 @@ def rollout(random: Random, windows: list[str]) -> Raw:
     """How carefully."""
     return {
         "maxUnavailable": random.choice((1, 2, "30%", "50%", "60%", "100%")),
-        "maxFailed": random.choice((0, 1, 2, "20%", "50%")),
+        "maxFailed": random.choice(FAILED),
         "minSucceeded": random.choice((1, 1, "50%", "50%", "80%", "100%")),
         "waves": list(_waves(random, windows)),
     }

@@ -20,6 +20,7 @@ from azpatch.kube.port import PATCH_RUN, PATCH_TARGET, Object
 from azsim.journal import Entry, EventEntry, RequestEntry
 from simulation import (
     fleets,
+    month_rollouts,
     month_rules,
     months,
     one_time_people,
@@ -130,6 +131,7 @@ class _Run:
         self.plan = _plan(seed, random)
         if months.has(seed):
             fleet, self.trouble_for = months.draw(Random(f"{seed}/months"))
+            fleet = month_rollouts.drawn(fleet, Random(f"{seed}/month rollouts"))
             interval, self.look_every, self.plan = months.INVENTORY, months.LOOK_EVERY, []
         else:
             fleet = _fleet(seed)
@@ -161,8 +163,9 @@ class _Run:
         one_time_people.OneTimePeople(world, trouble, hours)
 
     def _begin_months(self) -> None:
-        world, trouble = self.world, self.trouble
+        world, trouble, hours = self.world, self.trouble, self.trouble_for // HOUR
         run_people.RunPeople(world, trouble)
+        one_time_people.OneTimePeople(world, trouble, hours)
         happens = months.Months(world, trouble, self.plan, self.trouble_for)
         self.months = month_rules.MonthRules(
             world, self.judge, trouble, self.overdue, happens.publications, self.trouble_for

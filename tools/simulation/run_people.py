@@ -66,7 +66,7 @@ class RunPeople:
         self._paused: set[str] = set()
         self._approvers: Random = world.random("approvals")
         self._asked: set[str] = set()
-        if not rollouts.has_waves(world.fleet):
+        if not rollouts.needs_people(world.fleet):
             return
         self._plan = [self._planned() for _ in range(self._random.choice(PLANNED))]
         self._before: dict[str, Object] = {}

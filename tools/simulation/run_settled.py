@@ -141,7 +141,8 @@ def _unasked(
     if policy is not None and policy["spec"].get("suspend"):
         return None
     if runs.begun_at(run) is not None:
-        return "has not assessed all of its machines"
+        mine = [one for one in targets if policy is not None and owned(one, policy)]
+        return None if _at_work(run, mine) else "has not assessed all of its machines"
     until, status = runs.not_after(run), run.get("status") or {}
     if until is None or world.clock.now() > until + SEEN:
         return f"should be over since {until}"
@@ -163,6 +164,12 @@ def _unasked(
     if any(declarations.may_begin(run, one, SEEN) for one in mine):
         return f"says {reason}, and may begin"
     return None
+
+
+def _at_work(run: Object, targets: Iterable[Object]) -> bool:
+    """On a machine that it is for something is in flight: it is assessed after that."""
+    mine = [one for one in targets if runs.is_for(run, machine_of(one))]
+    return any((one.get("status") or {}).get("operation") for one in mine)
 
 
 def _nobody_is_due(world: World, run: Object, governed: Iterable[Object]) -> bool:

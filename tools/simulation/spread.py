@@ -25,44 +25,44 @@ def drawn(fleet: Fleet, random: Random) -> Fleet:
     """The fleet; of some, the machines are in groups, and most policies look at them."""
     if random.randrange(ONE_IN):
         return fleet
-    machines = [{**machine, **_place(random, machine)} for machine in fleet.azure["machines"]]
+    machines = [{**machine, **place(random, machine)} for machine in fleet.azure["machines"]]
     policies = [
-        {**raw, "spec": {**raw["spec"], "rollout": {**raw["spec"]["rollout"], **_rollout(random)}}}
+        {**raw, "spec": {**raw["spec"], "rollout": {**raw["spec"]["rollout"], **rollout(random)}}}
         for raw in fleet.policies
     ]
     return replace(fleet, azure={**fleet.azure, "machines": machines}, policies=policies)
 
 
-def _place(random: Random, machine: Mapping[str, Any]) -> dict[str, Any]:
+def place(random: Random, machine: Mapping[str, Any]) -> dict[str, Any]:
     """Azure has a machine in a set or in a zone, in neither if it is one of a scale set or of
     somebody else's hardware."""
-    place: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     if random.random() < 0.7:
-        place["tags"] = {random.choice((TAG, TAG.title())): random.choice(VALUES)}
+        found["tags"] = {random.choice((TAG, TAG.title())): random.choice(VALUES)}
     drawn = random.random()
     if "arc" in machine or "scaleSet" in machine:
-        return place
+        return found
     if drawn < 0.5:
-        place["availabilitySet"] = random.choice(("as-1", "as-1", "as-2"))
+        found["availabilitySet"] = random.choice(("as-1", "as-1", "as-2"))
     elif drawn < 0.8:
-        place["zone"] = random.choice(("1", "2"))
-    return place
+        found["zone"] = random.choice(("1", "2"))
+    return found
 
 
-def _rollout(random: Random) -> dict[str, Any]:
-    """Often nobody waits for anything but groups."""
-    rollout: dict[str, Any] = {"maxUnavailable": "100%"} if random.random() < 0.5 else {}
+def rollout(random: Random) -> dict[str, Any]:
+    """What a policy says of groups. Often nobody waits for anything but groups."""
+    said: dict[str, Any] = {"maxUnavailable": "100%"} if random.random() < 0.5 else {}
     kind = random.random()
     if kind < 0.4:
-        return rollout
+        return said
     if kind < 0.5:
-        return {**rollout, "spread": []}
+        return {**said, "spread": []}
     entries = [
         {"by": "AvailabilitySet", "maxUnavailable": random.choice((1, "50%"))},
         {"by": "Zone", "maxUnavailable": random.choice((1, 2, "50%"))},
         {"by": "Tag", "key": TAG.upper(), "maxUnavailable": random.choice((1, 2, "50%"))},
     ]
-    return {**rollout, "spread": random.sample(entries, random.randint(1, 3))}
+    return {**said, "spread": random.sample(entries, random.randint(1, 3))}
 
 
 class Groups:
