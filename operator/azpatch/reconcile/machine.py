@@ -165,7 +165,8 @@ class MachineReconciler:
                 raise
             await self._end(key, decision)
             return result
-        if foreign_install(decision.target.status) and self._forgets(decision):
+        foreign = foreign_install(decision.target.status) or memory.saw_foreign
+        if foreign and self._forgets(decision):
             # It holds a slot as long as it runs, and whether it does only a look can tell.
             if memory.blocked is not None:
                 return await self._block(key, decision, memory.blocked, memory)
@@ -184,7 +185,7 @@ class MachineReconciler:
         self._decided(key, decision.stored, decision.policy.generation)
 
     def _forgets(self, decision: Decision) -> bool:
-        """Resting now would unsay that someone else's operation runs on the machine."""
+        """Resting now would unsay, or leave unsaid, that someone else's operation runs on it."""
         standing = decision.standing
         return (
             standing.governs

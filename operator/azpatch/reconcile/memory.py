@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
 
 from azpatch.api.install import Install
+from azpatch.api.reasons import Reason
 from azpatch.azure.port import Accepted
 from azpatch.domain.plan import Idle
 from azpatch.domain.selection import Selection
@@ -58,6 +59,11 @@ class MachineMemory:
     """The decision that was logged last."""
     basis: tuple[str, tuple[int, int]] | None = None
     """vmId, and the generations of the policy and the AzureSubscription, that all this is about."""
+
+    @property
+    def saw_foreign(self) -> bool:
+        """The last look found somebody else's operation at work, and holds."""
+        return self.blocked is not None and self.blocked.reason == Reason.FOREIGN_OPERATION
 
     def based_on(self, vm_id: str, generations: tuple[int, int]) -> None:
         """Forgets what does not hold for another machine, or under another declaration."""
