@@ -22,7 +22,7 @@ from fakes import (
 )
 
 from azpatch.api.common import DetectedState
-from azpatch.azure.port import Denied, Progress, Retry
+from azpatch.azure.port import Denied, Gone, Progress, Retry
 from azpatch.domain.facts import AssessmentResult, GuestStatus, InstallationResult
 from azpatch.domain.ids import key
 from azpatch.kube.port import PATCH_POLICY, PATCH_TARGET, Unavailable
@@ -126,6 +126,34 @@ async def test_someone_elses_install_holds_a_slot_until_it_ends() -> None:
         await world.passes(5 * MINUTE)
 
     assert len(installs(world)) == 1
+
+
+async def test_someone_elses_install_seen_at_the_end_of_an_assessment_holds_a_slot() -> None:
+    """Nothing is due there, so that nothing else would look at the machine."""
+    world = fleet(A, due=False)
+    async with world.operator_runs():
+        await world.passes(SOON)
+        assert [post[0] for post in world.azure.posts] == ["Assess"]
+        world.azure.operations["op-1"] = Gone("NotFound", "That URL is of no use any more.")
+        found = assessment_row(
+            activity_id="op-1",
+            start_time=START,
+            last_modified=START + SOON,
+            critical_and_security=0,
+        )
+        someone = InstallationResult(RUNS, start_time=START + SOON, activity_id="someone")
+        world.azure.change(A, assessment=found, installation=someone)
+        world.azure.rows[key(A)] = found
+        world.azure.add(machine(id=B))
+        world.due(B)
+        await world.passes(20 * MINUTE)
+        assert world.ready(A) == "ForeignOperation"
+        assert world.ready(B) == "WaitingForSlot"
+        world.azure.change(A, installation=None)
+        await world.passes(20 * MINUTE)
+
+    assert world.ready(A) == "UpToDate"
+    assert installs(world) == [B]
 
 
 async def test_a_patch_target_that_leaves_gives_its_place_back() -> None:
