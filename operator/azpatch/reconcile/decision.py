@@ -121,7 +121,8 @@ class Decider:
         policy = self._context.store.policy_of(stored)
         if policy is not None and policy.parsed is None:
             # Its run waits likewise, and goes on when the policy can be read.
-            held = foreign_install(status) and not self._governed_by_another(stored)
+            foreign = foreign_install(status) or memory.saw_foreign
+            held = foreign and not self._governed_by_another(stored)
             idle = _UNREADABLE_AND_HELD if held else _UNREADABLE
             return NotNow(decide.blocked(stored.parsed, status, idle, now), open=True)
         case = self._gather(key, stored, memory)

@@ -70,9 +70,12 @@ class MachineMemory:
         old, self.basis = self.basis, (vm_id.lower(), generations)
         if old is None or old == self.basis:
             return
-        self.blocked = self.doubt = None
-        if old[0] != self.basis[0]:
+        another = old[0] != self.basis[0]
+        if another:
             self.selection = self.touched = self.outlived = None
+        if another or not self.saw_foreign:
+            # Who is at work on a machine is so under any declaration.
+            self.blocked = self.doubt = None
 
 
 class Memory:

@@ -128,8 +128,12 @@ async def test_someone_elses_install_holds_a_slot_until_it_ends() -> None:
     assert len(installs(world)) == 1
 
 
-async def test_someone_elses_install_seen_at_the_end_of_an_assessment_holds_a_slot() -> None:
-    """Nothing is due there, so that nothing else would look at the machine."""
+@pytest.mark.parametrize("edited", [False, True])
+async def test_someone_elses_install_seen_at_the_end_of_an_assessment_holds_a_slot(
+    *, edited: bool
+) -> None:
+    """Nothing is due there, so that nothing else would look at the machine. Whether the policy was
+    edited meanwhile makes no difference."""
     world = fleet(A, due=False)
     async with world.operator_runs():
         await world.passes(SOON)
@@ -146,6 +150,8 @@ async def test_someone_elses_install_seen_at_the_end_of_an_assessment_holds_a_sl
         world.azure.rows[key(A)] = found
         world.azure.add(machine(id=B))
         world.due(B)
+        if edited:
+            world.policy(**FLEET, install={"linux": {}, "rebootSetting": "Never"})
         await world.passes(20 * MINUTE)
         assert world.ready(A) == "ForeignOperation"
         assert world.ready(B) == "WaitingForSlot"
