@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from azpatch.api.common import MachineKind
@@ -41,15 +42,14 @@ def cleared(
     view: MachineView, machine: Machine, status: PatchTargetStatus, now: datetime
 ) -> Idle | None:
     """What keeps an operation from the machine, as ARM itself shows it; None: nothing does."""
+    unreachable = _unreachable(view.machine)
+    # A server that Azure does not hear works on.
+    if unreachable is not Reason.VM_STOPPED or _paused(view, status, now):
+        busy = under_way(view, status, now)
+        if busy is not None:
+            return busy
     if is_another_vm(view.machine.vm_id, machine.vm_id):
         return not_sent(Reason.MACHINE_REPLACED, now + LOOK_AT_FOREIGN)
-    unreachable = _unreachable(view.machine)
-    if unreachable is Reason.VM_STOPPED and not _paused(view, status, now):
-        return not_sent(unreachable, now + LOOK_AT_FOREIGN)
-    # A server that Azure does not hear works on.
-    busy = under_way(view, status, now)
-    if busy is not None:
-        return busy
     if unreachable is not None:
         return not_sent(unreachable, now + LOOK_AT_FOREIGN)
     if not view.agent_ready:
@@ -88,6 +88,13 @@ def under_way(view: MachineView, status: PatchTargetStatus, now: datetime) -> Id
     if _known(going, status) is not None:
         return outlived(wake)
     return not_sent(Reason.FOREIGN_OPERATION, wake)
+
+
+def install_beside(view: MachineView, status: PatchTargetStatus, now: datetime) -> Idle | None:
+    """Somebody's install, seen while an assessment of ours may be in flight: Azure does one thing
+    at a time, so that ours has not begun, or is over."""
+    idle = under_way(replace(view, assessment=None, requested=None), status, now)
+    return idle if idle is not None and idle.reason == Reason.FOREIGN_OPERATION else None
 
 
 def outlived(wake: datetime) -> Idle:

@@ -22,10 +22,10 @@ from azpatch.domain.attempts import Turn, window_after_last_try
 from azpatch.domain.availability import went_well
 from azpatch.domain.clocks import no_earlier
 from azpatch.domain.ending import assessed, dropped, installed
-from azpatch.domain.facts import AssessmentResult, InstallationResult
+from azpatch.domain.facts import AssessmentResult, InstallationResult, MachineView
 from azpatch.domain.ids import key as machine_key_of
 from azpatch.domain.ids import subscription_of
-from azpatch.domain.look import under_way
+from azpatch.domain.look import install_beside, under_way
 from azpatch.domain.observe import another_machine
 from azpatch.domain.opening import UNKNOWN_TURN
 from azpatch.domain.operation import (
@@ -214,9 +214,8 @@ class Flight:
         traces = traces_of(target.spec.machine_id)
         match judge(operation, vm_id, traces, unrecorded(evidence, status), now):
             case Going(current, look_after):
-                return await self._go_on(
-                    stored, status.replace(operation=current), memory, look_after
-                )
+                status = status.replace(operation=current)
+                return await self._go_on(stored, status, memory, look_after, evidence.view)
             case NeverStarted():
                 log.info("never started", machine=target.spec.machine_id, kind=operation.kind)
                 return Followed(stored, status=dropped(status))
@@ -284,12 +283,21 @@ class Flight:
         status: PatchTargetStatus,
         memory: MachineMemory,
         look_after: timedelta,
+        view: MachineView | None = None,
     ) -> Followed:
-        target = stored.parsed
+        """`view`: what a look at the machine showed just now, if there was one."""
+        target, operation = stored.parsed, status.operation
         assert target is not None
+        assert operation is not None
         now = self._context.clock.now()
         memory.next_look = self._context.clock.elapsed() + look_after
-        stored = await self._context.write_status(stored, decide.in_flight(target, status, now))
+        told, beside = decide.in_flight(target, status, now), None
+        if view is not None and operation.kind is OperationKind.ASSESS:
+            # An install of ours holds a slot as it is.
+            beside = install_beside(view, status, now)
+        if beside is not None:
+            told = decide.blocked(target, status, beside, now)
+        stored = await self._context.write_status(stored, told)
         return Followed(stored, look_after=look_after)
 
     def _installed(

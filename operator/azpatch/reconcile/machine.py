@@ -16,8 +16,8 @@ from azpatch.azure.port import AzureError, Gone, OverBudget
 from azpatch.domain import target as decide
 from azpatch.domain.availability import foreign_install
 from azpatch.domain.facts import MachineView
+from azpatch.domain.ids import is_another_vm, subscription_of
 from azpatch.domain.ids import key as machine_key_of
-from azpatch.domain.ids import subscription_of
 from azpatch.domain.look import LONGEST_LOOK_AT_FOREIGN, cleared, outlived, touched_since
 from azpatch.domain.plan import AskSlot, Idle, Plan, Send
 from azpatch.domain.run_entry import joined
@@ -334,7 +334,11 @@ class MachineReconciler:
         if found is None:
             memory.doubt = None
             return view
-        if found.reason not in (Reason.FOREIGN_OPERATION, Reason.OPERATION_IN_PROGRESS):
+        replaced = is_another_vm(view.machine.vm_id, decision.machine.vm_id)
+        if replaced or found.reason not in (
+            Reason.FOREIGN_OPERATION,
+            Reason.OPERATION_IN_PROGRESS,
+        ):
             self._context.refresher.ask(subscription_of(decision.machine.id))
         return await self._block(key, decision, found, memory)
 

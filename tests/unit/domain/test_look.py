@@ -41,6 +41,16 @@ RUNS = GuestStatus.IN_PROGRESS
         pytest.param(view(machine=machine(vm_id="VM-1")), None, id="vmId in another case"),
         pytest.param(view(machine=machine(vm_id="")), None, id="no vmId in the answer"),
         pytest.param(view(machine=machine(vm_id="vm-2")), Reason.MACHINE_REPLACED, id="replaced"),
+        pytest.param(
+            view(machine=machine(vm_id="vm-2"), installation=InstallationResult(RUNS)),
+            Reason.FOREIGN_OPERATION,
+            id="replaced, and an install runs on the new one",
+        ),
+        pytest.param(
+            view(machine=machine(vm_id="vm-2", power_state="Stopped")),
+            Reason.MACHINE_REPLACED,
+            id="replaced, and the new one is stopped",
+        ),
         pytest.param(view(machine=machine(power_state="Stopped")), Reason.VM_STOPPED, id="stopped"),
         pytest.param(
             view(machine=machine(power_state=None)), Reason.VM_STOPPED, id="power not known"

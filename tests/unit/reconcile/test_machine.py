@@ -22,7 +22,7 @@ from fakes import (
 )
 
 from azpatch.api.common import DetectedState
-from azpatch.azure.port import Denied, Gone, Progress, Retry
+from azpatch.azure.port import Denied, Gone, Progress, Retry, Unconfirmed
 from azpatch.domain.facts import AssessmentResult, GuestStatus, InstallationResult
 from azpatch.domain.ids import key
 from azpatch.kube.port import PATCH_POLICY, PATCH_TARGET, Unavailable
@@ -160,6 +160,31 @@ async def test_someone_elses_install_seen_at_the_end_of_an_assessment_holds_a_sl
 
     assert world.ready(A) == "UpToDate"
     assert installs(world) == [B]
+
+
+async def test_someone_elses_install_seen_while_an_assessment_is_in_doubt_holds_a_slot() -> None:
+    world = fleet(A, due=False)
+    world.azure.post = lambda _machine: Unconfirmed("Timeout", "No answer.")
+    async with world.operator_runs():
+        await world.passes(SOON)
+        assert [post[0] for post in world.azure.posts] == ["Assess"]
+        world.azure.post = lambda _machine: None
+        someone = InstallationResult(RUNS, start_time=START + SOON, activity_id="someone")
+        world.azure.change(A, installation=someone)
+        world.azure.add(machine(id=B))
+        world.due(B)
+        await world.passes(12 * MINUTE)
+        assert world.status(A).operation is not None
+        assert world.ready(A) == "ForeignOperation"
+        assert world.ready(B) == "WaitingForSlot"
+        await world.passes(10 * MINUTE)
+        assert world.status(A).operation is None, "it never began"
+        assert world.ready(A) == "ForeignOperation"
+        assert installs(world) == []
+        world.azure.change(A, installation=None)
+        await world.passes(20 * MINUTE)
+
+    assert [post[0] for post in world.azure.posts] == ["Assess", "Assess", "Install"]
 
 
 async def test_a_patch_target_that_leaves_gives_its_place_back() -> None:
