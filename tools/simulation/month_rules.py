@@ -186,12 +186,13 @@ class MonthRules:
             self._overdue.look_again(wrong)
 
     def _others_at_work(self, policy: Object, due: _Due, opens: datetime, closes: datetime) -> bool:
-        """It said to wait for a slot, and others of the policy, or of a group that it is in, were
-        installed on meanwhile."""
+        """It said to wait for a slot, and others of the policy, or of a group of it that the machine
+        is in, were installed on meanwhile."""
+        meta = policy["metadata"]
+        now = self._world.api.find(PATCH_POLICY, meta["namespace"], meta["name"])
         others = {machine_of(one) for one in self._targets(policy)}
-        for one in self._world.fleet.policies:
-            groups = self._groups.of(one, due.machine)
-            others.update(*(group.machines for group in groups))
+        for declared in (policy, now or policy):
+            others.update(*(one.machines for one in self._groups.of(declared, due.machine)))
         others -= {due.machine}
         return "WaitingForSlot" in due.reasons and any(
             one.machine in others

@@ -142,7 +142,7 @@ def _unasked(
         return None
     if runs.begun_at(run) is not None:
         mine = [one for one in targets if policy is not None and owned(one, policy)]
-        return None if _at_work(run, mine) else "has not assessed all of its machines"
+        return None if _all_at_work(run, mine) else "has not assessed all of its machines"
     until, status = runs.not_after(run), run.get("status") or {}
     if until is None or world.clock.now() > until + SEEN:
         return f"should be over since {until}"
@@ -166,10 +166,18 @@ def _unasked(
     return None
 
 
-def _at_work(run: Object, targets: Iterable[Object]) -> bool:
-    """On a machine that it is for something is in flight: it is assessed after that."""
-    mine = [one for one in targets if runs.is_for(run, machine_of(one))]
-    return any((one.get("status") or {}).get("operation") for one in mine)
+def _all_at_work(run: Object, targets: Iterable[Object]) -> bool:
+    """On all machines that it has not assessed something is in flight: they are after that."""
+    left = [one.get("status") or {} for one in targets if _is_left(run, one)]
+    return bool(left) and all("operation" in status for status in left)
+
+
+def _is_left(run: Object, target: Object) -> bool:
+    """No assessment of a machine that it is for began since the run has."""
+    began, assessment = runs.begun_at(run), (target.get("status") or {}).get("assessment") or {}
+    start = assessment.get("startTime") or assessment.get("time")
+    mine = runs.is_for(run, machine_of(target)) and _governed(target)
+    return mine and (start is None or began is None or datetime.fromisoformat(start) < began)
 
 
 def _nobody_is_due(world: World, run: Object, governed: Iterable[Object]) -> bool:

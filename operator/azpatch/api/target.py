@@ -357,6 +357,9 @@ class PatchTargetStatus(ApiModel):
     """What was tried in this window."""
     operation: Operation | None = None
     """The operation in flight; absent when there is none."""
+    foreign_operation_since: Time | None = None
+    """Since when somebody else's operation is seen at work on the machine. It takes up a slot of
+    maxUnavailable until a look shows that it has ended, or an install would have."""
     installation: Installation | None = None
     """The last install."""
     run: RunEntry | None = None
@@ -382,7 +385,9 @@ class PatchTarget(Resource):
         ".status.run.name",
         ".status.run.state",
     )
-    VITAL: ClassVar[frozenset[str]] = frozenset({"operation", "attempts", "governs", "run"})
+    VITAL: ClassVar[frozenset[str]] = frozenset(
+        {"operation", "attempts", "governs", "run", "foreignOperationSince"}
+    )
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("Policy", ".spec.policy"),
         Column("OS", ".status.machine.osType"),

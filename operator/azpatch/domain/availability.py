@@ -52,8 +52,7 @@ def given_up(status: PatchTargetStatus) -> bool:
 
 def foreign_install(status: PatchTargetStatus) -> bool:
     """Someone else's operation runs on it, as far as its last look showed."""
-    ready = find(status.conditions, ConditionType.READY)
-    return ready is not None and ready.reason == Reason.FOREIGN_OPERATION
+    return status.foreign_operation_since is not None
 
 
 def unavailable(status: PatchTargetStatus) -> bool:

@@ -30,7 +30,8 @@ LOOK_AT_FOREIGN = timedelta(minutes=1)
 """Someone else's operation, and a machine whose state just changed, are looked at this late."""
 
 PAUSED_AT_MOST = MAXIMUM_DURATION + INSTALL_GRACE
-"""For how long an install on a machine that was stopped may go on at its boot."""
+"""For how long an install on a machine that was stopped may go on at its boot, and for how long one
+is believed that cannot be looked at."""
 
 LONGEST_LOOK_AT_FOREIGN = timedelta(minutes=10)
 FOREIGN_SHARE = 10
@@ -42,14 +43,12 @@ def cleared(
     view: MachineView, machine: Machine, status: PatchTargetStatus, now: datetime
 ) -> Idle | None:
     """What keeps an operation from the machine, as ARM itself shows it; None: nothing does."""
-    unreachable = _unreachable(view.machine)
-    # A server that Azure does not hear works on.
-    if unreachable is not Reason.VM_STOPPED or _paused(view, status, now):
-        busy = under_way(view, status, now)
-        if busy is not None:
-            return busy
+    busy = at_work_beside(view, status, now)
+    if busy is not None:
+        return busy
     if is_another_vm(view.machine.vm_id, machine.vm_id):
         return not_sent(Reason.MACHINE_REPLACED, now + LOOK_AT_FOREIGN)
+    unreachable = _unreachable(view.machine)
     if unreachable is not None:
         return not_sent(unreachable, now + LOOK_AT_FOREIGN)
     if not view.agent_ready:
@@ -77,8 +76,11 @@ def _unreachable(machine: Machine) -> Reason | None:
     return None if machine.power_state == RUNNING else Reason.VM_STOPPED
 
 
-def under_way(view: MachineView, status: PatchTargetStatus, now: datetime) -> Idle | None:
-    """An operation that ARM shows at work on the machine, with none of ours in flight."""
+def at_work_beside(view: MachineView, status: PatchTargetStatus, now: datetime) -> Idle | None:
+    """An operation that ARM shows at work on the machine, with none of ours in flight, or that goes
+    on at its boot. A server that Azure does not hear works on."""
+    if _unreachable(view.machine) is Reason.VM_STOPPED and not _paused(view, status, now):
+        return None
     going = _going(view, status, now)
     if going is None:
         if _is_asked_for(view, status, now):
@@ -91,10 +93,23 @@ def under_way(view: MachineView, status: PatchTargetStatus, now: datetime) -> Id
 
 
 def install_beside(view: MachineView, status: PatchTargetStatus, now: datetime) -> Idle | None:
-    """Somebody's install, seen while an assessment of ours may be in flight: Azure does one thing
-    at a time, so that ours has not begun, or is over."""
-    idle = under_way(replace(view, assessment=None, requested=None), status, now)
-    return idle if idle is not None and idle.reason == Reason.FOREIGN_OPERATION else None
+    """Likewise an install, while an assessment of ours may be in flight: Azure does one thing at a
+    time, so that ours has not begun, or is over."""
+    return at_work_beside(replace(view, assessment=None, requested=None), status, now)
+
+
+def seen(status: PatchTargetStatus, found: Idle | None, now: datetime) -> PatchTargetStatus:
+    """With what a look found at work that is not ours; without, if it found nothing like that."""
+    foreign = found is not None and found.reason == Reason.FOREIGN_OPERATION
+    since = status.foreign_operation_since or now
+    return status.replace(foreign_operation_since=since if foreign else None)
+
+
+def remembered(status: PatchTargetStatus, now: datetime) -> PatchTargetStatus:
+    """Without a look: what was seen at work counts for as long as an install may take."""
+    since = status.foreign_operation_since
+    over = since is not None and now - since > PAUSED_AT_MOST
+    return status.replace(foreign_operation_since=None) if over else status
 
 
 def outlived(wake: datetime) -> Idle:

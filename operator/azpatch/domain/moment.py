@@ -18,7 +18,13 @@ MOMENT = timedelta(seconds=30)
 """A wait that may be over sooner is told when it was not. A policy and a run that have room let a
 machine go within 5 s or twice that, and Resource Graph is asked for patches every 15 s at first."""
 
-_COUNTED: Collection[str] = ("governs", "operation", "installation", "run")
+_COUNTED: Collection[str] = (
+    "governs",
+    "operation",
+    "foreign_operation_since",
+    "installation",
+    "run",
+)
 """By these others count the machine: slots, groups and runs."""
 
 

@@ -108,6 +108,8 @@ def another_machine(before: PatchTargetStatus, made: datetime | None = None) -> 
     began = last.start_time if last else None
     return PatchTargetStatus(
         governs=before.governs,
+        # It may be on the new one: a look tells.
+        foreign_operation_since=before.foreign_operation_since,
         conditions=before.conditions,
         run=run_entry.replaced(before.run),
         installation=last if began and made and began >= made else None,

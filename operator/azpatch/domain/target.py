@@ -113,7 +113,9 @@ def _why(operation: Operation) -> str:
 def blocked(
     target: PatchTarget, status: PatchTargetStatus, idle: Idle, now: datetime
 ) -> PatchTargetStatus:
-    """The status when the last look at the machine found something in the way."""
+    """The status when a look at the machine, or Azure's answer, told what is in the way."""
+    if idle.reason == Reason.FOREIGN_OPERATION:
+        status = status.replace(foreign_operation_since=status.foreign_operation_since or now)
     return _with_conditions(target, status, (_ready(idle),), now, _but_ready(status))
 
 

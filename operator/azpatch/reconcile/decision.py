@@ -24,6 +24,7 @@ from azpatch.domain.grants import Namespace, access
 from azpatch.domain.ids import key as machine_key
 from azpatch.domain.ids import subscription_of
 from azpatch.domain.image import Image, with_os_type
+from azpatch.domain.look import remembered
 from azpatch.domain.matrix import Matrix
 from azpatch.domain.observe import Observed, Surroundings, awaits_row, observe
 from azpatch.domain.own_matrix import in_force
@@ -113,6 +114,8 @@ class Decider:
         operation has just ended."""
         assert stored.parsed is not None
         now = self._context.clock.now()
+        if foreign_install(status):
+            status = self._still_counted(stored, status, now)
         if stored.deleting:
             return NotNow(status)
         lacking = self._lacking(stored.parsed)
@@ -121,10 +124,7 @@ class Decider:
         policy = self._context.store.policy_of(stored)
         if policy is not None and policy.parsed is None:
             # Its run waits likewise, and goes on when the policy can be read.
-            foreign = foreign_install(status) or memory.saw_foreign
-            held = foreign and not self._governed_by_another(stored)
-            idle = _UNREADABLE_AND_HELD if held else _UNREADABLE
-            return NotNow(decide.blocked(stored.parsed, status, idle, now), open=True)
+            return NotNow(decide.blocked(stored.parsed, status, _UNREADABLE, now), open=True)
         case = self._gather(key, stored, memory)
         if case is not None:
             memory.based_on(
@@ -155,6 +155,7 @@ class Decider:
             now,
         )
         if standing.governs:
+            wanted = self._taken_over(case, wanted)
             self._await_row(case, wanted, now)
         return Decision(
             stored=case.stored,
@@ -292,6 +293,28 @@ class Decider:
             unpaid=_unpaid(case.machine, subscription),
         )
 
+    def _still_counted(
+        self, stored: Stored[PatchTarget], status: PatchTargetStatus, now: datetime
+    ) -> PatchTargetStatus:
+        """Somebody else's operation was seen at work. Whoever has taken the machine over has taken
+        that over, too."""
+        if self._governed_by_another(stored):
+            return status.replace(foreign_operation_since=None)
+        return remembered(status, now)
+
+    def _taken_over(self, case: _Case, status: PatchTargetStatus) -> PatchTargetStatus:
+        """From the policy that governed the machine before: what that one saw at work on it."""
+        if case.target.status.governs is True:
+            return status
+        others = self._context.store.targets_on(case.memory.machine_key)
+        said = [
+            other.parsed.status.foreign_operation_since
+            for other in others
+            if other.parsed is not None and other.uid != case.stored.uid
+        ]
+        since = min((at for at in said if at is not None), default=None)
+        return status if since is None else status.replace(foreign_operation_since=since)
+
     def _governed_by_another(self, stored: Stored[PatchTarget]) -> bool:
         """Another policy has taken the machine over, and looks at it itself."""
         assert stored.parsed is not None
@@ -394,16 +417,6 @@ _UNREADABLE = Idle(
     "This version of azpatch cannot read the PatchPolicy, and sends nothing for it. The "
     "PatchPolicy's condition Ready says why, and what to do.",
 )
-
-
-_UNREADABLE_AND_HELD = Idle(
-    False,
-    Reason.FOREIGN_OPERATION,
-    "Someone else's operation ran on the machine at the last look, and counts until the next. This "
-    "version of azpatch cannot read the PatchPolicy, and until it can it neither looks nor sends "
-    "anything for it. The PatchPolicy's condition Ready says why, and what to do.",
-)
-"""The slot is held by that reason, and only a look can tell that it is free."""
 
 
 _UNSEEN = Idle(

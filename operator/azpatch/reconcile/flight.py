@@ -25,7 +25,7 @@ from azpatch.domain.ending import assessed, dropped, installed
 from azpatch.domain.facts import AssessmentResult, InstallationResult, MachineView
 from azpatch.domain.ids import key as machine_key_of
 from azpatch.domain.ids import subscription_of
-from azpatch.domain.look import install_beside, under_way
+from azpatch.domain.look import at_work_beside, install_beside, seen
 from azpatch.domain.observe import another_machine
 from azpatch.domain.opening import UNKNOWN_TURN
 from azpatch.domain.operation import (
@@ -101,7 +101,9 @@ class Flight:
             memory.outlived = _outlived(target.spec.machine_id, operation, memory.accepted[1])
         if followed.status is not None and evidence.view is not None:
             # Ours has ended; what that look shows at work is somebody else's, and holds a slot.
-            memory.blocked = under_way(evidence.view, followed.status, self._context.clock.now())
+            at = self._context.clock.now()
+            memory.blocked = at_work_beside(evidence.view, followed.status, at)
+            return replace(followed, status=seen(followed.status, memory.blocked, at))
         return followed
 
     async def still_runs(self, client: AzureClient, memory: MachineMemory) -> bool:
@@ -291,13 +293,10 @@ class Flight:
         assert operation is not None
         now = self._context.clock.now()
         memory.next_look = self._context.clock.elapsed() + look_after
-        told, beside = decide.in_flight(target, status, now), None
         if view is not None and operation.kind is OperationKind.ASSESS:
             # An install of ours holds a slot as it is.
-            beside = install_beside(view, status, now)
-        if beside is not None:
-            told = decide.blocked(target, status, beside, now)
-        stored = await self._context.write_status(stored, told)
+            status = seen(status, install_beside(view, status, now), now)
+        stored = await self._context.write_status(stored, decide.in_flight(target, status, now))
         return Followed(stored, look_after=look_after)
 
     def _installed(

@@ -6,6 +6,7 @@ never act side by side.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
@@ -18,7 +19,7 @@ from azpatch.domain.availability import foreign_install
 from azpatch.domain.facts import MachineView
 from azpatch.domain.ids import is_another_vm, subscription_of
 from azpatch.domain.ids import key as machine_key_of
-from azpatch.domain.look import LONGEST_LOOK_AT_FOREIGN, cleared, outlived, touched_since
+from azpatch.domain.look import LONGEST_LOOK_AT_FOREIGN, cleared, outlived, seen, touched_since
 from azpatch.domain.plan import AskSlot, Idle, Plan, Send
 from azpatch.domain.run_entry import joined
 from azpatch.kube.port import PATCH_POLICY, KubeError, NotLeading
@@ -165,14 +166,14 @@ class MachineReconciler:
                 raise
             await self._end(key, decision)
             return result
-        foreign = foreign_install(decision.target.status) or memory.saw_foreign
-        if foreign and self._forgets(decision):
+        if foreign_install(decision.status) and _can_look(decision):
             # It holds a slot as long as it runs, and whether it does only a look can tell.
             if memory.blocked is not None:
                 return await self._block(key, decision, memory.blocked, memory)
             looked = await self._look(key, decision, memory)
             if isinstance(looked, Result):
                 return looked
+            decision = _alone(decision)
         return await self._rest(key, decision, memory)
 
     async def _end(self, key: Key, decision: Decision) -> None:
@@ -183,15 +184,6 @@ class MachineReconciler:
             return
         await self._context.write_status(newest, decision.status)
         self._decided(key, decision.stored, decision.policy.generation)
-
-    def _forgets(self, decision: Decision) -> bool:
-        """Resting now would unsay, or leave unsaid, that someone else's operation runs on it."""
-        standing = decision.standing
-        return (
-            standing.governs
-            and standing.access is not None
-            and (isinstance(decision.step, AskSlot) or not foreign_install(decision.status))
-        )
 
     async def _tell_loss(self, decision: Decision) -> None:
         """An Event on the policy that acted on the machine so far."""
@@ -244,6 +236,7 @@ class MachineReconciler:
         view = await self._look(key, decision, memory)
         if isinstance(view, Result):
             return view
+        decision = _alone(decision)
         if step.kind is OperationKind.INSTALL:
             memory.touched = touched_since(view, decision.status, self._context.clock.now())
             if memory.touched is not None:
@@ -311,7 +304,7 @@ class MachineReconciler:
         decision = self._decider.decide(key, stored, status, memory)
         if isinstance(decision, NotNow) or decision.step != step:
             return None
-        return decision
+        return _alone(decision)
 
     async def _look(
         self, key: Key, decision: Decision, memory: MachineMemory
@@ -330,7 +323,8 @@ class MachineReconciler:
         except AzureError as error:
             obstacle = of_look(error, self._context.clock.now())
             return await self._block(key, decision, obstacle, memory)
-        found = cleared(view, decision.machine, decision.status, self._context.clock.now())
+        now = self._context.clock.now()
+        found = cleared(view, decision.machine, decision.status, now)
         if found is None:
             memory.doubt = None
             return view
@@ -340,6 +334,7 @@ class MachineReconciler:
             Reason.OPERATION_IN_PROGRESS,
         ):
             self._context.refresher.ask(subscription_of(decision.machine.id))
+        decision = replace(decision, status=seen(decision.status, found, now))
         return await self._block(key, decision, found, memory)
 
     async def _gone(
@@ -433,6 +428,15 @@ class MachineReconciler:
             decision=told[0],
             reason=told[1],
         )
+
+
+def _can_look(decision: Decision) -> bool:
+    return decision.standing.governs and decision.standing.access is not None
+
+
+def _alone(decision: Decision) -> Decision:
+    """A look has just shown that nobody else is at work."""
+    return replace(decision, status=decision.status.replace(foreign_operation_since=None))
 
 
 def _in_words(step: Plan) -> tuple[str, str]:

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
 
 from azpatch.api.install import Install
-from azpatch.api.reasons import Reason
 from azpatch.azure.port import Accepted
 from azpatch.domain.plan import Idle
 from azpatch.domain.selection import Selection
@@ -60,22 +59,14 @@ class MachineMemory:
     basis: tuple[str, tuple[int, int]] | None = None
     """vmId, and the generations of the policy and the AzureSubscription, that all this is about."""
 
-    @property
-    def saw_foreign(self) -> bool:
-        """The last look found somebody else's operation at work, and holds."""
-        return self.blocked is not None and self.blocked.reason == Reason.FOREIGN_OPERATION
-
     def based_on(self, vm_id: str, generations: tuple[int, int]) -> None:
         """Forgets what does not hold for another machine, or under another declaration."""
         old, self.basis = self.basis, (vm_id.lower(), generations)
         if old is None or old == self.basis:
             return
-        another = old[0] != self.basis[0]
-        if another:
+        self.blocked = self.doubt = None
+        if old[0] != self.basis[0]:
             self.selection = self.touched = self.outlived = None
-        if another or not self.saw_foreign:
-            # Who is at work on a machine is so under any declaration.
-            self.blocked = self.doubt = None
 
 
 class Memory:

@@ -76,9 +76,7 @@ FAILED_AFTER = AFTER.replace(status="Failed")
             id="an install that was skipped",
         ),
         pytest.param(
-            PatchTargetStatus(
-                conditions=(condition("Ready", "False", "ForeignOperation"),), assessment=AFTER
-            ),
+            PatchTargetStatus(foreign_operation_since=AFTER.time, assessment=AFTER),
             True,
             id="someone else's operation counts",
         ),

@@ -22,6 +22,7 @@ from fakes import (
 )
 
 from azpatch.api.common import DetectedState
+from azpatch.api.target import PatchTarget
 from azpatch.azure.port import Denied, Gone, Progress, Retry, Unconfirmed
 from azpatch.domain.facts import AssessmentResult, GuestStatus, InstallationResult
 from azpatch.domain.ids import key
@@ -128,6 +129,62 @@ async def test_someone_elses_install_holds_a_slot_until_it_ends() -> None:
     assert len(installs(world)) == 1
 
 
+async def test_a_look_that_fails_does_not_end_someone_elses_install() -> None:
+    world = fleet(A, B)
+    someone = InstallationResult(RUNS, start_time=START, activity_id="someone")
+    world.azure.change(A, installation=someone)
+    world.azure.change(B, installation=someone)
+    async with world.operator_runs():
+        await world.passes(10 * MINUTE)
+        busy = next(id_ for id_ in (A, B) if world.ready(id_) == "ForeignOperation")
+        world.azure.change(B if busy == A else A, installation=None)
+        world.azure.broken["machine"] = Retry("Unavailable", "Azure is away.")
+        await world.passes(10 * MINUTE)
+        assert world.ready(busy) == "AzureUnreachable"
+        del world.azure.broken["machine"]
+        await world.passes(20 * MINUTE)
+        assert world.ready(busy) == "ForeignOperation"
+        assert installs(world) == [], "the slot is the foreign install's"
+        world.azure.change(busy, installation=None)
+        await world.passes(15 * MINUTE)
+
+    assert len(installs(world)) == 1
+
+
+async def test_of_someone_elses_install_that_cannot_be_looked_at_the_slot_is_given_back() -> None:
+    """As soon as any install would be over."""
+    world = fleet(A, due=False)
+    world.due(A)
+    world.azure.change(A, installation=InstallationResult(RUNS, activity_id="someone"))
+    async with world.operator_runs():
+        await world.passes(10 * MINUTE)
+        assert world.status(A).foreign_operation_since is not None
+        world.azure.broken["machine"] = Denied("AuthorizationFailed", "It may not.")
+        await world.passes(5 * HOUR)
+        assert world.status(A).foreign_operation_since is not None
+        await world.passes(HOUR)
+        assert world.status(A).foreign_operation_since is None
+
+
+async def test_who_takes_a_machine_over_takes_over_what_was_seen_at_work_on_it() -> None:
+    """It has nothing to do there, and would not look."""
+    world = fleet(A)
+    someone = InstallationResult(RUNS, start_time=START, activity_id="someone")
+    world.azure.change(A, installation=someone)
+    async with world.operator_runs():
+        await world.passes(10 * MINUTE)
+        assert world.said_of(A) == {"web-linux": "ForeignOperation"}
+        world.policy("one", target={"virtualMachine": {"id": A}}, install=None, schedule=None)
+        await world.passes(10 * MINUTE)
+        assert world.said_of(A) == {"web-linux": "GovernedElsewhere", "one": "ForeignOperation"}
+        world.azure.change(A, installation=None)
+        await world.passes(15 * MINUTE)
+        assert world.said_of(A) == {"web-linux": "GovernedElsewhere", "one": "AssessOnly"}
+
+    targets = map(PatchTarget.from_object, world.kube.all(PATCH_TARGET))
+    assert [one.status.foreign_operation_since for one in targets] == [None, None]
+
+
 @pytest.mark.parametrize("edited", [False, True])
 async def test_someone_elses_install_seen_at_the_end_of_an_assessment_holds_a_slot(
     *, edited: bool
@@ -174,8 +231,8 @@ async def test_someone_elses_install_seen_while_an_assessment_is_in_doubt_holds_
         world.azure.add(machine(id=B))
         world.due(B)
         await world.passes(12 * MINUTE)
-        assert world.status(A).operation is not None
-        assert world.ready(A) == "ForeignOperation"
+        assert world.ready(A) == "OperationUnconfirmed"
+        assert world.status(A).foreign_operation_since is not None
         assert world.ready(B) == "WaitingForSlot"
         await world.passes(10 * MINUTE)
         assert world.status(A).operation is None, "it never began"
