@@ -186,8 +186,8 @@ class MonthRules:
             self._overdue.look_again(wrong)
 
     def _others_at_work(self, policy: Object, due: _Due, opens: datetime, closes: datetime) -> bool:
-        """It said to wait for a slot, and others of the policy, or of a group of it that the machine
-        is in, were installed on meanwhile."""
+        """It said to wait for a slot, and others of the policy, or of a group of it that the
+        machine is in, were installed on meanwhile."""
         meta = policy["metadata"]
         now = self._world.api.find(PATCH_POLICY, meta["namespace"], meta["name"])
         others = {machine_of(one) for one in self._targets(policy)}
