@@ -84,6 +84,6 @@ ONE_TIME: dict[str, tuple[Callable[[], Patches], int, int, str]] = {
     "one-time: notAfter ignored": (not_after_ignored, 46, 1, "2 notAfter"),
     "one-time: Immediate in a freeze": (immediate_in_a_freeze, 34, 1, "2, 7 declared"),
     "one-time: unapproved": (a_persons_run_unapproved, 445, 1, "2, 7 declared"),
-    "one-time: two let in": (two_let_in, 16, 1, "run"),
+    "one-time: two let in": (two_let_in, 22, 1, "run"),
 }
 """How to make each, the first seed of those that catch it, their number, and the invariant."""
