@@ -23,6 +23,8 @@ from lab.processes import Operator
 PACE = 3.0
 """As in `bench_real_wave`."""
 
+SUMMARIES = ("patchpolicies", "patchruns")
+
 OVER = ("Succeeded", "Failed", "Cancelled")
 
 AFTERWARDS = 60.0
@@ -45,7 +47,7 @@ class AuditedRun(Writes):
             self._begun = True
         elif self._begun and event.resource == "patchtargets":
             self.of_run.targets[event.name] += 1
-        elif self._begun and event.subresource == "status":
+        elif self._begun and event.subresource == "status" and event.resource in SUMMARIES:
             self.of_run.summaries[f"{event.resource} {event.name}"].append(event.time)
 
 
