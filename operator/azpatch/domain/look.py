@@ -106,7 +106,7 @@ def seen(status: PatchTargetStatus, found: Idle | None, now: datetime) -> PatchT
 
 
 def remembered(status: PatchTargetStatus, now: datetime) -> PatchTargetStatus:
-    """Without a look: what was seen at work counts for as long as an install may take."""
+    """What was seen at work counts for as long as an install may take, or until it is seen anew."""
     since = status.foreign_operation_since
     over = since is not None and now - since > PAUSED_AT_MOST
     return status.replace(foreign_operation_since=None) if over else status
