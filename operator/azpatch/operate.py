@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import socket
 import sys
+from functools import partial
 from random import Random
 
 import click
@@ -25,6 +26,7 @@ from azpatch.kube.election import LEASE_NAME, Election
 from azpatch.reconcile.operator import build
 from azpatch.reconcile.queue import WorkQueue
 from azpatch.reconcile.resync import Resync
+from azpatch.reconcile.routing import owner
 from azpatch.reconcile.store import Store
 from azpatch.runtime import Reconcilers, Runtime
 from azpatch.settings import Settings, options, parse
@@ -72,7 +74,7 @@ def compose(settings: Settings, kube: KubernetesClient) -> Runtime:
     random = Random(settings.seed)
     election = Election(kube, clock, random, identity(), LEASE_NAME, settings.lease())
     store = Store()
-    queue = WorkQueue(clock, random)
+    queue = WorkQueue(clock, random, partial(owner, store))
     resync = Resync(kube, store, queue.add, clock, random, settings.resync_interval)
     reconcilers: Reconcilers = build(
         clock=clock,

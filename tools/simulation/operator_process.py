@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextvars import copy_context
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from azpatch.kube.port import Kube, Leases
 from azpatch.reconcile.operator import build
 from azpatch.reconcile.queue import WorkQueue
 from azpatch.reconcile.resync import Resync
+from azpatch.reconcile.routing import owner
 from azpatch.reconcile.store import Store
 from azpatch.runtime import Runtime
 from simulation.kube import SimulatedWatch
@@ -93,7 +95,8 @@ class OperatorProcess:
         self._context = copy_context()
         self._context.run(PROCESS.set, self.process)
         self._ended = ended
-        store, queue = Store(), WorkQueue(clock, random)
+        store = Store()
+        queue = WorkQueue(clock, random, partial(owner, store))
         self.watch = watch(store, queue.add, self._context.copy())
         self.process.on_death = self.watch.abandon
         self._election = Election(kube, clock, random, name, LEASE_NAME, pace.lease, clock.now)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
@@ -87,6 +87,9 @@ class Result:
 
 Reconcile = Callable[[Key], Awaitable[Result]]
 
+OwnerOf = Callable[[Key], Hashable]
+"""Whose a key is: owners take turns."""
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -96,13 +99,46 @@ class Waiting:
     seconds: float
 
 
-class WorkQueue:
-    """Keys, each at most once waiting and at most once in hand. For one event loop."""
+class Turns:
+    """Owners take turns, and each one's keys keep their order. Turns are not saved up: who comes
+    begins in the round that is under way."""
 
-    def __init__(self, clock: Clock, random: Random | None = None) -> None:
+    def __init__(self) -> None:
+        self._round = 0
+        self._last: dict[Hashable, int] = {}
+        """The round of each owner's last key. Of rounds that are over, some are left."""
+        self._room = 64
+
+    def take(self, owner: Hashable) -> int:
+        """The round in which the owner's next key has its turn."""
+        if len(self._last) > self._room:
+            self._last = {one: last for one, last in self._last.items() if last >= self._round}
+            self._room = 2 * len(self._last) + 64
+        self._last[owner] = max(self._round, self._last.get(owner, -1) + 1)
+        return self._last[owner]
+
+    def reached(self, number: int) -> None:
+        """A key of this round has its turn now."""
+        self._round = max(self._round, number)
+
+
+class WorkQueue:
+    """Keys, each at most once waiting and at most once in hand. For one event loop. `owner_of` says
+    who takes turns; without it all keys come in their order."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        random: Random | None = None,
+        owner_of: OwnerOf = lambda key: None,
+    ) -> None:
         self._clock = clock
         self._random = random or Random()
-        self._order: asyncio.PriorityQueue[tuple[int, int, Key | None]] = asyncio.PriorityQueue()
+        self._owner_of = owner_of
+        self._turns = Turns()
+        self._order: asyncio.PriorityQueue[tuple[int, int, int, Key | None]] = (
+            asyncio.PriorityQueue()
+        )
         self._number = count()
         self._waiting: dict[Key, float] = {}
         self._in_hand: dict[Key, float] = {}
@@ -188,7 +224,7 @@ class WorkQueue:
         self._stopping = True
         self._earlier.set()
         for _ in self._workers:
-            self._order.put_nowait((-1, next(self._number), None))
+            self._order.put_nowait((-1, 0, next(self._number), None))
         if not self._workers:
             return ()
         _, late = await asyncio.wait(self._workers, timeout=within.total_seconds())
@@ -223,14 +259,17 @@ class WorkQueue:
         self._rests_until.pop(key, None)
         self._due.pop(key, None)
         self._waiting[key] = since
-        self._order.put_nowait((key.kind not in SUMMARIES, next(self._number), key))
+        summary = key.kind in SUMMARIES
+        turn = 0 if summary else self._turns.take(self._owner_of(key))
+        self._order.put_nowait((not summary, turn, next(self._number), key))
         DEPTH.set(len(self._waiting))
 
     async def _work(self, reconcile: Reconcile) -> None:
         while True:
-            _, _, key = await self._order.get()
+            _, turn, _, key = await self._order.get()
             if key is None or self._stopping:
                 return
+            self._turns.reached(turn)
             now = self._clock.monotonic()
             LATENCY.labels(key.kind).observe(now - self._waiting.pop(key))
             self._in_hand[key] = now

@@ -38,6 +38,13 @@ def keys(store: Store, stored: Stored[Any]) -> Iterator[Key]:
         yield from (own_key(other) for other in others)
 
 
+def owner(store: Store, key: Key) -> Key | None:
+    """Whose turns a key takes in the work queue: a PatchTarget's policy's, so that a wave of one
+    does not hold up the machines of another."""
+    target = store.target(key.namespace, key.name) if key.kind == PATCH_TARGET.kind else None
+    return None if target is None else policy_key(target)
+
+
 def _policy_of_run(run: Stored[Any]) -> Key:
     spec = run.raw.get("spec") or {}
     name = str((spec.get("policyRef") or {}).get("name", ""))

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any, cast
 
@@ -52,6 +53,7 @@ from azpatch.kube.port import (
 )
 from azpatch.reconcile.operator import Operator, build
 from azpatch.reconcile.queue import WorkQueue
+from azpatch.reconcile.routing import owner
 from azpatch.reconcile.store import Store
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -526,7 +528,7 @@ class World:
         self.kube = Kube(self.journal)
         self.azure = Azure(self.journal)
         self.store = Store()
-        self.queue = WorkQueue(self.clock, Random(1))
+        self.queue = WorkQueue(self.clock, Random(1), partial(owner, self.store))
         self.operator: Operator | None = None
         self.leading = True
         """Whether the operator holds the Lease."""
@@ -633,7 +635,7 @@ class World:
     async def operator_runs(self) -> AsyncIterator[None]:
         """A new operator, which knows only what the API server holds. It dies at the end."""
         self.store = Store()
-        self.queue = WorkQueue(self.clock, Random(1))
+        self.queue = WorkQueue(self.clock, Random(1), partial(owner, self.store))
         self.kube.watch = self._seen
         self.operator = build(
             clock=self.clock,

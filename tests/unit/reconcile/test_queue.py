@@ -13,7 +13,15 @@ import pytest
 from prometheus_client import REGISTRY
 
 from azpatch.kube.port import Conflict, Unavailable
-from azpatch.reconcile.queue import FIRST_BACKOFF, LONGEST_BACKOFF, Key, Result, WorkQueue
+from azpatch.reconcile.queue import (
+    FIRST_BACKOFF,
+    LONGEST_BACKOFF,
+    Key,
+    OwnerOf,
+    Result,
+    Turns,
+    WorkQueue,
+)
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 A = Key("PatchTarget", "web", "a")
@@ -69,9 +77,9 @@ async def settle() -> None:
 class Harness:
     """A queue whose reconciles are noted, and do what the test says."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner_of: OwnerOf = lambda key: None) -> None:
         self.clock = VirtualClock()
-        self.queue = WorkQueue(self.clock, Random(1))
+        self.queue = WorkQueue(self.clock, Random(1), owner_of)
         self.runs: list[tuple[Key, float]] = []
         self.behaviour: Callable[[Key], Coroutine[Any, Any, Result]] | None = None
 
@@ -135,6 +143,41 @@ async def test_keys_are_reconciled_in_the_order_in_which_they_came(harness: Harn
     async with harness.running():
         await settle()
     assert harness.keys == keys
+
+
+async def test_owners_take_turns_and_each_ones_keys_keep_their_order() -> None:
+    """A machine of another policy does not wait for a whole wave."""
+    harness = Harness(owner_of=lambda key: key.namespace)
+    wave = [Key("PatchTarget", "wave", f"vm-{number}") for number in range(9)]
+    late = [Key("PatchTarget", "late", f"vm-{number}") for number in range(3)]
+
+    async def others_come(key: Key) -> Result:
+        for one in late if key == wave[4] else ():
+            harness.queue.add(one)
+        return Result()
+
+    harness.behaviour = others_come
+    for key in wave:
+        harness.queue.add(key)
+    async with harness.running():
+        await settle()
+    assert harness.keys == [
+        *wave[:5],
+        *(late[0], wave[5]),
+        *(late[1], wave[6]),
+        *(late[2], wave[7]),
+        wave[8],
+    ]
+
+
+async def test_turns_are_not_saved_up() -> None:
+    """Nor is who was served long ago remembered."""
+    turns = Turns()
+    assert [turns.take("one") for _ in range(3)] == [0, 1, 2]
+    turns.reached(2)
+    assert (turns.take("two"), turns.take("one"), turns.take("two")) == (2, 3, 3)
+    turns.reached(90)
+    assert turns.take("one") == 90
 
 
 async def test_a_thousand_keys_with_nothing_to_do_give_way_to_the_rest_of_the_process(
