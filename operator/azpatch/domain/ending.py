@@ -128,16 +128,13 @@ def installed(
     assert outcome.outcome is not None
     operation = status.operation
     counts = result or InstallationResult(GuestStatus.UNKNOWN)
-    last = status.assessment
-    began = counts.start_time or (operation.intent_time if operation else None)
-    ended = counts.last_modified or no_earlier(now, began, last.began if last else None)
     return status.replace(
         operation=None,
         attempts=_attempts(status.attempts, counts, outcome, now, turn),
         run=run_entry.ended_as(status.run, operation.state if operation else None, outcome.outcome),
         installation=Installation(
-            time=ended,
-            start_time=began,
+            time=install_end(status, result, now),
+            start_time=_install_start(status, result),
             status=result.status if result else RESULT_MISSING,
             outcome=outcome.outcome,
             reason=outcome.reason,
@@ -151,6 +148,21 @@ def installed(
             error=_error(counts.error),
         ),
     )
+
+
+def install_end(
+    status: PatchTargetStatus, result: InstallationResult | None, now: datetime
+) -> datetime:
+    """Where Azure does not say when an install ended: now, which is after what was before it."""
+    if result is not None and result.last_modified is not None:
+        return result.last_modified
+    last = status.assessment
+    return no_earlier(now, _install_start(status, result), last.began if last else None)
+
+
+def _install_start(status: PatchTargetStatus, result: InstallationResult | None) -> datetime | None:
+    told = result.start_time if result else None
+    return told or (status.operation.intent_time if status.operation else None)
 
 
 def _attempts(

@@ -218,11 +218,11 @@ def _own_word(
         return None
     failed = AssessmentResult if operation.kind is OperationKind.ASSESS else InstallationResult
     row = _by_row(operation, traces, evidence)
-    shown = row.activity_id if row is not None else None
     return failed(
         GuestStatus.FAILED,
-        last_modified=evidence.ended,
-        activity_id=operation.operation_id or shown,
+        start_time=row.start_time if row else None,
+        last_modified=evidence.ended or (row.last_modified if row else None),
+        activity_id=operation.operation_id or (row.activity_id if row else None),
         error=evidence.error,
     )
 

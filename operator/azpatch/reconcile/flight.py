@@ -20,8 +20,7 @@ from azpatch.azure.port import Accepted, AzureClient, AzureError, Denied, Gone, 
 from azpatch.domain import target as decide
 from azpatch.domain.attempts import Turn, window_after_last_try
 from azpatch.domain.availability import went_well
-from azpatch.domain.clocks import no_earlier
-from azpatch.domain.ending import assessed, dropped, installed
+from azpatch.domain.ending import assessed, dropped, install_end, installed
 from azpatch.domain.facts import AssessmentResult, InstallationResult, MachineView
 from azpatch.domain.ids import key as machine_key_of
 from azpatch.domain.ids import subscription_of
@@ -251,7 +250,7 @@ class Flight:
             evidence = await self._ask_machine(inventory.client, target.spec.machine_id)
         now = self._context.clock.now()
         # An operation's own result may not say when it ended.
-        memory.ended = result.last_modified or memory.ended or no_earlier(now, result.start_time)
+        memory.ended = result.last_modified or memory.ended or install_end(status, result, now)
         result = replace(result, last_modified=memory.ended)
         if evidence.machine_gone:
             gone = lost(Reason.MACHINE_GONE)

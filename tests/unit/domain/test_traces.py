@@ -436,6 +436,15 @@ class TestTheResultOfAnInstallOnAnArcEnabledServer:
         assert isinstance(found, Ended)
         assert found.result.status is FAILED
 
+    def test_its_row_tells_when_one_that_failed_as_a_whole_did(self) -> None:
+        row = self.result(MINUTE, failed=1)
+        error = OperationError("VMGuestPatchInternalError", "It broke.")
+        found = judge(self.OURS, "server-1", ARC, Evidence(error=error, row=row), NOW)
+        assert isinstance(found, Ended)
+        told = found.result
+        assert (told.start_time, told.last_modified) == (row.start_time, row.last_modified)
+        assert told.error == error
+
 
 def test_nothing_goes_on_for_ever() -> None:
     for kind in OperationKind:

@@ -160,6 +160,19 @@ async def test_its_failure_is_told_in_azures_words(due: World) -> None:
     ]
 
 
+async def test_one_that_failed_at_a_time_unknown_is_assessed_before_the_next(world: World) -> None:
+    """Azure does not say when it failed; by our clock, which is behind, the assessment before it
+    comes later."""
+    world.due(start_time=START + HOUR, last_modified=START + HOUR + MINUTE)
+    async with world.operator_runs():
+        await begin(world, "Install")
+        error = OperationError("VMGuestPatchInternalError", "It broke.")
+        world.azure.operations["op-1"] = Progress(False, error=error)
+        await world.passes(11 * MINUTE)
+
+    assert [kind for kind, *_ in world.azure.posts] == ["Install", "Assess"]
+
+
 async def test_the_end_of_the_last_try_says_when_the_next_is(due: World) -> None:
     async with due.operator_runs():
         await begin(due, "Install")
