@@ -18,8 +18,8 @@ from judging.documents import ASSESSMENT, PATCHING, Document
 
 Found = Literal["nothing", "an install", "Supported", "Unsupported", "UnableToDetermine", "silence"]
 """What assessments had shown of a machine: nothing yet, or Azure's words, or that one succeeded
-and said nothing of support. Or none had, and an install ended last, as on a machine that was made
-anew under the look before it: somebody must see what became of it."""
+and said nothing of support. And to who assesses, that an install has ended since, as on a machine
+that was made anew under the look before it: somebody must see what became of it."""
 
 Gate = Literal["open", "closed", "unknown"]
 """The preview feature of the machine's subscription. Unknown: none or several might be meant, or
@@ -140,26 +140,33 @@ def support_kept(journal: Journal, cases: Iterable[Case], ours: Collection[str])
             continue
         machine, kind = request.patches
         case = known[machine]
-        found = found_by(operations.get(machine, ()), case.truth, request.number)
-        if found == "nothing" and case.assessed_before:
-            found = case.truth.detects
-        if found not in allowing(kind, case.truth, case.around):
-            broken.append(f"{request}: forbidden, {found} was found")
+        found = found_by(
+            kind, operations.get(machine, ()), case.truth, request.number, case.assessed_before
+        )
+        if not found & allowing(kind, case.truth, case.around):
+            broken.append(f"{request}: forbidden, {' and '.join(sorted(found))} was found")
     return broken
 
 
 def found_by(
-    operations: Iterable[Operation], truth: Truth, until: int, vm_id: str | None = None
-) -> Found:
-    """What assessments of a machine had shown when entry `until` was written. With `vm_id`, those
-    of the machine that has the name now."""
+    kind: Kind,
+    operations: Iterable[Operation],
+    truth: Truth,
+    until: int,
+    assessed_before: bool = False,
+    vm_id: str | None = None,
+) -> frozenset[Found]:
+    """What speaks for or against an operation when entry `until` was written. With `vm_id`, of the
+    machine that has the name now."""
     shows = "Failed" if truth.detects == "Unsupported" else "Succeeded"
     ended = [
         one
         for one in operations
         if one.last is not None and one.last <= until and (vm_id is None or one.vm_id == vm_id)
     ]
-    if any(one.kind == "Assess" and one.status == shows for one in ended):
-        return truth.detects
+    assessments = [one for one in ended if one.kind == "Assess" and one.status == shows]
+    found: set[Found] = {truth.detects} if assessments or assessed_before else set()
     last = max(ended, key=lambda one: one.last or 0, default=None)
-    return "an install" if last is not None and last.kind == "Install" else "nothing"
+    if last is not None and last.kind == "Install" and (kind == "Assess" or not found):
+        found.add("an install")
+    return frozenset(found or {"nothing"})

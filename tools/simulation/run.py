@@ -43,8 +43,9 @@ from simulation.targets import entry_of
 from simulation.unheard import quiet, unmeasured
 from simulation.world import World
 
-LAST_LOOKS = 4
-"""In the end: some machine may just be assessed again, as it is every few hours."""
+LAST_LOOKS = 24
+"""In the end: some machine may just be assessed again, as it is every few hours, and the run of a
+third window be under way, with installs that take hours."""
 
 LONGEST_CALM = timedelta(hours=48)
 """After the last trouble, every machine must have got where it belongs by then."""

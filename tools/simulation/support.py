@@ -60,7 +60,7 @@ class SupportRules:
         """Why an operation must not be sent to a PatchTarget's machine; None: it may."""
         machine = target["spec"]["machineId"].lower()
         truth = self._world.fleet.truths[machine]
-        found = self._found(machine, truth, journal)
+        found = self._found(kind, machine, truth, journal)
         if not found:
             return None  # It is deleted: nothing can begin on it.
         for view in self._declarations.views(lag):
@@ -82,7 +82,7 @@ class SupportRules:
             for around in believed
         )
 
-    def _found(self, machine: str, truth: Truth, journal: Journal) -> frozenset[Found]:
+    def _found(self, kind: Kind, machine: str, truth: Truth, journal: Journal) -> frozenset[Found]:
         """Of the machine that has the name, or had it when it was looked at last."""
         looked = self._world.clock.now() - LOOK
         now = self._world.cloud.machines.get(machine)
@@ -92,13 +92,12 @@ class SupportRules:
             for event in journal.events("MachineDeleted")
             if event.resource == machine and event.time >= looked
         }
-        operations = journal.operations(machine)
-        return frozenset(
-            truth.detects
-            if self._assessed_before.get(machine) == vm_id
-            else found_by(operations, truth, journal.end, vm_id)
-            for vm_id in vm_ids
-        )
+        operations, before = journal.operations(machine), self._assessed_before.get(machine)
+        found: set[Found] = set()
+        for vm_id in vm_ids:
+            assessed = before == vm_id
+            found |= found_by(kind, operations, truth, journal.end, assessed, vm_id)
+        return frozenset(found)
 
     def _circumstances(self, view: View, target: Object) -> Iterator[Circumstances]:
         """All that the operator may go by."""

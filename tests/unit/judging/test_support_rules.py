@@ -65,6 +65,13 @@ def test_what_must_have_been_found(
     assert allowing("Install", truth, circumstances) == install
 
 
+INSTALLED = [
+    Event(1, NOW, VM, "OperationStarted", "i", None,
+          {"operation": "Install", "principal": OURS, "vmId": "vm"}),
+    Event(2, NOW, VM, "OperationEnded", "i", None, {"status": "Succeeded"}),
+]  # fmt: skip
+
+
 def post(number: int, verb: str, principal: str = OURS) -> Request:
     return Request(number, NOW, principal, "POST", f"{VM}/{verb}", 202)
 
@@ -97,14 +104,18 @@ def test_a_request_is_judged_by_what_had_been_found_before(
 
 def test_what_an_install_came_to_may_be_assessed_though_the_feature_is_not_registered() -> None:
     """On a machine that was made anew under it, of which nothing has been found."""
-    details = {"operation": "Install", "principal": OURS, "vmId": "vm"}
-    installed = [
-        Event(1, NOW, VM, "OperationStarted", "i", None, details),
-        Event(2, NOW, VM, "OperationEnded", "i", None, {"status": "Succeeded"}),
-    ]
     case = Case(VM, GENERALIZED, around(gate="closed"))
     for verb, found in ("assessPatches", 0), ("installPatches", 1):
-        assert len(support_kept(Journal([*installed, post(3, verb)]), [case], {OURS})) == found
+        assert len(support_kept(Journal([*INSTALLED, post(3, verb)]), [case], {OURS})) == found
+
+
+def test_so_it_may_where_azure_could_not_determine_support_before_the_install() -> None:
+    """The feature was registered then, and is not now."""
+    undetermined = replace(GENERALIZED, detects="UnableToDetermine")
+    case = Case(VM, undetermined, around(gate="closed"), assessed_before=True)
+    for verb, found in ("assessPatches", 0), ("installPatches", 1):
+        assert len(support_kept(Journal([*INSTALLED, post(3, verb)]), [case], {OURS})) == found
+    assert len(support_kept(Journal([post(3, "assessPatches")]), [case], {OURS})) == 1
 
 
 def test_what_was_found_before_the_journal_counts() -> None:
