@@ -27,7 +27,11 @@ from azpatch.reconcile.run import RunReconciler
 from azpatch.reconcile.sight import Sight
 from azpatch.reconcile.slots import Slots
 from azpatch.reconcile.store import Store
-from azpatch.reconcile.subscription import SubscriptionReconciler
+from azpatch.reconcile.subscription import (
+    SubscriptionReconciler,
+    is_gated,
+    usable_subscriptions,
+)
 from azpatch.reconcile.terms import Terms
 
 
@@ -94,6 +98,10 @@ def build(
             if target.parsed and subscription_of(target.parsed.spec.machine_id) == subscription_id:
                 yield target.parsed.spec.machine_id
 
+    def gated(subscription_id: str) -> bool:
+        subscription = usable_subscriptions(store).get(subscription_id)
+        return subscription is not None and is_gated(subscription)
+
     def changed(subscription_id: str, changes: Changes) -> None:
         for subscription in store.subscriptions():
             parsed = subscription.parsed
@@ -122,7 +130,9 @@ def build(
             store=store,
             queue=queue,
             inventory=inventory,
-            refresher=Refresher(inventory, clock, random, inventory_interval, known, changed),
+            refresher=Refresher(
+                inventory, clock, random, inventory_interval, known, gated, changed
+            ),
             looks=Looks(inventory, clock, wake_machine),
             slots=Slots(),
             calendars=calendars,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from enum import Enum
 from itertools import chain
 from random import Random
 
@@ -26,19 +25,12 @@ FAILED_AGAIN_AFTER = timedelta(minutes=1)
 """A refresh that failed is tried again this soon, or after the interval if that is shorter."""
 
 
-class _Unanswered(Enum):
-    """What a reading gives to which Azure has no answer now."""
-
-    UNANSWERED = "unanswered"
-
-
-_UNANSWERED = _Unanswered.UNANSWERED
-
 log = structlog.get_logger(__name__)
 
 
 class Refresher:
-    """The loops that read. `on_change(subscription_id, changes)` tells what became different."""
+    """The loops that read. `on_change(subscription_id, changes)` tells what became different;
+    `gated(subscription_id)`: whether it takes the features to say what its machines may be sent."""
 
     def __init__(
         self,
@@ -47,6 +39,7 @@ class Refresher:
         random: Random,
         interval: timedelta,
         known: Callable[[str], Iterable[str]],
+        gated: Callable[[str], bool],
         on_change: Callable[[str, Changes], None],
     ) -> None:
         self._inventory = inventory
@@ -54,6 +47,7 @@ class Refresher:
         self._random = random
         self._interval = interval
         self._known = known
+        self._gated = gated
         self._on_change = on_change
         self._asked = asyncio.Event()
         self._due: dict[AzureClient, timedelta] = {}
@@ -123,14 +117,7 @@ class Refresher:
         try:
             snapshot = await client.snapshot([s.subscription_id for s in mine])
         except AzureError as error:
-            again = min(self._interval, error.retry_after or FAILED_AGAIN_AFTER)
-            self._due[client] = self._clock.elapsed() + again
-            for subscription in mine:
-                if not _same(subscription.error, error):
-                    # The first of equal errors is kept: their words may hold ids and times.
-                    subscription.error = error
-                    self._on_change(subscription.subscription_id, Changes(subscription=True))
-            log.warning("inventory not refreshed", error=str(error), code=error.code)
+            self._failed(mine, error)
         else:
             # A machine that is seen before its image definition was asked for would be taken for
             # one whose definition cannot be read.
@@ -141,6 +128,17 @@ class Refresher:
                 if other.client is not client and (machines := other.made_from(rebuilt)):
                     self._on_change(other.subscription_id, Changes(machines))
         self.rounds += 1
+
+    def _failed(self, mine: Iterable[SubscriptionInventory], error: AzureError) -> None:
+        """These, of one identity, are read again soon."""
+        again = min(self._interval, error.retry_after or FAILED_AGAIN_AFTER)
+        for subscription in mine:
+            self._due[subscription.client] = self._clock.elapsed() + again
+            if not _same(subscription.error, error):
+                # The first of equal errors is kept: their words may hold ids and times.
+                subscription.error = error
+                self._on_change(subscription.subscription_id, Changes(subscription=True))
+        log.warning("inventory not refreshed", error=str(error), code=error.code)
 
     async def _definitions(
         self, client: AzureClient, mine: Iterable[SubscriptionInventory], snapshot: Snapshot
@@ -167,9 +165,12 @@ class Refresher:
         `rebuilt`: image definitions that are known otherwise now."""
         began = self._clock.elapsed()
         features = await self._features(subscription)
+        if isinstance(features, AzureError) and self._awaits_features(subscription):
+            self._failed([subscription], features)
+            return
         permissions, rights_error = await self._permissions(subscription)
         news = subscription.permissions != permissions or subscription.error is not None
-        if features is not _UNANSWERED:
+        if not isinstance(features, AzureError):
             news = subscription.take_features(features, began) or news
         subscription.permissions, subscription.rights_error = permissions, rights_error
         subscription.error = None
@@ -212,24 +213,29 @@ class Refresher:
         if read is not None and began - read < younger_than:
             return True
         features = await self._features(subscription)
-        if features is _UNANSWERED:
+        if isinstance(features, AzureError):
             return False
         if subscription.take_features(features, began):
             self._on_change(subscription.subscription_id, Changes(subscription=True))
         return True
 
+    def _awaits_features(self, subscription: SubscriptionInventory) -> bool:
+        """They decide about its machines, of which this process has seen none yet."""
+        first = subscription.refreshed is None and subscription.features_read is None
+        return first and self._gated(subscription.subscription_id)
+
     async def _features(
         self, subscription: SubscriptionInventory
-    ) -> tuple[Feature, ...] | _Unanswered | None:
-        """What could be read last stays while Azure does not answer; a refusal is an answer. An
-        identity that gets no token has asked nothing."""
+    ) -> tuple[Feature, ...] | AzureError | None:
+        """What could be read last stays while Azure does not answer, which is the error; a refusal
+        is an answer, None. An identity that gets no token has asked nothing."""
         try:
             return await subscription.client.features(subscription.subscription_id)
         except AzureError as error:
             log.info(
                 "features not read", subscription=subscription.subscription_id, code=error.code
             )
-            return _UNANSWERED if isinstance(error, (Retry, SignInFailed)) else None
+            return error if isinstance(error, (Retry, SignInFailed)) else None
 
     async def _permissions(
         self, subscription: SubscriptionInventory

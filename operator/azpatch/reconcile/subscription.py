@@ -12,7 +12,7 @@ from azpatch.api.reasons import Reason
 from azpatch.api.subscription import AzureSubscription, IdentityType, SupportMatrixStatus
 from azpatch.azure.port import AzureClient, Credentials, Denied
 from azpatch.domain import subscription as decide
-from azpatch.domain.feature import FeatureGate, feature_gate
+from azpatch.domain.feature import FeatureGate, Gate, feature_gate
 from azpatch.domain.ids import subscription_of
 from azpatch.domain.membership import usable
 from azpatch.domain.own_matrix import MatrixTrouble, chosen, in_force
@@ -53,6 +53,13 @@ def gate_of(
     needed = matrix.preview_feature
     features = inventory.features if inventory else None
     return feature_gate(subscription.spec.preview_feature, needed, features)
+
+
+def is_gated(subscription: AzureSubscription) -> bool:
+    """Whether it takes the features to say what its machines may be sent, or may take them: its
+    matrix is not known yet."""
+    gate = gate_of(subscription, None)
+    return in_force(subscription) is None or (gate is not None and gate.gate is not Gate.PASSED)
 
 
 def _parsed(stored: Iterable[Stored[AzureSubscription]]) -> list[AzureSubscription]:

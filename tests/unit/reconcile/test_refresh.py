@@ -44,6 +44,7 @@ class Reading:
         self.azure = Azure([])
         self.inventory = Inventory(self.clock)
         self.known: list[str] = []
+        self.gated = True
         self.changes: list[tuple[str, Changes]] = []
         self.refresher = Refresher(
             self.inventory,
@@ -51,6 +52,7 @@ class Reading:
             Random(1),
             INTERVAL,
             lambda _subscription: self.known,
+            lambda _subscription: self.gated,
             lambda subscription, changes: self.changes.append((subscription, changes)),
         )
 
@@ -221,6 +223,27 @@ class TestNews:
             reading.azure.broken["features"] = error
             await reading.clock.advance(INTERVAL)
             assert reading.subscription.features == ()
+
+    async def test_no_machine_is_seen_before_azure_told_the_features(
+        self, reading: Reading
+    ) -> None:
+        """Features that nobody was told would be taken for such as cannot be read, for which
+        assessments are sent."""
+        reading.azure.broken["features"] = Retry("HTTP503", "Later.", 20 * SECOND)
+        reading.configure()
+        async with reading.running():
+            assert reading.inventory.machine(VM) is None
+            assert reading.subscription.error == reading.azure.broken.pop("features")
+            await reading.clock.advance(20 * SECOND)
+            assert reading.inventory.machine(VM) is not None
+            assert reading.subscription.error is None
+
+    async def test_unless_they_decide_about_none(self, reading: Reading) -> None:
+        reading.gated = False
+        reading.azure.broken["features"] = Retry("HTTP503", "Later.")
+        reading.configure()
+        async with reading.running():
+            assert reading.inventory.machine(VM) is not None
 
 
 class TestImages:
