@@ -139,17 +139,19 @@ class RunRules:
             strangers = [part.machine for part in parts if not runs.is_for(run, part.machine)]
             self._all("run", [f"{run['metadata']['name']} is not for {one}" for one in strangers])
         if runs.is_over(run) and not runs.is_over(before):
-            if not self._without_policy(run):
-                counted = runs.wrong_counts(run, [part.entry for part in parts])
-                self._all("9 claims", counted)
+            self._all("9 claims", self._wrong_counts(before, run, parts))
             for part in parts:
                 self._all("9 claims", runs.wrong_success(part, self._journal()), part.machine)
         if runs.is_under_way(run):
             self._one_at_a_time(run)
 
-    def _without_policy(self, run: Object) -> bool:
-        """It keeps its counts, and the PatchTargets go with the policy."""
-        return any(one["reason"] == "PolicyMissing" for one in conditions_of(run))
+    def _wrong_counts(self, before: Object, run: Object, parts: list[Part]) -> list[str]:
+        if not any(one["reason"] == "PolicyMissing" for one in conditions_of(run)):
+            return runs.wrong_counts(run, [part.entry for part in parts])
+        # The PatchTargets go with the policy; the counts stay.
+        counts = [(one.get("status") or {}).get("machines") for one in (before, run)]
+        same = counts[0] == counts[1]
+        return [] if same else [f"{run['metadata']['name']} lost its policy: {counts}"]
 
     def _compliant(self, run: Object, wave: Mapping[str, Any]) -> bool:
         """Every machine under the run's policy that carries one of the wave's tags is, or was a

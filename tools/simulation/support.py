@@ -93,11 +93,12 @@ class SupportRules:
             if event.resource == machine and event.time >= looked
         }
         operations, before = journal.operations(machine), self._assessed_before.get(machine)
-        found: set[Found] = set()
-        for vm_id in vm_ids:
-            assessed = before == vm_id
-            found |= found_by(kind, operations, truth, journal.end, assessed, vm_id)
-        return frozenset(found)
+        return frozenset[Found]().union(
+            *(
+                found_by(kind, operations, truth, journal.end, before == vm_id, vm_id)
+                for vm_id in vm_ids
+            )
+        )
 
     def _circumstances(self, view: View, target: Object) -> Iterator[Circumstances]:
         """All that the operator may go by."""
